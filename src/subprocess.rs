@@ -1,0 +1,484 @@
+//! Child processes: how they are started, watched through a pidfd, ended and reaped. Every child of every process of ours
+//! goes through this room, and so every descriptor, signal mask and session is decided here.
+//!
+//! A [`Subprocess`] is a child that the caller talks with; a [`Job`] is one that runs to its end or its deadline and leaves an exit
+//! status and what it printed.
+#![allow(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, pthread_sigmask};
+use nix::unistd::{Pid, setsid};
+
+use crate::poll::{Interest, PollSet};
+
+/// How much of each of a job's output streams is kept, in bytes; the rest is read and thrown away.
+pub const JOB_OUTPUT_LIMIT: usize = 64 * 1024;
+
+/// A child to be: a command and what it is to inherit.
+#[derive(Debug)]
+pub struct Spawn {
+    command: Command,
+    session: bool,
+    die_with_parent: bool,
+    inherited: Option<(OwnedFd, RawFd)>,
+}
+
+impl Spawn {
+    /// A child with no input and no output, in our session, that outlives us.
+    pub fn new(program: impl AsRef<OsStr>) -> Spawn {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Spawn { command, session: false, die_with_parent: false, inherited: None }
+    }
+
+    /// This very binary again, by the running image (an upgrade on disk does not matter), with a hidden subcommand.
+    pub fn ourselves(subcommand: &str) -> Spawn {
+        let mut spawn = Spawn::new("/proc/self/exe");
+        spawn.command.arg0("mesos-slave").arg(subcommand);
+        spawn
+    }
+
+    /// Wraps a command that was made elsewhere; its own settings of the streams hold.
+    pub fn command(command: Command) -> Spawn {
+        Spawn { command, session: false, die_with_parent: false, inherited: None }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Spawn {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Gives the child a session, and so a process group, of its own.
+    pub fn session(mut self) -> Spawn {
+        self.session = true;
+        self
+    }
+
+    /// The kernel kills the child (`SIGKILL`) when the thread that started it ends.
+    pub fn die_with_parent(mut self) -> Spawn {
+        self.die_with_parent = true;
+        self
+    }
+
+    /// The child finds this descriptor under the given number.
+    pub fn inherit(mut self, fd: OwnedFd, number: RawFd) -> Spawn {
+        self.inherited = Some((fd, number));
+        self
+    }
+
+    /// Changes the command itself: streams, environment, directory.
+    pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Spawn {
+        change(&mut self.command);
+        self
+    }
+
+    /// Starts the child.
+    ///
+    /// # Errors
+    /// What `fork(2)`, `execve(2)` and `pidfd_open(2)` give.
+    pub fn spawn(mut self) -> io::Result<Subprocess> {
+        let (session, die_with_parent) = (self.session, self.die_with_parent);
+        let inherited = self.inherited.as_ref().map(|(fd, number)| (fd.as_raw_fd(), *number));
+        let parent = std::process::id();
+        // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
+        unsafe {
+            self.command.pre_exec(move || prepare_child(session, die_with_parent, inherited, parent));
+        }
+        let mut child = self.command.spawn()?;
+        let pid = Pid::from_raw(child.id() as i32);
+        let pidfd = match pidfd_open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error);
+            }
+        };
+        Ok(Subprocess {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            pid,
+            pidfd,
+            leads_group: session,
+            child,
+            ended: None,
+        })
+    }
+}
+
+/// Runs in the child, between fork and exec.
+fn prepare_child(session: bool, die_with_parent: bool, inherited: Option<(RawFd, RawFd)>, parent: u32) -> io::Result<()> {
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    if session {
+        setsid()?;
+    }
+    if die_with_parent {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        if nix::unistd::getppid().as_raw() as u32 != parent {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
+    }
+    if let Some((fd, number)) = inherited {
+        // SAFETY: plain system calls on descriptors that this process owns.
+        let result = unsafe { if fd == number { libc::fcntl(fd, libc::F_SETFD, 0) } else { libc::dup2(fd, number) } };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Opens a descriptor that becomes readable when the process ends.
+///
+/// # Errors
+/// `ESRCH` when there is no such process.
+pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and returns a new descriptor or -1.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Signals the process behind a pidfd, and never another that got its number later.
+///
+/// # Errors
+/// `ESRCH` when it has ended.
+pub fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
+    // SAFETY: no pointer is read: siginfo is null, flags are 0.
+    let result = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, std::ptr::null::<libc::siginfo_t>(), 0)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Status(i32),
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl Exit {
+    fn from_status(status: ExitStatus) -> Exit {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Status(code),
+            (None, Some(signal)) => Exit::Signal(signal),
+            (None, None) => Exit::Status(-1),
+        }
+    }
+
+    /// Exit status 0.
+    pub fn is_success(self) -> bool {
+        self == Exit::Status(0)
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Exit::Status(status) => write!(f, "exit status {status}"),
+            Exit::Signal(signal) => write!(f, "signal {}", signal_name(*signal)),
+        }
+    }
+}
+
+/// `SIGKILL` for 9; the number for one without a name.
+pub fn signal_name(signal: i32) -> String {
+    match Signal::try_from(signal) {
+        Ok(signal) => signal.as_str().to_string(),
+        Err(_) => signal.to_string(),
+    }
+}
+
+/// A running child. Dropping it neither ends nor reaps it.
+#[derive(Debug)]
+pub struct Subprocess {
+    /// The writing end of its input, when piped.
+    pub stdin: Option<ChildStdin>,
+    /// Its output, when piped.
+    pub stdout: Option<ChildStdout>,
+    /// Its error output, when piped.
+    pub stderr: Option<ChildStderr>,
+    pid: Pid,
+    pidfd: OwnedFd,
+    leads_group: bool,
+    child: std::process::Child,
+    ended: Option<Exit>,
+}
+
+impl Subprocess {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Readable when it has ended.
+    pub fn fd(&self) -> RawFd {
+        self.pidfd.as_raw_fd()
+    }
+
+    /// Waits for its end in the set.
+    pub fn register(&self, set: &mut PollSet) {
+        if self.ended.is_none() {
+            set.add(self.fd(), Interest::Read);
+        }
+    }
+
+    /// Sends a signal, to its whole process group when it leads one. A child that has been reaped is left alone.
+    pub fn signal(&self, signal: Signal) {
+        if self.ended.is_some() {
+            return;
+        }
+        let _ = if self.leads_group { killpg(self.pid, signal).or_else(|_| kill(self.pid, signal)) } else { kill(self.pid, signal) };
+    }
+
+    /// Reaps it if it has ended; never blocks.
+    pub fn try_wait(&mut self) -> Option<Exit> {
+        if self.ended.is_none() {
+            self.ended = match self.child.try_wait() {
+                Ok(status) => status.map(Exit::from_status),
+                Err(_) => Some(Exit::Status(-1)),
+            };
+        }
+        self.ended
+    }
+}
+
+/// What a job left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobEnd {
+    /// How it ended; `None`: its deadline came and it was killed.
+    pub exit: Option<Exit>,
+    /// The first [`JOB_OUTPUT_LIMIT`] bytes of its output.
+    pub stdout: Vec<u8>,
+    /// The same of its error output.
+    pub stderr: Vec<u8>,
+}
+
+impl JobEnd {
+    /// It ended by itself with status 0.
+    pub fn is_success(&self) -> bool {
+        self.exit == Some(Exit::Status(0))
+    }
+
+    /// Why it failed, in one line: the last line it printed to stderr, or else how it ended.
+    pub fn reason(&self) -> String {
+        let Some(exit) = self.exit else { return "no answer by its deadline".to_string() };
+        let text = String::from_utf8_lossy(&self.stderr);
+        match text.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
+            Some(line) => line.to_string(),
+            None => exit.to_string(),
+        }
+    }
+}
+
+/// A child that runs to its end or to its deadline, with its output collected.
+#[derive(Debug)]
+pub struct Job {
+    process: Subprocess,
+    deadline: Instant,
+    killed: bool,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Job {
+    /// Starts it, in a session of its own so that all of it can be killed, and dying with us.
+    ///
+    /// # Errors
+    /// As [`Spawn::spawn`].
+    pub fn start(spawn: Spawn, deadline: Instant) -> io::Result<Job> {
+        let process = spawn
+            .with(|command| {
+                command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            })
+            .session()
+            .die_with_parent()
+            .spawn()?;
+        if let Some(pipe) = &process.stdout {
+            set_nonblocking(pipe)?;
+        }
+        if let Some(pipe) = &process.stderr {
+            set_nonblocking(pipe)?;
+        }
+        Ok(Job { process, deadline, killed: false, stdout: Vec::new(), stderr: Vec::new() })
+    }
+
+    /// Waits for its end and its output in the set.
+    pub fn register(&self, set: &mut PollSet) {
+        self.process.register(set);
+        if let Some(pipe) = &self.process.stdout {
+            set.add(pipe.as_raw_fd(), Interest::Read);
+        }
+        if let Some(pipe) = &self.process.stderr {
+            set.add(pipe.as_raw_fd(), Interest::Read);
+        }
+    }
+
+    /// When it will be killed.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// The writing end of its input, when piped.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.process.stdin.take()
+    }
+
+    /// Reads what it printed; kills it past its deadline; gives its end once it has one. Never blocks.
+    pub fn turn(&mut self, now: Instant) -> Option<JobEnd> {
+        drain(&mut self.process.stdout, &mut self.stdout);
+        drain(&mut self.process.stderr, &mut self.stderr);
+        if now >= self.deadline && !self.killed {
+            self.killed = true;
+            self.process.signal(Signal::SIGKILL);
+        }
+        let exit = self.process.try_wait()?;
+        drain(&mut self.process.stdout, &mut self.stdout);
+        drain(&mut self.process.stderr, &mut self.stderr);
+        let exit = if self.killed { None } else { Some(exit) };
+        Some(JobEnd { exit, stdout: std::mem::take(&mut self.stdout), stderr: std::mem::take(&mut self.stderr) })
+    }
+
+    /// Kills it now; its end still has to be awaited with [`Job::turn`].
+    pub fn cancel(&mut self) {
+        self.killed = true;
+        self.process.signal(Signal::SIGKILL);
+    }
+
+    /// Blocks until it has ended. For programs that have nothing else to do.
+    ///
+    /// # Errors
+    /// What `poll(2)` gives.
+    pub fn wait(mut self) -> io::Result<JobEnd> {
+        let mut set = PollSet::new();
+        loop {
+            if let Some(end) = self.turn(Instant::now()) {
+                return Ok(end);
+            }
+            set.clear();
+            self.register(&mut set);
+            set.wait(if self.killed { None } else { Some(self.deadline) })?;
+        }
+    }
+}
+
+/// Makes a descriptor return `WouldBlock` instead of blocking.
+///
+/// # Errors
+/// What `fcntl(2)` gives.
+pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Reads what there is, keeps it up to the limit, and forgets the pipe at its end.
+fn drain<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
+    let mut buffer = [0u8; 8192];
+    while let Some(open) = pipe {
+        match open.read(&mut buffer) {
+            Ok(0) => *pipe = None,
+            Ok(count) => {
+                let keep = count.min(JOB_OUTPUT_LIMIT.saturating_sub(into.len()));
+                into.extend_from_slice(&buffer[..keep]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => *pipe = None,
+        }
+    }
+}
+
+/// Whether a program is on `PATH`, and where.
+pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn shell(script: &str) -> Spawn {
+        Spawn::new("/bin/sh").arg("-c").arg(script)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
+    #[test]
+    fn a_job_leaves_its_status_and_both_streams() {
+        let end = Job::start(shell("echo out; echo err >&2; exit 3"), soon()).and_then(Job::wait).expect("job");
+        assert_eq!(end.exit, Some(Exit::Status(3)));
+        assert_eq!((end.stdout.as_slice(), end.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(end.reason(), "err");
+    }
+
+    #[test]
+    fn a_job_past_its_deadline_is_killed_with_all_that_it_started() {
+        let job = Job::start(shell("sleep 600 & sleep 600"), Instant::now()).expect("job");
+        let group = job.pid();
+        let end = job.wait().expect("job");
+        assert_eq!(end.exit, None);
+        assert_eq!(end.reason(), "no answer by its deadline");
+        let gone = Instant::now() + Duration::from_secs(10);
+        while killpg(group, None).is_ok() && Instant::now() < gone {
+            std::thread::yield_now();
+        }
+        assert!(killpg(group, None).is_err());
+    }
+
+    #[test]
+    fn more_output_than_the_limit_is_read_and_dropped() {
+        let end = Job::start(shell("head -c 1000000 /dev/zero"), soon()).and_then(Job::wait).expect("job");
+        assert!(end.is_success());
+        assert_eq!(end.stdout.len(), JOB_OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn a_child_finds_its_inherited_descriptor() {
+        let (reader, writer) = nix::unistd::pipe().expect("pipe");
+        let mut child = shell("echo hello >&3").inherit(writer, 3).spawn().expect("spawn");
+        let mut text = String::new();
+        std::fs::File::from(reader).read_to_string(&mut text).expect("read");
+        assert_eq!(text, "hello\n");
+        while child.try_wait().is_none() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_signal_is_told_apart_from_a_status() {
+        let end = Job::start(shell("kill -TERM $$"), soon()).and_then(Job::wait).expect("job");
+        assert_eq!(end.exit, Some(Exit::Signal(15)));
+        assert_eq!(end.reason(), "signal SIGTERM");
+    }
+}
