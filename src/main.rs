@@ -1,1 +1,3 @@
+mod messages;
+
 fn main() {}
