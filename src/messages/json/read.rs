@@ -99,7 +99,7 @@ fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
 
 fn map(
     number: u32,
-    place: usize,
+    place: u16,
     object: &Map<String, Value>,
     out: &mut Vec<u8>,
     depth: usize,
@@ -117,7 +117,7 @@ fn map(
                 ..*field
             };
             single(&field, value, &mut entry, depth + 1)
-                .map_err(|fault| fault.within(key, None))?;
+                .map_err(|fault| fault.within(field.name, None))?;
         }
         wire::write(out, number, Wire::Bytes(&entry));
     }
@@ -128,7 +128,7 @@ fn double(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         // Rust reads "Infinity" and "-Infinity" as well.
-        Value::String(text) => text.parse().ok(),
+        Value::String(text) => text.parse().ok().filter(|value: &f64| !value.is_nan()),
         _ => None,
     }
 }
