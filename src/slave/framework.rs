@@ -110,11 +110,7 @@ impl Task {
     }
 
     /// The message that describes it to a master.
-    pub fn to_proto(
-        &self,
-        framework: &FrameworkId,
-        executor: Option<&ExecutorId>,
-    ) -> mesos::Task {
+    pub fn to_proto(&self, framework: &FrameworkId, executor: Option<&ExecutorId>) -> mesos::Task {
         let info = &self.info;
         mesos::Task {
             name: info.name.clone(),
@@ -132,7 +128,10 @@ impl Task {
             container: info.container.clone(),
             health_check: info.health_check.clone(),
             kill_policy: info.kill_policy.clone(),
-            user: info.command.as_ref().and_then(|command| command.user.clone()),
+            user: info
+                .command
+                .as_ref()
+                .and_then(|command| command.user.clone()),
             limits: info.limits.clone(),
         }
     }

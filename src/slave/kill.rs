@@ -21,14 +21,21 @@ impl Slave {
             return log::warn!("dropped the kill of a task whose id is none");
         };
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
-            log::warn!("asked to kill task {task_id} of framework {framework_id}, which has nothing here");
+            log::warn!(
+                "asked to kill task {task_id} of framework {framework_id}, which has nothing here"
+            );
             return self.report_unknown_task(&message.framework_id, None, &message.task_id, now);
         };
         let Some(executor) = framework.executor_of(&task_id) else {
-            log::warn!("asked to kill task {task_id} of framework {framework_id}, which is not here");
+            log::warn!(
+                "asked to kill task {task_id} of framework {framework_id}, which is not here"
+            );
             return self.report_unknown_task(&message.framework_id, None, &message.task_id, now);
         };
-        let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
+        let own = executor
+            .tasks
+            .get(&task_id)
+            .and_then(|task| task.info.kill_policy.as_ref());
         let grace = Slave::grace([message.kill_policy.as_ref(), own]);
         if executor.state == ExecutorState::Gone {
             return log::debug!("task {task_id} of framework {framework_id} has ended already");
@@ -81,14 +88,17 @@ impl Slave {
         let (Some(framework), Some(executor)) = ids else {
             return log::warn!("dropped the shutdown of an executor without ids");
         };
-        let (Ok(framework), Some(executor)) = (FrameworkId::try_from(framework), executor_id(executor))
+        let (Ok(framework), Some(executor)) =
+            (FrameworkId::try_from(framework), executor_id(executor))
         else {
             return log::warn!("dropped the shutdown of an executor whose id is none");
         };
         let grace = self.config.shutdown_grace;
         let found = self.frameworks.get_mut(&framework);
         let Some(found) = found.and_then(|framework| framework.executors.get_mut(&executor)) else {
-            return log::warn!("asked to shut down executor {executor} of framework {framework}, which is not here");
+            return log::warn!(
+                "asked to shut down executor {executor} of framework {framework}, which is not here"
+            );
         };
         if found.state == ExecutorState::Gone {
             return;
@@ -149,7 +159,9 @@ impl Slave {
         };
         match &reason {
             None => log::info!("container {container} of executor {executor_id} is gone"),
-            Some(reason) => log::warn!("container {container} of executor {executor_id} died: {reason}"),
+            Some(reason) => {
+                log::warn!("container {container} of executor {executor_id} died: {reason}")
+            }
         }
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
         let open: Vec<mesos::TaskId> = executor
@@ -161,7 +173,13 @@ impl Slave {
         if !terminating {
             for task in open {
                 let status = end_of_task(was, reason.as_deref());
-                self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
+                self.report(
+                    &framework_id.to_proto(),
+                    Some(&executor_id),
+                    &task,
+                    status,
+                    now,
+                );
             }
         }
         self.remove_what_is_done(now);
@@ -176,16 +194,23 @@ impl Slave {
                 executor.state != ExecutorState::Gone || tasks.any(|task| updates.has(id, task))
             });
         }
-        self.frameworks.retain(|_, framework| !framework.executors.is_empty());
+        self.frameworks
+            .retain(|_, framework| !framework.executors.is_empty());
     }
 }
 
 fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState {
     use mesos::framework_info::capability::Type;
     let aware = framework.is_some_and(|info| {
-        info.capabilities.iter().any(|each| each.r#type == Some(Type::PartitionAware as i32))
+        info.capabilities
+            .iter()
+            .any(|each| each.r#type == Some(Type::PartitionAware as i32))
     });
-    if aware { TaskState::TaskDropped } else { TaskState::TaskLost }
+    if aware {
+        TaskState::TaskDropped
+    } else {
+        TaskState::TaskLost
+    }
 }
 
 /// What is said of a task whose container ended without a word about it.

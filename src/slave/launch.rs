@@ -50,7 +50,13 @@ impl Slave {
             Ok(ids) => ids,
             Err(error) => {
                 log::warn!("refused task {:?}: {error}", task.task_id.value);
-                return self.refuse(&framework, &task, Reason::TaskInvalid, error.to_string(), now);
+                return self.refuse(
+                    &framework,
+                    &task,
+                    Reason::TaskInvalid,
+                    error.to_string(),
+                    now,
+                );
             }
         };
         let refusal = self.refusal(&slave_id, &ids, &task);
@@ -82,7 +88,10 @@ impl Slave {
     /// Why the task cannot be run here, if it cannot.
     fn refusal(&self, slave: &SlaveId, ids: &Ids, task: &TaskInfo) -> Option<(Reason, String)> {
         if task.slave_id.value != slave.as_str() {
-            let text = format!("the task is for slave {}, this is {slave}", task.slave_id.value);
+            let text = format!(
+                "the task is for slave {}, this is {slave}",
+                task.slave_id.value
+            );
             return Some((Reason::TaskInvalid, text));
         }
         if self.purpose != Purpose::Serve {
@@ -94,7 +103,10 @@ impl Slave {
             return Some((Reason::FrameworkRemoved, text));
         }
         if framework.is_some_and(|framework| framework.executors.contains_key(&ids.executor)) {
-            let text = format!("a task with id {} is here already; choose another id", ids.task);
+            let text = format!(
+                "a task with id {} is here already; choose another id",
+                ids.task
+            );
             return Some((Reason::TaskInvalid, text));
         }
         unsupported(task).map(|text| (Reason::ContainerLaunchFailed, text))
@@ -189,7 +201,10 @@ impl Slave {
         if !self.config.switch_user {
             return None;
         }
-        let own = task.command.as_ref().and_then(|command| command.user.clone());
+        let own = task
+            .command
+            .as_ref()
+            .and_then(|command| command.user.clone());
         own.or_else(|| Some(framework.user.clone()))
             .filter(|user| !user.is_empty())
     }
@@ -210,10 +225,16 @@ impl Slave {
             ("MESOS_EXECUTOR_ID".into(), ids.executor.to_string()),
             ("MESOS_SLAVE_ID".into(), slave.to_string()),
             ("MESOS_SLAVE_PID".into(), self.config.pid.to_string()),
-            ("MESOS_AGENT_ENDPOINT".into(), self.config.pid.address.to_string()),
+            (
+                "MESOS_AGENT_ENDPOINT".into(),
+                self.config.pid.address.to_string(),
+            ),
             ("MESOS_DIRECTORY".into(), sandbox.clone()),
             ("MESOS_SANDBOX".into(), sandbox),
-            ("MESOS_CHECKPOINT".into(), u8::from(framework.checkpoint()).to_string()),
+            (
+                "MESOS_CHECKPOINT".into(),
+                u8::from(framework.checkpoint()).to_string(),
+            ),
             ("MESOS_VERSION".into(), MESOS_VERSION.into()),
         ];
         if framework.checkpoint() {
@@ -240,7 +261,10 @@ impl Slave {
 }
 
 fn own_variables(task: &TaskInfo) -> impl Iterator<Item = (String, String)> {
-    let environment = task.command.as_ref().and_then(|command| command.environment.as_ref());
+    let environment = task
+        .command
+        .as_ref()
+        .and_then(|command| command.environment.as_ref());
     environment
         .map(|environment| environment.variables.as_slice())
         .unwrap_or_default()
@@ -251,7 +275,10 @@ fn own_variables(task: &TaskInfo) -> impl Iterator<Item = (String, String)> {
 /// What a task asks for that nothing here can give. It is refused, never left out in silence.
 fn unsupported(task: &TaskInfo) -> Option<String> {
     if task.executor.is_some() {
-        return Some("this slave runs command tasks only; give the task a command instead of an executor".into());
+        return Some(
+            "this slave runs command tasks only; give the task a command instead of an executor"
+                .into(),
+        );
     }
     let Some(command) = &task.command else {
         return Some("the task has neither a command nor an executor".into());
@@ -259,14 +286,27 @@ fn unsupported(task: &TaskInfo) -> Option<String> {
     if let Some(text) = unsupported_command(command) {
         return Some(text);
     }
-    if task.container.as_ref().is_some_and(|container| !is_plain(container)) {
-        return Some("this slave has no container images, volumes or networks; leave ContainerInfo empty".into());
+    if task
+        .container
+        .as_ref()
+        .is_some_and(|container| !is_plain(container))
+    {
+        return Some(
+            "this slave has no container images, volumes or networks; leave ContainerInfo empty"
+                .into(),
+        );
     }
     if task.health_check.is_some() || task.check.is_some() {
-        return Some("this slave does not run checks yet; launch the task without check and health_check".into());
+        return Some(
+            "this slave does not run checks yet; launch the task without check and health_check"
+                .into(),
+        );
     }
     let volume = task.resources.iter().any(|resource| {
-        resource.disk.as_ref().is_some_and(|disk| disk.volume.is_some() || disk.persistence.is_some())
+        resource
+            .disk
+            .as_ref()
+            .is_some_and(|disk| disk.volume.is_some() || disk.persistence.is_some())
     });
     volume.then(|| "this slave has no persistent volumes".into())
 }
@@ -276,11 +316,16 @@ fn unsupported_command(command: &CommandInfo) -> Option<String> {
         return Some("the task's command is empty".into());
     }
     if !command.uris.is_empty() {
-        return Some("this slave does not fetch URIs yet; let the command fetch what it needs".into());
+        return Some(
+            "this slave does not fetch URIs yet; let the command fetch what it needs".into(),
+        );
     }
     let mut variables = command.environment.iter().flat_map(|all| &all.variables);
     let secret = variables.find(|each| each.r#type() == variable::Type::Secret)?;
-    Some(format!("environment variable {} is a secret, which this slave cannot resolve", secret.name))
+    Some(format!(
+        "environment variable {} is a secret, which this slave cannot resolve",
+        secret.name
+    ))
 }
 
 /// A ContainerInfo that asks for nothing: `{type: MESOS}`.
@@ -300,7 +345,10 @@ fn command_executor(ids: &Ids, task: &TaskInfo) -> mesos::ExecutorInfo {
     mesos::ExecutorInfo {
         executor_id: ids.executor.to_proto(),
         framework_id: Some(ids.framework.to_proto()),
-        name: Some(format!("Command Executor (Task: {}) (Command: {text})", ids.task)),
+        name: Some(format!(
+            "Command Executor (Task: {}) (Command: {text})",
+            ids.task
+        )),
         source: Some(ids.task.to_string()),
         command: Some(command),
         ..Default::default()

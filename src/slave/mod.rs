@@ -212,7 +212,7 @@ impl Slave {
 
     fn message(&mut self, from: Pid, message: FromMaster, now: Now) {
         if let FromMaster::Ping(ping) = &message {
-            return self.ping(from, ping.connected(), now);
+            return self.ping(from, ping.connected, now);
         }
         if !self.registration.is_master(&from) {
             log::warn!(
@@ -248,11 +248,7 @@ impl Slave {
         }
     }
 
-    fn update_framework(
-        &mut self,
-        message: mesos::internal::UpdateFrameworkMessage,
-        now: Now,
-    ) {
+    fn update_framework(&mut self, message: mesos::internal::UpdateFrameworkMessage, now: Now) {
         let Ok(id) = FrameworkId::try_from(&message.framework_id) else {
             return;
         };
@@ -276,13 +272,15 @@ impl Slave {
     }
 
     fn find_container(&self, container: &ContainerId) -> Option<(FrameworkId, ExecutorId)> {
-        self.frameworks.iter().find_map(|(framework_id, framework)| {
-            framework
-                .executors
-                .iter()
-                .find(|(_, executor)| executor.container == *container)
-                .map(|(executor_id, _)| (framework_id.clone(), executor_id.clone()))
-        })
+        self.frameworks
+            .iter()
+            .find_map(|(framework_id, framework)| {
+                framework
+                    .executors
+                    .iter()
+                    .find(|(_, executor)| executor.container == *container)
+                    .map(|(executor_id, _)| (framework_id.clone(), executor_id.clone()))
+            })
     }
 
     /// Its configuration.

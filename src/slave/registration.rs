@@ -241,9 +241,14 @@ impl Slave {
     fn reconcile(&mut self, message: &ReconcileTasksMessage, now: Now) {
         for status in &message.statuses {
             let known = self.frameworks.iter().any(|(id, framework)| {
-                let tasks = framework.executors.values().flat_map(|each| each.tasks.values());
+                let tasks = framework
+                    .executors
+                    .values()
+                    .flat_map(|each| each.tasks.values());
                 id.as_str() == message.framework_id.value
-                    && tasks.into_iter().any(|task| task.info.task_id == status.task_id)
+                    && tasks
+                        .into_iter()
+                        .any(|task| task.info.task_id == status.task_id)
             });
             if !known {
                 let framework = message.framework.as_ref();

@@ -112,14 +112,22 @@ impl Slave {
             .get(&framework_id)
             .and_then(|framework| framework.executors.get(&executor_id));
         let Some(own) = own else { return };
-        let Some(task_id) = TaskId::try_from(&status.task_id).ok().filter(|id| own.tasks.contains_key(id))
+        let Some(task_id) = TaskId::try_from(&status.task_id)
+            .ok()
+            .filter(|id| own.tasks.contains_key(id))
         else {
-            return log::warn!("dropped a status of container {container} for a task that it does not have");
+            return log::warn!(
+                "dropped a status of container {container} for a task that it does not have"
+            );
         };
         log::info!(
             "task {task_id} of framework {framework_id} is {}{}",
             status.state().as_str_name(),
-            status.message.as_ref().map(|text| format!(": {text}")).unwrap_or_default()
+            status
+                .message
+                .as_ref()
+                .map(|text| format!(": {text}"))
+                .unwrap_or_default()
         );
         status.slave_id = self.registration.id().map(|id| id.to_proto());
         status.executor_id = Some(executor_id.to_proto());
@@ -131,7 +139,9 @@ impl Slave {
     /// The container's id and, where the child does not name the guest's, our own address.
     fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
         let known = status.container_status.get_or_insert_default();
-        known.container_id.get_or_insert_with(|| container.to_proto());
+        known
+            .container_id
+            .get_or_insert_with(|| container.to_proto());
         if known.network_infos.is_empty() {
             known.network_infos.push(mesos::NetworkInfo {
                 ip_addresses: vec![mesos::network_info::IpAddress {
@@ -164,7 +174,10 @@ impl Slave {
             uuid: Some(self.random.uuid().to_vec()),
             ..Default::default()
         };
-        match (FrameworkId::try_from(framework_id), TaskId::try_from(task_id)) {
+        match (
+            FrameworkId::try_from(framework_id),
+            TaskId::try_from(task_id),
+        ) {
             (Ok(framework), Ok(task)) => self.enqueue(&framework, executor_id, task, status, now),
             // An id that names no stream can be answered, but not retried.
             _ => {
@@ -183,14 +196,18 @@ impl Slave {
         now: Now,
     ) {
         let framework = self.frameworks.get_mut(framework_id);
-        let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
+        let terminating = framework
+            .as_ref()
+            .is_some_and(|framework| framework.terminating);
         if let Some(executor) = framework.and_then(|each| each.executor_of(&task_id)) {
             if executor.state == ExecutorState::Launching {
                 executor.state = ExecutorState::Running;
             }
             if let Some(task) = executor.tasks.get_mut(&task_id) {
                 if is_terminal(task.state) {
-                    return log::debug!("task {task_id} of framework {framework_id} has ended already");
+                    return log::debug!(
+                        "task {task_id} of framework {framework_id} has ended already"
+                    );
                 }
                 task.record(&status);
             }
@@ -215,7 +232,9 @@ impl Slave {
         };
         stream.resend_at = now.instant + stream.backoff.next_wait();
         let task = self.frameworks.get_mut(&key.0).and_then(|framework| {
-            framework.executor_of(&key.1).and_then(|executor| executor.tasks.get_mut(&key.1))
+            framework
+                .executor_of(&key.1)
+                .and_then(|executor| executor.tasks.get_mut(&key.1))
         });
         let mut update = update;
         update.latest_state = Some(update.status.state);
