@@ -1,5 +1,8 @@
 //! `mesos-slave`: an Apache Mesos agent that runs each executor in a KVM virtual machine of its own.
 
+mod flags;
+mod ids;
+mod messages;
 mod poll;
 mod subprocess;
 
