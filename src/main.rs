@@ -8,5 +8,6 @@ mod poll;
 mod random;
 mod slave;
 mod subprocess;
+mod vm;
 
 fn main() {}

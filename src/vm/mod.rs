@@ -1,0 +1,4 @@
+//! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
+
+pub mod launcher;
+pub mod quote;
