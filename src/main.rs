@@ -1,5 +1,6 @@
 //! `mesos-slave`: an Apache Mesos agent that runs each executor in a KVM virtual machine of its own.
 
+mod messages;
 mod poll;
 mod subprocess;
 
