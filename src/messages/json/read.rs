@@ -66,11 +66,12 @@ fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
                 Wire::Bytes(&base64::decode(text).ok_or_else(wrong)?),
             );
         }
-        (Kind::Enum(place), Value::String(name)) => match Enum::at(place).number_of(name) {
-            Some(value) => wire::write(out, number, Wire::Varint(i64::from(value) as u64)),
+        (Kind::Enum(place), Value::String(name)) => {
             // Newer senders have values that we do not know; required ones are found missing.
-            None => {}
-        },
+            if let Some(value) = Enum::at(place).number_of(name) {
+                wire::write(out, number, Wire::Varint(i64::from(value) as u64));
+            }
+        }
         (Kind::Enum(_) | Kind::Message(_) | Kind::Map(_) | Kind::String | Kind::Bytes, _) => {
             return Err(wrong());
         }
