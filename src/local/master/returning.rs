@@ -3,14 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use super::accounts;
 use super::core::{Action, Core, TaskKey};
 use super::events;
-use super::slaves::{Link, Newcomer, connection, key_of, version_suits};
+use super::slaves::{Link, Newcomer, connection, key_of, on, version_suits};
 use crate::ids::{ExecutorId, FrameworkId, SlaveId};
 use crate::libprocess::pid::Pid;
 use crate::messages::mesos::internal::*;
 use crate::messages::mesos::task_status::Reason;
-use crate::messages::mesos::{self, SlaveInfo, Task};
+use crate::messages::mesos::{self, ExecutorInfo, FrameworkInfo, SlaveInfo, Task};
 
 impl Core {
     pub(super) fn reregister_slave(&mut self, from: Pid, message: ReregisterSlaveMessage) {
@@ -63,53 +64,105 @@ impl Core {
             return;
         };
         log::info!("slave {id} at {from} registered again");
-        slave.pid = from.clone();
+        let old = std::mem::replace(&mut slave.pid, from.clone());
         slave.info = SlaveInfo {
-            resources: super::accounts::normalized(&message.slave.resources),
+            resources: accounts::normalized(&message.slave.resources),
             ..message.slave
         };
         slave.version = message.version.unwrap_or_default();
         slave.capabilities = message.agent_capabilities;
         slave.resource_version = message.resource_version_uuid;
         slave.link = Link::Up;
-        let killed = slave.killed.clone();
+        if old != from {
+            self.actions.push(Action::Unlink { to: old });
+        }
         self.actions.push(Action::Link { to: from.clone() });
         let reconciliations = self.missing_tasks(&id, &message.tasks);
-        self.send(
-            &from,
-            &SlaveReregisteredMessage {
-                reconciliations,
-                ..reregistered(&id)
-            },
-        );
-        self.executors.retain(|(slave, framework, executor), _| {
-            *slave != id
-                || message
-                    .executor_infos
-                    .iter()
-                    .any(|info| is_executor(info, framework, executor))
-        });
+        let answer = SlaveReregisteredMessage {
+            reconciliations,
+            ..reregistered(&id)
+        };
+        self.send(&from, &answer);
+        self.kill_again(&id, &from, &message.tasks);
+        self.executors.retain(|(slave, ..), _| *slave != id);
+        self.take_executors(&id, message.executor_infos, &message.frameworks);
         for task in message.tasks {
-            let Some(key) = key_of(&task) else { continue };
-            if killed.contains(&key) && !events::is_terminal(task.state()) {
-                log::warn!("slave {id} still has task {} that is to be killed", key.1);
-                let (framework_id, task_id) = (task.framework_id.clone(), task.task_id.clone());
-                self.send(
-                    &from,
-                    &KillTaskMessage {
-                        framework_id,
-                        task_id,
-                        kill_policy: None,
-                    },
-                );
-            }
             // Its resources are in use, whatever the frameworks were told meanwhile.
-            if !self.tasks.contains_key(&key) && !self.is_completed(&key.0) {
-                self.tasks
-                    .insert(key, super::accounts::normalized_task(task));
+            if let Some((key, task)) = self.fit_task(&id, task, &message.frameworks) {
+                self.tasks.entry(key).or_insert(task);
             }
         }
         self.meet_frameworks(&from, message.frameworks);
+    }
+
+    /// Repeats the kills of tasks that the slave still has: it may not have heard of them.
+    fn kill_again(&mut self, id: &SlaveId, pid: &Pid, tasks: &[Task]) {
+        let Some(slave) = self.slaves.get(id) else {
+            return;
+        };
+        let alive = |task: &&Task| {
+            !events::is_terminal(task.state())
+                && key_of(task).is_some_and(|key| slave.killed.contains(&key))
+        };
+        let alive: Vec<Task> = tasks.iter().filter(alive).cloned().collect();
+        for Task {
+            framework_id,
+            task_id,
+            ..
+        } in alive
+        {
+            log::warn!(
+                "slave {id} still has task {} that is to be killed",
+                task_id.value
+            );
+            let kill_policy = None;
+            let message = KillTaskMessage {
+                framework_id,
+                task_id,
+                kill_policy,
+            };
+            self.send(pid, &message);
+        }
+    }
+
+    /// A task that the slave brings, if it is one to keep books on: its own, of a framework that it names too, and that is not over.
+    fn fit_task(
+        &self,
+        id: &SlaveId,
+        task: Task,
+        frameworks: &[FrameworkInfo],
+    ) -> Option<(TaskKey, Task)> {
+        let key = key_of(&task)?;
+        let fit = on(&task, id) && self.is_to_be_met(&key.0, frameworks);
+        fit.then(|| (key, accounts::normalized_task(task)))
+    }
+
+    fn take_executors(
+        &mut self,
+        id: &SlaveId,
+        infos: Vec<ExecutorInfo>,
+        frameworks: &[FrameworkInfo],
+    ) {
+        for info in infos {
+            let framework = info.framework_id.as_ref().map(FrameworkId::try_from);
+            let executor = ExecutorId::try_from(&info.executor_id);
+            if let (Some(Ok(framework)), Ok(executor)) = (framework, executor)
+                && self.is_to_be_met(&framework, frameworks)
+            {
+                let key = (id.clone(), framework, executor);
+                self.executors
+                    .insert(key, accounts::normalized_executor(info));
+            }
+        }
+    }
+
+    fn is_to_be_met(&self, id: &FrameworkId, named: &[FrameworkInfo]) -> bool {
+        let is_named = |info: &FrameworkInfo| {
+            info.id
+                .as_ref()
+                .is_some_and(|named| named.value == id.as_str())
+        };
+        !self.is_completed(id) && (self.frameworks.contains_key(id) || named.iter().any(is_named))
     }
 
     /// Tasks that the slave should have and does not name: it is asked about them, and answers with TASK_LOST or the like.
@@ -165,37 +218,25 @@ impl Core {
         self.unreachable_tasks
             .retain(|_, task| task.slave_id.value != id.as_str());
         for task in message.tasks {
-            let Some(key) = key_of(&task).filter(|key| !self.is_completed(&key.0)) else {
+            let Some((key, task)) = self.fit_task(&id, task, &message.frameworks) else {
                 continue;
             };
-            let task = super::accounts::normalized_task(task);
             let status =
                 events::latest_status_of(&task, Reason::SlaveReregistered, text, self.wall());
-            self.tell(
-                &key.0,
-                events::update(mesos::TaskStatus {
-                    state: task.state,
-                    ..status
-                }),
-            );
+            let status = mesos::TaskStatus {
+                state: task.state,
+                ..status
+            };
+            self.tell(&key.0, events::update(status));
             self.tasks.insert(key, task);
         }
-        for info in message.executor_infos {
-            let framework = info.framework_id.as_ref().map(FrameworkId::try_from);
-            if let (Some(Ok(framework)), Ok(executor)) =
-                (framework, ExecutorId::try_from(&info.executor_id))
-            {
-                let info = super::accounts::normalized_executor(info);
-                self.executors
-                    .insert((id.clone(), framework, executor), info);
-            }
-        }
+        self.take_executors(&id, message.executor_infos, &message.frameworks);
         self.send(&from, &reregistered(&id));
         self.meet_frameworks(&from, message.frameworks);
     }
 
     /// Tells a slave what became of its frameworks; takes on those that this master has not met.
-    fn meet_frameworks(&mut self, slave: &Pid, infos: Vec<mesos::FrameworkInfo>) {
+    fn meet_frameworks(&mut self, slave: &Pid, infos: Vec<FrameworkInfo>) {
         for info in infos {
             let Some(Ok(id)) = info.id.as_ref().map(FrameworkId::try_from) else {
                 continue;
@@ -226,19 +267,8 @@ fn reregistered(id: &SlaveId) -> SlaveReregisteredMessage {
     }
 }
 
-fn is_executor(info: &mesos::ExecutorInfo, framework: &FrameworkId, executor: &ExecutorId) -> bool {
-    info.executor_id.value == executor.as_str()
-        && info
-            .framework_id
-            .as_ref()
-            .is_some_and(|id| id.value == framework.as_str())
-}
-
 /// The news about a framework for a slave; the empty pid is what an HTTP framework has (captured from Mesos 1.11).
-pub(super) fn update_framework(
-    info: mesos::FrameworkInfo,
-    id: &FrameworkId,
-) -> UpdateFrameworkMessage {
+pub(super) fn update_framework(info: FrameworkInfo, id: &FrameworkId) -> UpdateFrameworkMessage {
     UpdateFrameworkMessage {
         framework_id: id.to_proto(),
         pid: Some(super::NO_PID.into()),
