@@ -4,6 +4,7 @@ mod flags;
 mod ids;
 mod messages;
 mod poll;
+mod resources;
 mod subprocess;
 
 fn main() {}
