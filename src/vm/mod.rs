@@ -1,0 +1,12 @@
+//! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
+
+pub mod domain;
+pub mod image;
+pub mod keys;
+pub mod launcher;
+pub mod lease;
+pub mod libvirt;
+pub mod network;
+pub mod qemu;
+pub mod quote;
+pub mod worker;
