@@ -1,10 +1,14 @@
 //! The child's half of a container in a virtual machine.
 
 pub mod domain;
+pub mod host;
 pub mod image;
 pub mod keys;
 pub mod lease;
+pub mod leftovers;
 pub mod libvirt;
 pub mod network;
+pub mod network_xml;
 pub mod qemu;
+pub mod random;
 pub mod worker;
