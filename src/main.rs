@@ -7,6 +7,7 @@ mod local;
 mod messages;
 mod poll;
 mod random;
+mod resources;
 mod slave;
 mod subprocess;
 mod vm;
