@@ -1,4 +1,6 @@
 //! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
 
+pub mod banner;
 pub mod launcher;
 pub mod quote;
+pub mod ssh;
