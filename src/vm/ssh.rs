@@ -26,6 +26,9 @@ pub const LONGEST_CONTROL_PATH: usize = 90;
 /// The exit status by which `ssh` says that it failed itself; all others are the remote command's.
 const SSH_FAILED: i32 = 255;
 
+/// What a session says when its master is gone: ssh's own words for a proxy that ends at once vary with the timing.
+const NO_MASTER: &str = "no-master-connection";
+
 /// What every ssh of ours is told. Cheap key exchange first: the post-quantum one that OpenSSH prefers costs a second in a guest that
 /// is emulated; `^` keeps the others behind it.
 const OPTIONS: [&str; 23] = [
@@ -224,12 +227,12 @@ impl Ssh {
 
     /// The words of a session, `ssh` first, for who starts it elsewhere.
     pub fn session(&self, script: &str) -> Vec<OsString> {
-        // A session that finds no master would connect by itself; a proxy that only fails keeps it from that.
+        // A session that finds no master would connect by itself; a proxy that only says so keeps it from that.
         let session = [
             OsString::from("-o"),
             OsString::from("ControlMaster=no"),
             OsString::from("-o"),
-            OsString::from("ProxyCommand=false"),
+            OsString::from(format!("ProxyCommand=sh -c 'echo {NO_MASTER} >&2'")),
         ];
         self.arguments(&session, &posix(script))
     }
@@ -273,7 +276,7 @@ impl Ssh {
             SshError::HostKey(self.known_hosts.clone())
         } else if has(&["Permission denied (", "Too many authentication failures"]) {
             SshError::KeyRefused(self.key.clone())
-        } else if has(&["UNKNOWN port"]) {
+        } else if has(&[NO_MASTER, "UNKNOWN port"]) {
             SshError::Lost("its master has ended".to_string())
         } else if has(&["kex_exchange"]) {
             SshError::NoAnswer(self.address)
@@ -356,9 +359,13 @@ mod tests {
         let words: Vec<String> =
             guest().session("echo 'a b'").into_iter().map(|word| word.into_string().expect("utf-8")).collect();
         assert_eq!(words[..3], ["ssh", "-F", "/dev/null"]);
-        for option in
-            ["IdentityAgent=none", "StrictHostKeyChecking=yes", "HostKeyAlias=mesos-c", "ProxyCommand=false", "LogLevel=ERROR"]
-        {
+        for option in [
+            "IdentityAgent=none",
+            "StrictHostKeyChecking=yes",
+            "HostKeyAlias=mesos-c",
+            "ProxyCommand=sh -c 'echo no-master-connection >&2'",
+            "LogLevel=ERROR",
+        ] {
             assert!(words.windows(2).any(|pair| pair == ["-o", option]), "{option} is missing in {words:?}");
         }
         let tail = ["-l", "root", "--", "192.168.122.7", "exec /bin/sh -c 'echo '\\''a b'\\'''"];

@@ -124,7 +124,12 @@ fn scripts_and_files_go_through_the_master_and_end_with_it() {
     drop(master.stdin.take());
     ended(master);
     let end = finish(server.ssh.run("true"));
-    assert!(matches!(server.ssh.failure(&end), SshError::Lost(_)), "{:?}", server.ssh.failure(&end));
+    assert!(
+        matches!(server.ssh.failure(&end), SshError::Lost(_)),
+        "{:?} {}",
+        server.ssh.failure(&end),
+        String::from_utf8_lossy(&end.stderr)
+    );
 }
 
 #[test]
