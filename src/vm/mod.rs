@@ -1,5 +1,6 @@
 //! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
 
+pub mod banner;
 pub mod domain;
 pub mod host;
 pub mod image;
@@ -13,4 +14,5 @@ pub mod network_xml;
 pub mod qemu;
 pub mod quote;
 pub mod random;
+pub mod ssh;
 pub mod worker;
