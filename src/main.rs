@@ -2,6 +2,7 @@
 
 mod container;
 mod ids;
+mod isolation;
 mod messages;
 mod poll;
 mod subprocess;
