@@ -380,7 +380,7 @@ fn a_required_field_removed_from_a_captured_message_is_missed_by_its_path() {
 }
 
 #[test]
-fn a_captured_message_cut_short_anywhere_is_never_taken_for_another_valid_one_with_more_in_it() {
+fn a_captured_message_cut_short_is_refused_or_says_what_is_left() {
     for capture in Capture::all() {
         let Some(name) = capture.message_name() else {
             continue;

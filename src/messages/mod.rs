@@ -20,6 +20,8 @@ mod wire;
 
 #[cfg(test)]
 mod captures;
+#[cfg(test)]
+mod tests;
 
 pub use error::{DecodeError, Problem};
 pub use generated::*;

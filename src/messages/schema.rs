@@ -46,10 +46,10 @@ pub(super) enum Kind {
     Bool,
     String,
     Bytes,
-    Enum(usize),
-    Message(usize),
+    Enum(u16),
+    Message(u16),
     /// A repeated message of a key (1, always a string with Mesos) and a value (2).
-    Map(usize),
+    Map(u16),
 }
 
 /// An enum type: its names and numbers as declared.
@@ -102,7 +102,7 @@ impl Kind {
     /// The message type of a field that is a message or a map.
     pub fn message(self) -> Option<&'static Message> {
         match self {
-            Kind::Message(place) | Kind::Map(place) => MESSAGES.get(place),
+            Kind::Message(place) | Kind::Map(place) => MESSAGES.get(usize::from(place)),
             Kind::Double | Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64 | Kind::Bool => {
                 None
             }
@@ -112,8 +112,8 @@ impl Kind {
 }
 
 impl Enum {
-    pub fn at(place: usize) -> &'static Enum {
-        &ENUMS[place]
+    pub fn at(place: u16) -> &'static Enum {
+        &ENUMS[usize::from(place)]
     }
 
     pub fn name_of(&self, number: i32) -> Option<&'static str> {

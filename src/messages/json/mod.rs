@@ -19,13 +19,13 @@ mod read;
 mod write;
 
 use super::error::DecodeError;
-use super::required;
 use super::schema::{Layout, Message as Schema};
+use super::{check_size, required};
 use prost::{Message, Name};
 use serde_json::Value;
 
 /// Reads a v1 message (`v1_type` is its full name, as in `mesos.v1.scheduler.Call`) into the struct of its
-/// unversioned twin.
+/// unversioned twin. The unversioned name does as well, for JSON that says "slave".
 ///
 /// # Errors
 /// Text that is not JSON, a value of the wrong type, a required field that is missing; the error names it.
@@ -34,6 +34,7 @@ pub fn from_v1_json<M: Message + Default + Name>(
     text: &[u8],
 ) -> Result<M, DecodeError> {
     let schema = schema_of::<M>(v1_type)?;
+    check_size(v1_type, text)?;
     let json = |source| DecodeError::Json {
         message: v1_type.to_owned(),
         source,

@@ -66,11 +66,12 @@ fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
                 Wire::Bytes(&base64::decode(text).ok_or_else(wrong)?),
             );
         }
-        (Kind::Enum(place), Value::String(name)) => match Enum::at(place).number_of(name) {
-            Some(value) => wire::write(out, number, Wire::Varint(i64::from(value) as u64)),
+        (Kind::Enum(place), Value::String(name)) => {
             // Newer senders have values that we do not know; required ones are found missing.
-            None => {}
-        },
+            if let Some(value) = Enum::at(place).number_of(name) {
+                wire::write(out, number, Wire::Varint(i64::from(value) as u64));
+            }
+        }
         (Kind::Enum(_) | Kind::Message(_) | Kind::Map(_) | Kind::String | Kind::Bytes, _) => {
             return Err(wrong());
         }
@@ -99,7 +100,7 @@ fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
 
 fn map(
     number: u32,
-    place: usize,
+    place: u16,
     object: &Map<String, Value>,
     out: &mut Vec<u8>,
     depth: usize,
@@ -117,7 +118,7 @@ fn map(
                 ..*field
             };
             single(&field, value, &mut entry, depth + 1)
-                .map_err(|fault| fault.within(key, None))?;
+                .map_err(|fault| fault.within(field.name, None))?;
         }
         wire::write(out, number, Wire::Bytes(&entry));
     }
@@ -128,7 +129,7 @@ fn double(value: &Value) -> Option<f64> {
     match value {
         Value::Number(number) => number.as_f64(),
         // Rust reads "Infinity" and "-Infinity" as well.
-        Value::String(text) => text.parse().ok(),
+        Value::String(text) => text.parse().ok().filter(|value: &f64| !value.is_nan()),
         _ => None,
     }
 }

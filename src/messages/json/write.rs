@@ -63,13 +63,14 @@ fn unpack(kind: Kind, wire: Wire<'_>) -> Result<Vec<Wire<'_>>, Fault> {
     match (kind, wire) {
         (Kind::Message(_) | Kind::Map(_) | Kind::String | Kind::Bytes, _) => Ok(vec![wire]),
         (Kind::Double, Wire::Bytes(bytes)) => {
-            let (chunks, rest) = bytes.as_chunks::<8>();
-            let wires = chunks
-                .iter()
-                .map(|chunk| Wire::Fixed64(u64::from_le_bytes(*chunk)));
-            rest.is_empty()
-                .then(|| wires.collect())
-                .ok_or_else(malformed)
+            let wires = bytes.chunks(8).map(|chunk| {
+                chunk
+                    .try_into()
+                    .ok()
+                    .map(u64::from_le_bytes)
+                    .map(Wire::Fixed64)
+            });
+            wires.collect::<Option<_>>().ok_or_else(malformed)
         }
         (_, Wire::Bytes(mut bytes)) => {
             let mut wires = Vec::new();
