@@ -3,6 +3,7 @@
 mod container;
 mod flags;
 mod ids;
+mod isolation;
 mod libprocess;
 mod local;
 mod messages;
