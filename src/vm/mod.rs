@@ -2,5 +2,6 @@
 
 pub mod banner;
 pub mod launcher;
+pub mod output;
 pub mod quote;
 pub mod ssh;
