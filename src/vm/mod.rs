@@ -11,6 +11,7 @@ pub mod leftovers;
 pub mod libvirt;
 pub mod network;
 pub mod network_xml;
+pub mod output;
 pub mod qemu;
 pub mod quote;
 pub mod random;
