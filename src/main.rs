@@ -1,5 +1,6 @@
 //! `mesos-slave`: an Apache Mesos agent that runs each executor in a KVM virtual machine of its own.
 
+mod api;
 mod container;
 mod flags;
 mod ids;
