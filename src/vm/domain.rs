@@ -45,17 +45,33 @@ pub fn random_mac() -> std::io::Result<String> {
 /// The domain of a container: what it is given (`spec.vm`), under the name, MAC and directory that `state` records.
 ///
 /// `owner` is QEMU's user, as libvirt tells it.
-pub fn xml(spec: &Spec, vm: &container::Vm, state: &VmState, image: &Image, owner: Owner) -> String {
+pub fn xml(
+    spec: &Spec,
+    vm: &container::Vm,
+    state: &VmState,
+    image: &Image,
+    owner: Owner,
+) -> String {
     let mut xml = String::with_capacity(4096);
     // Writing to a String cannot fail.
     let _ = write_domain(&mut xml, spec, vm, state, image, owner);
     xml
 }
 
-fn write_domain(xml: &mut String, spec: &Spec, vm: &container::Vm, state: &VmState, image: &Image, owner: Owner) -> fmt::Result {
+fn write_domain(
+    xml: &mut String,
+    spec: &Spec,
+    vm: &container::Vm,
+    state: &VmState,
+    image: &Image,
+    owner: Owner,
+) -> fmt::Result {
     let kvm = vm.accelerator() == container::vm::Accelerator::Kvm;
     writeln!(xml, "<domain type='{}'>", if kvm { "kvm" } else { "qemu" })?;
     writeln!(xml, "<name>{}</name>", Escaped(&state.domain))?;
+    if is_uuid(&spec.container_id) {
+        writeln!(xml, "<uuid>{}</uuid>", spec.container_id)?;
+    }
     write_metadata(xml, spec)?;
     writeln!(xml, "<memory unit='MiB'>{}</memory>", vm.memory_mb)?;
     writeln!(xml, "<vcpu>{}</vcpu>", vm.vcpus)?;
@@ -65,34 +81,74 @@ fn write_domain(xml: &mut String, spec: &Spec, vm: &container::Vm, state: &VmSta
     write_boot(xml, image)?;
     writeln!(xml, "<features><acpi/><apic/></features>")?;
     // `maximum` boots under TCG as fast as the bare `qemu64`, and guests for newer CPUs (x86-64-v2) run on it.
-    writeln!(xml, "<cpu mode='{}'/>", if kvm { "host-passthrough" } else { "maximum" })?;
+    writeln!(
+        xml,
+        "<cpu mode='{}'/>",
+        if kvm { "host-passthrough" } else { "maximum" }
+    )?;
     writeln!(xml, "<clock offset='utc'/>")?;
-    writeln!(xml, "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>")?;
+    writeln!(
+        xml,
+        "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>"
+    )?;
     writeln!(xml, "<devices>")?;
     write_disk(xml, image, state)?;
     write_devices(xml, state)?;
     writeln!(xml, "</devices>")?;
-    writeln!(xml, "<seclabel type='static' model='dac' relabel='no'><label>+{}:+{}</label></seclabel>", owner.uid, owner.gid)?;
+    writeln!(
+        xml,
+        "<seclabel type='static' model='dac' relabel='no'><label>+{}:+{}</label></seclabel>",
+        owner.uid, owner.gid
+    )?;
     writeln!(xml, "</domain>")
 }
 
 fn write_metadata(xml: &mut String, spec: &Spec) -> fmt::Result {
     writeln!(xml, "<metadata><mesos:container xmlns:mesos='{NAMESPACE}'>")?;
-    writeln!(xml, "<mesos:slave>{}</mesos:slave>", Escaped(&spec.slave_id.value))?;
+    writeln!(
+        xml,
+        "<mesos:slave>{}</mesos:slave>",
+        Escaped(&spec.slave_id.value)
+    )?;
     let framework = spec.framework.id.as_ref().map_or("", |id| &id.value);
-    writeln!(xml, "<mesos:framework>{}</mesos:framework>", Escaped(framework))?;
-    writeln!(xml, "<mesos:executor>{}</mesos:executor>", Escaped(&spec.executor.executor_id.value))?;
+    writeln!(
+        xml,
+        "<mesos:framework>{}</mesos:framework>",
+        Escaped(framework)
+    )?;
+    writeln!(
+        xml,
+        "<mesos:executor>{}</mesos:executor>",
+        Escaped(&spec.executor.executor_id.value)
+    )?;
     writeln!(xml, "<mesos:id>{}</mesos:id>", Escaped(&spec.container_id))?;
     writeln!(xml, "</mesos:container></metadata>")
 }
 
 /// Secrets go by file: a value would be in QEMU's arguments and in libvirt's log.
 fn write_credentials(xml: &mut String, state: &VmState) -> fmt::Result {
-    let file = |name: &str| Path::new(&state.directory).join(name).to_string_lossy().into_owned();
+    let file = |name: &str| {
+        Path::new(&state.directory)
+            .join(name)
+            .to_string_lossy()
+            .into_owned()
+    };
     writeln!(xml, "<sysinfo type='fwcfg'>")?;
-    writeln!(xml, "<entry name='{FW_CFG}/hostname'>{}</entry>", host_name(&state.domain))?;
-    writeln!(xml, "<entry name='{FW_CFG}/authorized_keys' file='{}'/>", Escaped(&file("key.pub")))?;
-    writeln!(xml, "<entry name='{FW_CFG}/ssh_host_ed25519_key' file='{}'/>", Escaped(&file("host_key")))?;
+    writeln!(
+        xml,
+        "<entry name='{FW_CFG}/hostname'>{}</entry>",
+        host_name(&state.domain)
+    )?;
+    writeln!(
+        xml,
+        "<entry name='{FW_CFG}/authorized_keys' file='{}'/>",
+        Escaped(&file("key.pub"))
+    )?;
+    writeln!(
+        xml,
+        "<entry name='{FW_CFG}/ssh_host_ed25519_key' file='{}'/>",
+        Escaped(&file("host_key"))
+    )?;
     writeln!(xml, "</sysinfo>")
 }
 
@@ -100,9 +156,17 @@ fn write_boot(xml: &mut String, image: &Image) -> fmt::Result {
     writeln!(xml, "<os><type arch='x86_64' machine='q35'>hvm</type>")?;
     match &image.kernel {
         Some(kernel) => {
-            writeln!(xml, "<kernel>{}</kernel>", Escaped(&kernel.to_string_lossy()))?;
+            writeln!(
+                xml,
+                "<kernel>{}</kernel>",
+                Escaped(&kernel.to_string_lossy())
+            )?;
             if let Some(initrd) = &image.initrd {
-                writeln!(xml, "<initrd>{}</initrd>", Escaped(&initrd.to_string_lossy()))?;
+                writeln!(
+                    xml,
+                    "<initrd>{}</initrd>",
+                    Escaped(&initrd.to_string_lossy())
+                )?;
             }
             writeln!(xml, "<cmdline>{}</cmdline>", Escaped(&image.cmdline))?;
         }
@@ -115,10 +179,21 @@ fn write_boot(xml: &mut String, image: &Image) -> fmt::Result {
 fn write_disk(xml: &mut String, image: &Image, state: &VmState) -> fmt::Result {
     let overlay = Path::new(&state.directory).join("disk.qcow2");
     writeln!(xml, "<disk type='file' device='disk'>")?;
-    writeln!(xml, "<driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>")?;
-    writeln!(xml, "<source file='{}'/>", Escaped(&overlay.to_string_lossy()))?;
+    writeln!(
+        xml,
+        "<driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>"
+    )?;
+    writeln!(
+        xml,
+        "<source file='{}'/>",
+        Escaped(&overlay.to_string_lossy())
+    )?;
     writeln!(xml, "<backingStore type='file'><format type='qcow2'/>")?;
-    writeln!(xml, "<source file='{}'><seclabel model='dac' relabel='no'/></source>", Escaped(&image.disk().to_string_lossy()))?;
+    writeln!(
+        xml,
+        "<source file='{}'><seclabel model='dac' relabel='no'/></source>",
+        Escaped(&image.disk().to_string_lossy())
+    )?;
     writeln!(xml, "<backingStore/></backingStore>")?;
     writeln!(xml, "<target dev='vda' bus='virtio'/>")?;
     writeln!(xml, "</disk>")
@@ -126,18 +201,51 @@ fn write_disk(xml: &mut String, image: &Image, state: &VmState) -> fmt::Result {
 
 fn write_devices(xml: &mut String, state: &VmState) -> fmt::Result {
     writeln!(xml, "<controller type='usb' model='none'/>")?;
-    writeln!(xml, "<interface type='network'><mac address='{}'/>", Escaped(&state.mac))?;
-    writeln!(xml, "<source network='{}'/><model type='virtio'/></interface>", Escaped(&state.network))?;
+    writeln!(
+        xml,
+        "<interface type='network'><mac address='{}'/>",
+        Escaped(&state.mac)
+    )?;
+    writeln!(
+        xml,
+        "<source network='{}'/><model type='virtio'/><rom enabled='no'/></interface>",
+        Escaped(&state.network)
+    )?;
     let console = Path::new(&state.directory).join("console.log");
-    writeln!(xml, "<serial type='file'><source path='{}'/><target port='0'/></serial>", Escaped(&console.to_string_lossy()))?;
-    writeln!(xml, "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")?;
+    writeln!(
+        xml,
+        "<serial type='file'><source path='{}'/><target port='0'/></serial>",
+        Escaped(&console.to_string_lossy())
+    )?;
+    writeln!(
+        xml,
+        "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+    )?;
+    writeln!(xml, "<video><model type='none'/></video>")?;
     writeln!(xml, "<memballoon model='virtio'/>")?;
     writeln!(xml, "<panic model='isa'/>")
 }
 
+/// A container id of the slave's is a random UUID, and so fit to be its domain's; otherwise libvirt makes one up.
+fn is_uuid(id: &str) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let mut parts = id.split('-');
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    lengths
+        .iter()
+        .all(|length| parts.next().is_some_and(|part| hex(part, *length)))
+        && parts.next().is_none()
+}
+
 /// Only what a host name may hold, of the domain's name.
 fn host_name(domain: &str) -> String {
-    domain.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(MAX_HOST_NAME).collect()
+    domain
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(MAX_HOST_NAME)
+        .collect()
 }
 
 /// A text in XML, in an element or a quoted attribute. What XML 1.0 cannot hold at all becomes U+FFFD; line ends and tabs go as
@@ -154,7 +262,9 @@ impl fmt::Display for Escaped<'_> {
                 '\'' => f.write_str("&apos;")?,
                 '"' => f.write_str("&quot;")?,
                 '\t' | '\n' | '\r' => write!(f, "&#{};", u32::from(character))?,
-                '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => f.write_char(char::REPLACEMENT_CHARACTER)?,
+                '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => {
+                    f.write_char(char::REPLACEMENT_CHARACTER)?
+                }
                 _ => f.write_char(character)?,
             }
         }
@@ -200,28 +310,50 @@ pub mod tests {
         Spec {
             version: 1,
             container_id: CONTAINER.to_string(),
-            slave_id: mesos::SlaveId { value: "S0".to_string() },
+            slave_id: mesos::SlaveId {
+                value: "S0".to_string(),
+            },
             framework: mesos::FrameworkInfo {
-                id: Some(mesos::FrameworkId { value: framework.to_string() }),
+                id: Some(mesos::FrameworkId {
+                    value: framework.to_string(),
+                }),
                 ..Default::default()
             },
             executor: mesos::ExecutorInfo {
-                executor_id: mesos::ExecutorId { value: executor.to_string() },
+                executor_id: mesos::ExecutorId {
+                    value: executor.to_string(),
+                },
                 ..Default::default()
             },
-            vm: Some(container::Vm { memory_mb: 128, vcpus: 2, ..Default::default() }),
+            vm: Some(container::Vm {
+                memory_mb: 128,
+                vcpus: 2,
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
 
     fn xml_of(spec: &Spec, image: &Image) -> String {
         let vm = spec.vm.as_ref().expect("vm");
-        xml(spec, vm, &state(), image, Owner { uid: 64055, gid: 107 })
+        xml(
+            spec,
+            vm,
+            &state(),
+            image,
+            Owner {
+                uid: 64055,
+                gid: 107,
+            },
+        )
     }
 
     fn text_of(xml: &str, tag: &str) -> String {
         let document = roxmltree::Document::parse(xml).expect("well-formed XML");
-        let node = document.descendants().find(|node| node.tag_name().name() == tag).expect("the element");
+        let node = document
+            .descendants()
+            .find(|node| node.tag_name().name() == tag)
+            .expect("the element");
         node.text().unwrap_or("").to_string()
     }
 
@@ -244,8 +376,20 @@ pub mod tests {
     fn ids_of_any_bytes_come_back_from_the_xml_unchanged() {
         for id in hostile_ids() {
             let xml = xml_of(&spec(&id, &id), &image());
-            let kept = |c: char| (c >= ' ' || matches!(c, '\t' | '\n' | '\r')) && !matches!(c, '\u{fffe}' | '\u{ffff}');
-            let expected: String = id.chars().map(|c| if kept(c) { c } else { char::REPLACEMENT_CHARACTER }).collect();
+            let kept = |c: char| {
+                (c >= ' ' || matches!(c, '\t' | '\n' | '\r'))
+                    && !matches!(c, '\u{fffe}' | '\u{ffff}')
+            };
+            let expected: String = id
+                .chars()
+                .map(|c| {
+                    if kept(c) {
+                        c
+                    } else {
+                        char::REPLACEMENT_CHARACTER
+                    }
+                })
+                .collect();
             assert_eq!(text_of(&xml, "framework"), expected, "{id:?}");
             assert_eq!(text_of(&xml, "executor"), expected, "{id:?}");
             assert_eq!(text_of(&xml, "id"), CONTAINER);
@@ -258,7 +402,11 @@ pub mod tests {
         let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
         for node in document.descendants() {
             let ours = node.ancestors().any(|node| node.has_tag_name("metadata"));
-            assert!(ours || !node.attributes().any(|attribute| attribute.value().contains("needle")));
+            assert!(
+                ours || !node
+                    .attributes()
+                    .any(|attribute| attribute.value().contains("needle"))
+            );
             assert!(!node.is_text() || ours || !node.text().unwrap_or("").contains("needle"));
         }
     }
@@ -269,17 +417,34 @@ pub mod tests {
         let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
         let base = document
             .descendants()
-            .find(|node| node.attribute("file") == Some("/var/lib/mesos-slave/images/default/disk.qcow2"))
+            .find(|node| {
+                node.attribute("file") == Some("/var/lib/mesos-slave/images/default/disk.qcow2")
+            })
             .expect("the base image");
-        assert!(base.parent().is_some_and(|parent| parent.has_tag_name("backingStore")));
-        let labels: Vec<_> = document.descendants().filter(|node| node.has_tag_name("seclabel")).collect();
+        assert!(
+            base.parent()
+                .is_some_and(|parent| parent.has_tag_name("backingStore"))
+        );
+        let labels: Vec<_> = document
+            .descendants()
+            .filter(|node| node.has_tag_name("seclabel"))
+            .collect();
         assert_eq!(labels.len(), 2);
-        assert!(labels.iter().all(|label| label.attribute("relabel") == Some("no")));
+        assert!(
+            labels
+                .iter()
+                .all(|label| label.attribute("relabel") == Some("no"))
+        );
     }
 
     #[test]
     fn an_image_without_kernel_and_provisioning_boots_from_its_disk() {
-        let plain = Image { kernel: None, initrd: None, provision: Provision::None, ..image() };
+        let plain = Image {
+            kernel: None,
+            initrd: None,
+            provision: Provision::None,
+            ..image()
+        };
         let xml = xml_of(&spec("f", "e"), &plain);
         assert!(xml.contains("<boot dev='hd'/>"));
         assert!(!xml.contains("<kernel>") && !xml.contains("fwcfg"));
@@ -292,15 +457,38 @@ pub mod tests {
             vm.set_accelerator(container::vm::Accelerator::Kvm);
         }
         let xml = xml_of(&spec, &image());
-        assert!(xml.starts_with("<domain type='kvm'>") && xml.contains("<cpu mode='host-passthrough'/>"));
+        assert!(
+            xml.starts_with("<domain type='kvm'>")
+                && xml.contains("<cpu mode='host-passthrough'/>")
+        );
         assert_eq!(text_of(&xml, "memory"), "128");
     }
 
     #[test]
     fn macs_are_libvirts_and_differ() {
-        let macs: std::collections::HashSet<String> = (0..16).map(|_| random_mac().expect("a MAC")).collect();
+        let macs: std::collections::HashSet<String> =
+            (0..16).map(|_| random_mac().expect("a MAC")).collect();
         assert!(macs.len() > 14);
-        assert!(macs.iter().all(|mac| mac.starts_with("52:54:00:") && mac.len() == 17));
+        assert!(
+            macs.iter()
+                .all(|mac| mac.starts_with("52:54:00:") && mac.len() == 17)
+        );
+    }
+
+    #[test]
+    fn a_container_id_that_is_no_uuid_is_not_the_domains() {
+        assert!(is_uuid(CONTAINER));
+        for id in [
+            "",
+            "x",
+            "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f1",
+            "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f11-",
+        ] {
+            assert!(!is_uuid(id), "{id}");
+        }
+        let mut spec = spec("f", "e");
+        spec.container_id = "a'<b>".to_string();
+        assert!(!xml_of(&spec, &image()).contains("<uuid>"));
     }
 
     #[test]
@@ -319,16 +507,32 @@ pub mod tests {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{AA_HELPER}: {error}: install libvirt-daemon-system"));
-        helper.stdin.take().expect("stdin").write_all(xml.as_bytes()).expect("the helper reads the XML");
+        helper
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(xml.as_bytes())
+            .expect("the helper reads the XML");
         let output = helper.wait_with_output().expect("the helper's end");
-        let (profile, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "virt-aa-helper refuses:\n{errors}\n{xml}");
+        let (profile, errors) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "virt-aa-helper refuses:\n{errors}\n{xml}"
+        );
         profile.into_owned()
     }
 
     #[test]
     fn apparmors_helper_takes_every_domain() {
-        let plain = Image { kernel: None, initrd: None, provision: Provision::None, ..image() };
+        let plain = Image {
+            kernel: None,
+            initrd: None,
+            provision: Provision::None,
+            ..image()
+        };
         for id in hostile_ids() {
             profile(&xml_of(&spec(&id, &id), &image()));
             profile(&xml_of(&spec(&id, &id), &plain));
