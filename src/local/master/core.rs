@@ -8,8 +8,8 @@
 //!   the clock ── Tick                    └────► deadline()
 //! ```
 //!
-//! The state is split into rooms, each of which is an `impl Core` over the part that it is named for: `slaves`, `frameworks`,
-//! `offers`, `tasks`. Whatever an event was, resources that are free afterwards are offered before `handle` returns.
+//! Each room is an `impl Core` over the part of the state that it is named for: `slaves` (`losing`, `returning`), `frameworks`
+//! (`calling`), `offers`, `tasks` (`launching`, `reconciling`). Whatever an event was, resources that are free afterwards are offered before `handle` returns.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;

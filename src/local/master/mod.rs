@@ -13,11 +13,17 @@
 //! ```
 
 mod accounts;
+mod amounts;
+mod calling;
 mod calls;
 pub mod core;
 mod events;
 mod frameworks;
+mod launching;
+mod losing;
 mod offers;
+mod reconciling;
+mod returning;
 mod shell;
 mod slaves;
 mod state;

@@ -12,7 +12,7 @@ use super::accounts;
 use super::core::Core;
 use super::events;
 use super::frameworks::YEAR;
-use super::tasks::Allotment;
+use super::launching::Allotment;
 use crate::ids::{FrameworkId, SlaveId};
 use crate::messages::mesos::framework_info::capability::Type as Capability;
 use crate::messages::mesos::resource::AllocationInfo;

@@ -1,4 +1,4 @@
-//! The tasks: launch, status updates and their acknowledgements, kill, reconciliation.
+//! The tasks: status updates, their acknowledgements, kill, end. Their launch is in `launching`.
 //!
 //! ```text
 //!   scheduler ── ACCEPT(LAUNCH) ──► master ── RunTaskMessage ─────────────────────► slave
@@ -8,20 +8,16 @@
 //!
 //! A task's resources are free when its terminal update comes; the task is forgotten when that update is acknowledged.
 
-use super::accounts;
 use super::core::{Core, TaskKey};
 use super::events;
-use super::validate;
-use crate::ids::{ExecutorId, FrameworkId, SlaveId, TaskId};
+use crate::ids::{FrameworkId, SlaveId, TaskId};
 use crate::libprocess::pid::Pid;
 use crate::messages::mesos::internal::{
-    KillTaskMessage, ResourceVersionUuid, RunTaskMessage, StatusUpdate,
-    StatusUpdateAcknowledgementMessage, StatusUpdateMessage,
+    KillTaskMessage, StatusUpdate, StatusUpdateAcknowledgementMessage, StatusUpdateMessage,
 };
 use crate::messages::mesos::scheduler::call;
-use crate::messages::mesos::slave_info::capability::Type as Capability;
 use crate::messages::mesos::task_status::Reason;
-use crate::messages::mesos::{self, Resource, Task, TaskInfo, TaskState, TaskStatus, TimeInfo};
+use crate::messages::mesos::{self, Task, TaskState, TaskStatus, TimeInfo};
 
 /// Bytes of a status update's uuid; one of another length cannot be acknowledged.
 pub(super) const UUID_LENGTH: usize = 16;
@@ -30,116 +26,11 @@ const MAX_STATUSES: usize = 32;
 /// How many tasks of lost slaves are kept.
 const MAX_UNREACHABLE_TASKS: usize = 1000;
 
-/// What is left of accepted offers while tasks are launched from them.
-#[derive(Debug)]
-pub(super) struct Allotment {
-    pub(super) slave: SlaveId,
-    pub(super) role: String,
-    pub(super) left: Vec<Resource>,
-}
-
 impl Core {
     /// The pid of a slave that is connected.
     pub(super) fn slave_pid(&self, id: &mesos::SlaveId) -> Option<Pid> {
         let slave = self.slaves.get(&SlaveId::try_from(id).ok()?)?;
         slave.is_connected().then(|| slave.pid.clone())
-    }
-
-    /// Launches one task from what was accepted, or tells the framework why not.
-    pub(super) fn launch(
-        &mut self,
-        id: &FrameworkId,
-        mut task: TaskInfo,
-        allotment: &mut Allotment,
-    ) {
-        task.resources = accounts::normalized(&task.resources);
-        if let Some(executor) = task.executor.as_mut() {
-            executor.resources = accounts::normalized(&executor.resources);
-            executor.framework_id.get_or_insert_with(|| id.to_proto());
-        }
-        let key = task.executor.as_ref().and_then(|executor| {
-            Some((
-                allotment.slave.clone(),
-                id.clone(),
-                ExecutorId::try_from(&executor.executor_id).ok()?,
-            ))
-        });
-        let running = key.as_ref().and_then(|key| self.executors.get(key));
-        let is_taken = |task: TaskId| {
-            let key = (id.clone(), task);
-            self.tasks.contains_key(&key) || self.unreachable_tasks.contains_key(&key)
-        };
-        let needed = match validate::task(
-            &task,
-            id,
-            &allotment.slave,
-            running,
-            is_taken,
-            &allotment.left,
-        ) {
-            Ok(needed) => needed,
-            Err(error) => {
-                return self.refuse_task(
-                    id,
-                    &task,
-                    TaskState::TaskError,
-                    Reason::TaskInvalid,
-                    &error,
-                );
-            }
-        };
-        let launch_executor = running.is_none();
-        allotment.left = accounts::minus(std::mem::take(&mut allotment.left), &needed);
-        if let (Some(key), Some(executor), true) = (key, &task.executor, launch_executor) {
-            self.executors.insert(key, executor.clone());
-        }
-        let Ok(task_id) = TaskId::try_from(&task.task_id) else {
-            return;
-        };
-        self.tasks.insert((id.clone(), task_id), tracked(&task, id));
-        self.run_task(id, task, allotment, launch_executor);
-    }
-
-    fn run_task(
-        &mut self,
-        id: &FrameworkId,
-        mut task: TaskInfo,
-        allotment: &Allotment,
-        launch_executor: bool,
-    ) {
-        let (Some(framework), Some(slave)) =
-            (self.frameworks.get(id), self.slaves.get(&allotment.slave))
-        else {
-            return;
-        };
-        log::info!(
-            "launching task {} of framework {id} on slave {} with {}",
-            task.task_id.value,
-            allotment.slave,
-            accounts::text(&task.resources)
-        );
-        let refined = slave.has(Capability::ReservationRefinement);
-        task.resources = accounts::allocated(&task.resources, &allotment.role, refined);
-        if let Some(executor) = task.executor.as_mut() {
-            executor.resources = accounts::allocated(&executor.resources, &allotment.role, refined);
-        }
-        let version = slave
-            .resource_version
-            .clone()
-            .map(|uuid| ResourceVersionUuid {
-                resource_provider_id: None,
-                uuid,
-            });
-        let message = RunTaskMessage {
-            framework: framework.info.clone(),
-            pid: Some(super::NO_PID.into()),
-            task,
-            resource_version_uuids: version.into_iter().collect(),
-            launch_executor: Some(launch_executor),
-            ..Default::default()
-        };
-        let pid = slave.pid.clone();
-        self.send(&pid, &message);
     }
 
     pub(super) fn status_update(&mut self, message: StatusUpdateMessage) {
@@ -350,112 +241,6 @@ impl Core {
             );
         }
     }
-
-    /// Tells a framework the state of the tasks that it names, or of all that it has if it names none.
-    pub(super) fn reconcile(&mut self, id: &FrameworkId, reconcile: call::Reconcile) {
-        let wall = self.wall();
-        let latest = |task: &Task| {
-            events::latest_status_of(
-                task,
-                Reason::Reconciliation,
-                "Reconciliation: Latest task state",
-                wall,
-            )
-        };
-        let statuses: Vec<TaskStatus> = match reconcile.tasks.is_empty() {
-            true => self
-                .tasks
-                .iter()
-                .filter(|(key, _)| key.0 == *id)
-                .map(|(_, task)| latest(task))
-                .collect(),
-            false => {
-                let known = |task: &call::reconcile::Task| {
-                    self.tasks
-                        .get(&(id.clone(), TaskId::try_from(&task.task_id).ok()?))
-                        .map(latest)
-                };
-                reconcile
-                    .tasks
-                    .iter()
-                    .map(|task| known(task).unwrap_or_else(|| self.status_of_unknown(id, task)))
-                    .collect()
-            }
-        };
-        for status in statuses {
-            self.tell(id, events::update(status));
-        }
-    }
-
-    fn status_of_unknown(&self, id: &FrameworkId, task: &call::reconcile::Task) -> TaskStatus {
-        let slave = task
-            .slave_id
-            .as_ref()
-            .and_then(|id| SlaveId::try_from(id).ok());
-        let lost = slave
-            .as_ref()
-            .and_then(|id| self.unreachable_slaves.get(id));
-        let (state, text) = if slave
-            .as_ref()
-            .is_some_and(|id| self.slaves.contains_key(id))
-        {
-            (
-                TaskState::TaskGone,
-                "Reconciliation: Task is unknown to the agent",
-            )
-        } else if lost.is_some() {
-            (
-                TaskState::TaskUnreachable,
-                "Reconciliation: Task is unreachable",
-            )
-        } else {
-            (TaskState::TaskUnknown, "Reconciliation: Task is unknown")
-        };
-        let state = if self.is_partition_aware(id) {
-            state
-        } else {
-            TaskState::TaskLost
-        };
-        let status = events::master_status(
-            &task.task_id,
-            task.slave_id.as_ref(),
-            state,
-            Reason::Reconciliation,
-            text,
-            self.wall(),
-        );
-        TaskStatus {
-            unreachable_time: lost.map(nanoseconds),
-            ..status
-        }
-    }
-}
-
-/// A task as the master keeps it from its launch on.
-fn tracked(task: &TaskInfo, framework: &FrameworkId) -> Task {
-    let command = task.command.as_ref().or(task
-        .executor
-        .as_ref()
-        .and_then(|executor| executor.command.as_ref()));
-    Task {
-        name: task.name.clone(),
-        task_id: task.task_id.clone(),
-        framework_id: framework.to_proto(),
-        executor_id: task
-            .executor
-            .as_ref()
-            .map(|executor| executor.executor_id.clone()),
-        slave_id: task.slave_id.clone(),
-        state: TaskState::TaskStaging as i32,
-        resources: task.resources.clone(),
-        labels: task.labels.clone(),
-        discovery: task.discovery.clone(),
-        container: task.container.clone(),
-        health_check: task.health_check.clone(),
-        kill_policy: task.kill_policy,
-        user: command.and_then(|command| command.user.clone()),
-        ..Default::default()
-    }
 }
 
 /// What a scheduler gets of a slave's update (`evolve(StatusUpdateMessage)` in Mesos).
@@ -489,7 +274,7 @@ fn note(task: &mut Task, state: i32, status: TaskStatus) {
     });
 }
 
-fn nanoseconds(seconds: &f64) -> TimeInfo {
+pub(super) fn nanoseconds(seconds: &f64) -> TimeInfo {
     TimeInfo {
         nanoseconds: (seconds * 1e9) as i64,
     }

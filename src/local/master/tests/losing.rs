@@ -1,6 +1,7 @@
 //! Slaves: registration, pings, loss, return.
 
 use super::*;
+use crate::messages::mesos::Task;
 use crate::messages::mesos::task_status::Reason;
 
 #[test]
@@ -301,4 +302,93 @@ fn garbage_from_a_slave_changes_nothing() {
         pid: slave_pid(5051),
     });
     assert!(world.actions.is_empty());
+}
+
+#[test]
+fn what_a_slave_brings_of_other_slaves_and_unknown_frameworks_is_not_taken() {
+    let (mut world, _, _, run) = World::with_running_task();
+    let task = world.core.tasks.values().next().cloned().expect("the task");
+    let id = mesos::SlaveId {
+        value: "elder-S7".into(),
+    };
+    let foreign = Task {
+        name: "foreign".into(),
+        task_id: mesos::TaskId { value: "a".into() },
+        ..task.clone()
+    };
+    let orphan = Task {
+        name: "orphan".into(),
+        framework_id: mesos::FrameworkId {
+            value: "nobody".into(),
+        },
+        slave_id: id.clone(),
+        ..task.clone()
+    };
+    let own = Task {
+        name: "own".into(),
+        task_id: mesos::TaskId { value: "b".into() },
+        slave_id: id.clone(),
+        ..task
+    };
+    let slave = SlaveInfo {
+        id: Some(id),
+        hostname: "localhost".into(),
+        resources: vec![cpus(2.0)],
+        ..Default::default()
+    };
+    let message = ReregisterSlaveMessage {
+        slave,
+        tasks: vec![foreign, orphan, own],
+        version: Some("1.11.0".into()),
+        frameworks: vec![run.framework],
+        ..Default::default()
+    };
+    world.hear(&slave_pid(5052), &message);
+    let names: Vec<&str> = world
+        .core
+        .tasks
+        .values()
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(names, ["own", "t"]);
+}
+
+#[test]
+fn a_framework_that_only_its_slave_knows_waits_ten_minutes_for_its_scheduler() {
+    let (_, _, _, run) = World::with_running_task();
+    let mut world = World::new();
+    let id = run.task.slave_id.clone();
+    let task = Task {
+        name: "t".into(),
+        task_id: run.task.task_id.clone(),
+        framework_id: run.framework.id.clone().unwrap_or_default(),
+        slave_id: id.clone(),
+        resources: vec![cpus(1.0)],
+        state: TaskState::TaskRunning as i32,
+        ..Default::default()
+    };
+    let slave = SlaveInfo {
+        id: Some(id),
+        hostname: "localhost".into(),
+        resources: vec![cpus(2.0)],
+        ..Default::default()
+    };
+    let message = ReregisterSlaveMessage {
+        slave,
+        tasks: vec![task],
+        version: Some("1.11.0".into()),
+        frameworks: vec![run.framework],
+        ..Default::default()
+    };
+    let pid = slave_pid(5051);
+    world.hear(&pid, &message);
+    let beat = |world: &mut World| {
+        world.pass(Duration::from_secs(10));
+        world.hear_at("slave-observer(1)", &pid, &PongSlaveMessage {});
+    };
+    (0..59).for_each(|_| beat(&mut world));
+    assert!(world.sent::<ShutdownFrameworkMessage>(&pid).is_empty());
+    beat(&mut world);
+    assert_eq!(world.sent::<ShutdownFrameworkMessage>(&pid).len(), 1);
+    assert!(world.core.tasks.is_empty());
 }
