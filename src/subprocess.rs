@@ -245,7 +245,8 @@ impl Subprocess {
         if self.ended.is_some() {
             return;
         }
-        let _ = if self.leads_group { killpg(self.pid, signal).or_else(|_| kill(self.pid, signal)) } else { kill(self.pid, signal) };
+        let _ =
+            if self.leads_group { killpg(self.pid, signal).or_else(|_| kill(self.pid, signal)) } else { kill(self.pid, signal) };
     }
 
     /// Reaps it if it has ended; never blocks.
