@@ -18,11 +18,13 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
-use crate::subprocess::Spawn;
+use crate::poll::PollSet;
+use crate::subprocess::{Spawn, Subprocess};
 
 use self::place::{Place, PlaceError};
 use self::stream::{Entry, Kind, Stream, StreamError};
@@ -99,6 +101,8 @@ pub enum CollectError {
     Stream(StreamError),
     /// The host cannot write.
     Write(io::Error),
+    /// The command that was to write the archive failed, and said why on its stderr.
+    Command,
 }
 
 impl fmt::Display for CollectError {
@@ -107,6 +111,7 @@ impl fmt::Display for CollectError {
             CollectError::Open(error) => write!(f, "the sandbox on the host cannot be opened: {error}"),
             CollectError::Stream(error) => write!(f, "{error}"),
             CollectError::Write(error) => write!(f, "the host cannot write into the sandbox: {error}; is its disk full?"),
+            CollectError::Command => write!(f, "ssh or the guest's tar failed"),
         }
     }
 }
@@ -116,6 +121,7 @@ impl std::error::Error for CollectError {
         match self {
             CollectError::Open(error) | CollectError::Write(error) => Some(error),
             CollectError::Stream(error) => Some(error),
+            CollectError::Command => None,
         }
     }
 }
@@ -183,6 +189,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Ok(summary) => {
             println!("{summary}");
             match summary.incomplete {
+                Some(CollectError::Command) => ExitCode::FAILURE,
                 Some(error) => failed(&error.to_string()),
                 None => ExitCode::SUCCESS,
             }
@@ -208,13 +215,30 @@ fn collect(arguments: &[OsString]) -> Result<Summary, String> {
     clean_environment(&mut command);
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
     let started = Spawn::command(command).die_with_parent().spawn();
-    let mut process = started.map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+    let mut process = started.map_err(|error| format!("cannot run {program:?}: {error}"))?;
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).map_err(|error| format!("cannot limit the memory: {error}"))?;
     let stdout = process.stdout.take().ok_or("no pipe")?;
     let summary = extract(stdout, Path::new(into), limits, owner);
+    let mut summary = summary.map_err(|error| error.to_string())?;
+    if matches!(summary.incomplete, Some(CollectError::Stream(StreamError::BrokenOff))) {
+        // Its output has ended, so it does, too; what it said on our stderr is the reason.
+        wait(&mut process);
+        let failed = process.try_wait().is_some_and(|exit| !exit.is_success());
+        if failed {
+            summary.incomplete = Some(CollectError::Command);
+        }
+    }
     process.signal(Signal::SIGKILL); // at the archive's end there is nothing left that it could do
+    wait(&mut process);
+    Ok(summary)
+}
+
+/// Waits for its end, a little.
+fn wait(process: &mut Subprocess) {
+    let mut set = PollSet::new();
+    process.register(&mut set);
+    let _ = set.wait(Some(Instant::now() + Duration::from_secs(2)));
     process.try_wait();
-    summary.map_err(|error| error.to_string())
 }
 
 /// Reads an archive to its end and writes its files below a directory. What is left out is in the summary, as is why it ended early.
