@@ -1,6 +1,7 @@
 //! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
 
 pub mod banner;
+pub mod collect;
 pub mod domain;
 pub mod host;
 pub mod image;
