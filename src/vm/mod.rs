@@ -12,6 +12,7 @@ pub mod libvirt;
 pub mod network;
 pub mod network_xml;
 pub mod qemu;
+pub mod output;
 pub mod quote;
 pub mod random;
 pub mod ssh;
