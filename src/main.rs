@@ -4,6 +4,7 @@ mod container;
 mod flags;
 mod ids;
 mod isolation;
+mod libprocess;
 mod local;
 mod messages;
 mod poll;
