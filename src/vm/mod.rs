@@ -9,6 +9,7 @@ pub mod launcher;
 pub mod lease;
 pub mod leftovers;
 pub mod libvirt;
+pub mod life;
 pub mod network;
 pub mod network_xml;
 pub mod qemu;
