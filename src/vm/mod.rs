@@ -12,3 +12,6 @@ pub mod network_xml;
 pub mod qemu;
 pub mod random;
 pub mod worker;
+
+#[cfg(test)]
+mod host_tests;
