@@ -18,3 +18,6 @@ pub mod quote;
 pub mod random;
 pub mod ssh;
 pub mod worker;
+
+#[cfg(test)]
+mod host_tests;
