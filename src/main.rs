@@ -14,4 +14,12 @@ mod slave;
 mod subprocess;
 mod vm;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    match arguments.split_first() {
+        Some((command, rest)) if command == "vm-collect" => vm::collect::main(rest),
+        _ => ExitCode::from(2),
+    }
+}

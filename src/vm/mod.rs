@@ -5,6 +5,7 @@ pub mod domain;
 pub mod host;
 pub mod image;
 pub mod keys;
+pub mod collect;
 pub mod launcher;
 pub mod lease;
 pub mod leftovers;
