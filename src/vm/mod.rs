@@ -1,5 +1,7 @@
 //! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
 
+#[cfg(test)]
+mod host_tests;
 pub mod banner;
 pub mod collect;
 pub mod domain;
@@ -10,6 +12,7 @@ pub mod launcher;
 pub mod lease;
 pub mod leftovers;
 pub mod libvirt;
+pub mod life;
 pub mod network;
 pub mod network_xml;
 pub mod output;
