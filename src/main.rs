@@ -6,6 +6,7 @@ mod ids;
 mod local;
 mod messages;
 mod poll;
+mod preflight;
 mod resources;
 mod random;
 mod slave;
