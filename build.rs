@@ -22,6 +22,9 @@ use std::{env, fs};
 /// Where the sources are, relative to the manifest; also the root of their imports.
 const ROOT: &str = "proto";
 
+/// `MAX_FIELDS` of `src/messages/schema.rs`.
+const MAX_FIELDS: usize = 128;
+
 fn main() -> Result<(), Box<dyn Error>> {
     // A directory stands for all that is in it, so files that come or go are noticed as well.
     println!("cargo::rerun-if-changed={ROOT}");
@@ -116,6 +119,11 @@ impl Table {
             )?;
             let mut fields: Vec<_> = message.fields().collect();
             fields.sort_by_key(FieldDescriptor::number);
+            if fields.len() > MAX_FIELDS {
+                return Err(
+                    format!("{} has more than {MAX_FIELDS} fields", message.full_name()).into(),
+                );
+            }
             for field in &fields {
                 writeln!(text, "{},", self.field(message, field)?)?;
             }
