@@ -1,6 +1,8 @@
 //! `mesos-slave`: an Apache Mesos agent that runs each executor in a KVM virtual machine of its own.
 
+mod api;
 mod container;
+mod event_loop;
 mod flags;
 mod ids;
 mod isolation;
@@ -11,6 +13,7 @@ mod poll;
 mod random;
 mod resources;
 mod slave;
+mod start;
 mod subprocess;
 mod vm;
 
