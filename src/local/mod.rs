@@ -1,3 +1,4 @@
 //! What one machine needs to be a whole Mesos of its own: a master, and a scheduler for one command.
 
+pub mod execute;
 pub mod master;
