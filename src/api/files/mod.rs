@@ -83,7 +83,7 @@ impl Files {
                 self.with_place(request, |place, path| browse::browse(place, path, request))
             }
             "download" | "download.json" => {
-                self.with_place(request, |place, path| read::download(place, path))
+                self.with_place(request, read::download)
             }
             _ => not_found(),
         }
