@@ -326,6 +326,19 @@ fn a_vm_is_started_found_reached_by_ssh_and_leaves_nothing() {
     assert_eq!(owners(&image_directory()), image, "afterwards");
 }
 
+/// Leaves a container that is ready, for a hand that wants to run `mesos-slave vm-worker` on it.
+#[test]
+#[ignore = "for use by hand: MESOS_TEST_KEEP names a network"]
+fn keep_a_container_that_is_ready() {
+    let Some(network) = std::env::var_os("MESOS_TEST_KEEP") else {
+        return;
+    };
+    let container = Container::new(&network.to_string_lossy(), 256);
+    container.prepare();
+    println!("DIR={}", container.dir().path().display());
+    std::mem::forget(container);
+}
+
 #[test]
 #[ignore = "needs a libvirt host"]
 fn more_memory_than_the_host_has_is_refused_with_advice() {
