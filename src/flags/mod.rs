@@ -33,6 +33,7 @@ pub use error::FlagError;
 #[cfg(test)]
 use help::conf_file;
 pub use master::Master;
+pub use values::format_duration;
 
 /// Which command the arguments belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

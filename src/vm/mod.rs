@@ -1,5 +1,6 @@
 //! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
 
+pub mod banner;
 pub mod domain;
 pub mod host;
 pub mod image;
@@ -10,7 +11,9 @@ pub mod leftovers;
 pub mod libvirt;
 pub mod network;
 pub mod network_xml;
+pub mod output;
 pub mod qemu;
 pub mod quote;
 pub mod random;
+pub mod ssh;
 pub mod worker;
