@@ -30,8 +30,7 @@ mod tests;
 pub mod values;
 
 pub use error::FlagError;
-#[cfg(test)]
-use help::conf_file;
+pub use help::conf_file;
 pub use master::Master;
 pub use values::format_duration;
 

@@ -31,6 +31,26 @@ pub fn upgrade(resource: &mut Resource) {
     resource.reservations.push(reservation);
 }
 
+/// The reverse, for a peer that did not say that it knows refined reservations. A resource whose reservation was refined has
+/// no such form and stays as it is.
+pub fn downgrade(resource: &mut Resource) {
+    match resource.reservations.as_slice() {
+        [] => resource.role = Some("*".to_string()),
+        [one] => {
+            resource.role = one.role.clone();
+            if one.r#type == Some(reservation_info::Type::Dynamic as i32) {
+                resource.reservation = Some(ReservationInfo {
+                    r#type: None,
+                    role: None,
+                    ..one.clone()
+                });
+            }
+            resource.reservations.clear();
+        }
+        [_, _, ..] => {}
+    }
+}
+
 fn same(left: &Resource, right: &Resource) -> bool {
     left.name == right.name
         && left.r#type == right.r#type

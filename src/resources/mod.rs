@@ -25,8 +25,8 @@ mod values;
 
 pub use attributes::parse_attributes;
 pub use detect::{Host, complete};
-pub use display::resources_text;
-pub use metadata::upgrade;
+pub use display::{resource_text, resources_text};
+pub use metadata::{downgrade, upgrade};
 pub use text::parse;
 pub use validate::validate;
 

@@ -1,6 +1,5 @@
 //! Texts, rules and arithmetic.
 
-use super::display::resource_text;
 use super::*;
 
 fn resources(text: &str) -> Resources {
@@ -197,8 +196,11 @@ fn reservations_of_before_mesos_1_4_mean_the_same() {
         role: Some("a".into()),
         ..scalar("cpus", 1.0)
     };
+    let before = old.clone();
     upgrade(&mut old);
     assert_eq!(resource_text(&old), "cpus(reservations: [(STATIC,a)]):1");
+    downgrade(&mut old);
+    assert_eq!(old, before);
     let mut nobody = Resource {
         role: Some("*".into()),
         ..scalar("cpus", 1.0)

@@ -197,8 +197,7 @@ impl Ssh {
 
     /// The same as root: as it is when ssh's user is root, else by `sudo`, which must not ask for a password. Input stays the script's.
     pub fn run_as_root(&self, script: &str) -> Spawn {
-        let word = quote(script);
-        self.run(&format!("if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -c {word}; else exec sudo -n /bin/sh -c {word}; fi"))
+        self.run(&as_root(script))
     }
 
     /// Copies a local file into the guest as root, making the directory for it (0700, when it is not there). It is whole or not
@@ -305,6 +304,12 @@ fn spawn(words: &[OsString]) -> Spawn {
 pub fn clean_environment(command: &mut std::process::Command) {
     let path = std::env::var_os("PATH").unwrap_or(OsString::from("/usr/sbin:/usr/bin:/sbin:/bin"));
     command.env_clear().env("PATH", path).env("HOME", "/nonexistent").env("LC_ALL", "C").current_dir("/");
+}
+
+/// A script that runs another one as root. Input and output are the other one's.
+pub fn as_root(script: &str) -> String {
+    let word = quote(script);
+    format!("if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -c {word}; else exec sudo -n /bin/sh -c {word}; fi")
 }
 
 /// sshd hands the command to the user's login shell, whichever that is: it is only to start `/bin/sh`.
