@@ -12,6 +12,7 @@ mod libprocess;
 mod local;
 mod messages;
 mod poll;
+mod preflight;
 
 mod random;
 mod resources;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
         
+        Some("vm-preflight") => preflight::main(rest),
         Some("vm-worker") => vm::worker::main(rest),
         
         _ => parsed(CommandKind::Slave, &args),
