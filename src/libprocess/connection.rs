@@ -45,6 +45,7 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// What the head says of the answer.
     pub fn of(head: &RequestHead) -> Asked {
         Asked {
             keep: head.keeps_alive(),
@@ -90,6 +91,7 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// A connection that has just been accepted.
     pub fn new(stream: TcpStream, peer: SocketAddr, max_body: usize, now: Instant) -> Connection {
         let (parser, output) = (RequestParser::new(max_body), Output::default());
         Connection {
@@ -104,6 +106,7 @@ impl Connection {
         }
     }
 
+    /// Whether there is room for more of what the peer sends.
     pub fn wants_read(&self) -> bool {
         let room = match self.phase {
             Phase::Reading => self.output.len() <= MAX_UNREAD,
@@ -113,6 +116,7 @@ impl Connection {
         room && !self.ended
     }
 
+    /// What is awaited of the socket; nothing while others owe it an answer and enough waits behind that.
     pub fn interest(&self) -> Option<Interest> {
         match (self.wants_read(), !self.output.is_empty()) {
             (true, true) => Some(Interest::Both),
@@ -122,6 +126,7 @@ impl Connection {
         }
     }
 
+    /// Whether somebody is to be told when it ends.
     pub fn owes_an_answer(&self) -> bool {
         match self.phase {
             Phase::Answering { left, .. } => left.is_none(),
@@ -130,6 +135,7 @@ impl Connection {
         }
     }
 
+    /// Adds bytes to what waits to be written.
     pub fn push(&mut self, bytes: Vec<u8>, now: Instant) -> Fate {
         if self.output.is_empty() {
             self.progress = now;
@@ -146,6 +152,7 @@ impl Connection {
         }
     }
 
+    /// Writes what the peer takes now.
     pub fn flush(&mut self, now: Instant) -> Fate {
         match self.output.write_to(&self.stream) {
             Ok(progress) => {
@@ -161,6 +168,7 @@ impl Connection {
         }
     }
 
+    /// Takes what has come; while closing, only to throw it away.
     pub fn read(&mut self, scratch: &mut [u8]) -> Fate {
         let closing = matches!(self.phase, Phase::Closing { .. });
         let parser = &mut self.parser;
@@ -261,6 +269,7 @@ impl Connection {
         self.dismiss(&Response::text(error.status(), format!("{error}\n")), now)
     }
 
+    /// Answers and closes; what came after is ignored.
     pub fn dismiss(&mut self, response: &Response, now: Instant) -> Fate {
         self.phase = Phase::Closing { until: None };
         self.unfinished = None;

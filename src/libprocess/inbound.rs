@@ -56,6 +56,10 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// Listens on one more address.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
     pub fn add_listener(&mut self, address: SocketAddrV4) -> std::io::Result<()> {
         self.listeners.push(socket::listen_on(address)?);
         Ok(())
@@ -69,6 +73,7 @@ impl Inbound {
         }
     }
 
+    /// Answers the connection's request.
     pub fn respond(&mut self, id: ConnectionId, response: &Response, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -88,6 +93,7 @@ impl Inbound {
         self.resumed.insert(id);
     }
 
+    /// Begins an answer without a known end.
     pub fn open_stream(&mut self, id: ConnectionId, status: u16, headers: &Headers, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -105,6 +111,7 @@ impl Inbound {
         }
     }
 
+    /// Adds to an open stream; false when it is gone.
     pub fn write_stream(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else {
             return false;
@@ -127,6 +134,7 @@ impl Inbound {
         true
     }
 
+    /// Ends an open stream.
     pub fn close_stream(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -152,6 +160,7 @@ impl Inbound {
         }
     }
 
+    /// Adds all descriptors.
     pub fn register(&self, set: &mut PollSet) {
         if self.paused.is_none() {
             self.listeners
@@ -170,6 +179,7 @@ impl Inbound {
         !self.resumed.is_empty() || !self.pending.is_empty()
     }
 
+    /// The next time at which a connection is dropped, or connections are accepted again.
     pub fn deadline(&self) -> Option<Instant> {
         self.connections
             .values()
@@ -195,6 +205,7 @@ impl Inbound {
         }
     }
 
+    /// Reads and writes what can be, takes new connections last: their descriptors may be ones that the set knows as others'.
     pub fn turn(
         &mut self,
         set: &PollSet,

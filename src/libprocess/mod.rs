@@ -38,4 +38,4 @@ mod tests;
 
 pub use http::{Headers, Request, Response};
 pub use network::{ConnectionId, Network, NetworkEvent, RequestId};
-pub use pid::{Pid, PidError};
+pub use pid::Pid;
