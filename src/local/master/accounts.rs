@@ -1,4 +1,5 @@
-//! The books on resources: in one form inside the master, in another for whoever is told of them.
+//! The books on resources: in one form inside the master, in another for whoever is told of them. The arithmetic is that of
+//! [`crate::resources`].
 //!
 //! ```text
 //!   from outside ── normalized ──► inside: no `role`, no `allocation_info`, reservations as a list
@@ -6,14 +7,10 @@
 //!   to a slave     ◄── allocated ────┤ with the role that it was allocated to
 //!   to a framework ◄── shown ────────┘ in the old form (`role`) unless it can RESERVATION_REFINEMENT
 //! ```
-//!
 
-use std::fmt::Write;
-
-use super::amounts::{add, has, is_nothing, is_same_kind, items, spans, subtract, thousandths};
-use crate::messages::mesos::resource::{AllocationInfo, ReservationInfo, reservation_info};
-use crate::messages::mesos::value::Type;
+use crate::messages::mesos::resource::AllocationInfo;
 use crate::messages::mesos::{ExecutorInfo, Resource, Task};
+use crate::resources::{self, ResourceError, Resources};
 
 /// Less CPU is not offered alone (`MIN_CPUS`).
 const MIN_CPUS: f64 = 0.01;
@@ -21,28 +18,16 @@ const MIN_CPUS: f64 = 0.01;
 const MIN_MEM: f64 = 32.0;
 
 /// The form in which the master keeps resources; order and number stay.
-pub(super) fn normalized(resources: &[Resource]) -> Vec<Resource> {
-    resources.iter().cloned().map(normalize).collect()
-}
-
-fn normalize(mut resource: Resource) -> Resource {
-    let role = resource.role.take();
-    let dynamic = resource.reservation.take();
-    resource.allocation_info = None;
-    if let Some(role) = role.filter(|role| role != "*" && resource.reservations.is_empty()) {
-        let kind = if dynamic.is_some() {
-            reservation_info::Type::Dynamic
-        } else {
-            reservation_info::Type::Static
+pub(super) fn normalized(list: &[Resource]) -> Vec<Resource> {
+    let normalize = |resource: &Resource| {
+        let mut resource = Resource {
+            allocation_info: None,
+            ..resource.clone()
         };
-        let reservation = ReservationInfo {
-            r#type: Some(kind as i32),
-            role: Some(role),
-            ..dynamic.unwrap_or_default()
-        };
-        resource.reservations.push(reservation);
-    }
-    resource
+        resources::upgrade(&mut resource);
+        resource
+    };
+    list.iter().map(normalize).collect()
 }
 
 /// A slave's task, in the master's form.
@@ -62,19 +47,16 @@ pub(super) fn normalized_executor(executor: ExecutorInfo) -> ExecutorInfo {
 }
 
 /// For a slave: allocated to a role; in the old form for a slave that does not know the new one.
-pub(super) fn allocated(resources: &[Resource], role: &str, refined: bool) -> Vec<Resource> {
-    shown(
-        resources,
-        Some(&AllocationInfo {
-            role: Some(role.into()),
-        }),
-        refined,
-    )
+pub(super) fn allocated(list: &[Resource], role: &str, refined: bool) -> Vec<Resource> {
+    let allocation = AllocationInfo {
+        role: Some(role.into()),
+    };
+    shown(list, Some(&allocation), refined)
 }
 
 /// For a framework: with the allocation if it can have several roles, in the old form if it does not know the new one.
 pub(super) fn shown(
-    resources: &[Resource],
+    list: &[Resource],
     allocation: Option<&AllocationInfo>,
     refined: bool,
 ) -> Vec<Resource> {
@@ -84,168 +66,91 @@ pub(super) fn shown(
             ..resource.clone()
         };
         if !refined {
-            match resource.reservations.pop() {
-                None => resource.role = Some("*".into()),
-                Some(reservation) => {
-                    resource.role = reservation.role.clone();
-                    let dynamic = reservation.r#type() == reservation_info::Type::Dynamic;
-                    resource.reservation = dynamic.then_some(ReservationInfo {
-                        role: None,
-                        r#type: None,
-                        ..reservation
-                    });
-                }
-            }
+            resources::downgrade(&mut resource);
         }
         resource
     };
-    resources.iter().map(show).collect()
+    list.iter().map(show).collect()
 }
 
 /// What a role may be offered: what is not reserved, and what is reserved to it.
-pub(super) fn share(resources: &[Resource], role: &str) -> Vec<Resource> {
+pub(super) fn share(list: &[Resource], role: &str) -> Vec<Resource> {
     let open = |resource: &&Resource| {
-        resource
-            .reservations
-            .last()
-            .is_none_or(|reservation| reservation.role() == role)
+        let reservation = resource.reservations.last();
+        reservation.is_none_or(|reservation| reservation.role() == role)
     };
-    resources.iter().filter(open).cloned().collect()
+    list.iter().filter(open).cloned().collect()
 }
 
 /// Whether an offer of these would be of use to anybody (Mesos' `allocatable`).
-pub(super) fn is_worth_offering(resources: &[Resource]) -> bool {
-    total(resources, "cpus") >= MIN_CPUS || total(resources, "mem") >= MIN_MEM
+pub(super) fn is_worth_offering(list: &[Resource]) -> bool {
+    total(list, "cpus") >= MIN_CPUS || total(list, "mem") >= MIN_MEM
 }
 
 /// All that there is of a scalar.
-pub(super) fn total(resources: &[Resource], name: &str) -> f64 {
-    let scalars = resources.iter().filter(|resource| resource.name == name);
-    scalars.map(thousandths).fold(0, i64::saturating_add) as f64 / 1000.0
+pub(super) fn total(list: &[Resource], name: &str) -> f64 {
+    sum(list).scalar(name).unwrap_or_default()
 }
 
 /// Whether these are resources at all.
 ///
 /// # Errors
 /// What is wrong with the first that is not.
-pub(super) fn check(resources: &[Resource]) -> Result<(), String> {
-    resources.iter().try_for_each(|resource| {
-        let name = &resource.name;
-        if name.is_empty() {
-            return Err("a resource has no name".into());
-        }
-        match (
-            resource.r#type(),
-            &resource.scalar,
-            &resource.ranges,
-            &resource.set,
-        ) {
-            (Type::Scalar, Some(scalar), None, None)
-                if scalar.value.is_finite() && scalar.value >= 0.0 =>
-            {
-                Ok(())
-            }
-            (Type::Scalar, Some(scalar), None, None) => {
-                Err(format!("'{name}' must not be {}", scalar.value))
-            }
-            (Type::Ranges, None, Some(ranges), None)
-                if ranges.range.iter().all(|range| range.begin <= range.end) =>
-            {
-                Ok(())
-            }
-            (Type::Ranges, None, Some(_), None) => {
-                Err(format!("a range of '{name}' ends before it begins"))
-            }
-            (Type::Set, None, None, Some(_)) => Ok(()),
-            _ => Err(format!(
-                "'{name}' does not have the one value that its type asks for"
-            )),
-        }
-    })
+pub(super) fn check(list: &[Resource]) -> Result<(), ResourceError> {
+    list.iter().try_for_each(resources::validate)
 }
 
 /// The sum; what is of the same kind is one resource in it.
-pub(super) fn plus(mut all: Vec<Resource>, more: &[Resource]) -> Vec<Resource> {
-    for resource in more {
-        match all.iter_mut().find(|one| is_same_kind(one, resource)) {
-            Some(one) => add(one, resource),
-            None => all.push(resource.clone()),
-        }
-    }
-    all.retain(|resource| !is_nothing(resource));
-    all
+pub(super) fn plus(all: Vec<Resource>, more: &[Resource]) -> Vec<Resource> {
+    let mut all = sum(&all);
+    all.add_all(&sum(more));
+    all.as_slice().to_vec()
 }
 
 /// The difference; what is not there to be taken is not taken.
 pub(super) fn minus(all: Vec<Resource>, less: &[Resource]) -> Vec<Resource> {
-    let mut all = plus(Vec::new(), &all);
-    for resource in less {
-        if let Some(one) = all.iter_mut().find(|one| is_same_kind(one, resource)) {
-            subtract(one, resource);
-        }
-    }
-    all.retain(|resource| !is_nothing(resource));
-    all
+    let mut all = sum(&all);
+    all.subtract_all(&sum(less));
+    all.as_slice().to_vec()
 }
 
-/// Whether all of `part` can be taken from `all`.
+/// Whether all of `part` can be taken from `all`, one after the other: a port that is asked for twice is not there twice.
 pub(super) fn contains(all: &[Resource], part: &[Resource]) -> bool {
-    // Two of the same ports in the sum would be one: they cannot be taken twice.
-    let all = plus(Vec::new(), all);
-    let mut left = all.clone();
-    part.iter()
-        .filter(|resource| !is_nothing(resource))
-        .all(|resource| {
-            let Some(one) = left.iter_mut().find(|one| is_same_kind(one, resource)) else {
-                return false;
-            };
-            let enough = has(one, resource);
-            subtract(one, resource);
-            enough
-        })
+    let mut left = sum(all);
+    part.iter().all(|resource| {
+        let is_there = left.contains(&sum(std::slice::from_ref(resource)));
+        left.subtract(resource);
+        is_there
+    })
+}
+
+fn sum(list: &[Resource]) -> Resources {
+    list.iter().cloned().collect()
 }
 
 /// For people, in Mesos' notation: `cpus:2; ports:[31000-32000]`.
-pub(super) fn text(resources: &[Resource]) -> String {
-    let mut text = String::new();
-    for resource in resources {
-        let separator = if text.is_empty() { "" } else { "; " };
-        let role = resource
-            .reservations
-            .last()
-            .map(|one| format!("({})", one.role()))
-            .unwrap_or_default();
-        // Writing to a String does not fail.
-        let _ = write!(
-            text,
-            "{separator}{}{role}:{}",
-            resource.name,
-            value_text(resource)
-        );
-    }
-    text
+pub(super) fn text(list: &[Resource]) -> String {
+    resources::resources_text(list)
 }
 
 /// The value alone, in the same notation.
 pub(super) fn value_text(resource: &Resource) -> String {
-    match resource.r#type() {
-        Type::Scalar => (thousandths(resource) as f64 / 1000.0).to_string(),
-        Type::Ranges => {
-            let spans: Vec<String> = spans(resource)
-                .iter()
-                .map(|(begin, end)| format!("{begin}-{end}"))
-                .collect();
-            format!("[{}]", spans.join(", "))
-        }
-        Type::Set | Type::Text => format!("{{{}}}", items(resource).join(", ")),
-    }
+    let bare = Resource {
+        allocation_info: None,
+        reservations: Vec::new(),
+        disk: None,
+        ..resource.clone()
+    };
+    let text = resources::resource_text(&bare);
+    text.split_once(':')
+        .map(|(_, value)| value.to_owned())
+        .unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::amounts::{Span, set_spans};
     use super::*;
-    use crate::messages::mesos::value;
+    use crate::messages::mesos::value::{self, Type};
 
     fn scalar(name: &str, value: f64) -> Resource {
         Resource {
@@ -256,14 +161,19 @@ mod tests {
         }
     }
 
-    fn ports(ranges: &[Span]) -> Resource {
-        let mut resource = Resource {
+    fn ports(ranges: &[(u64, u64)]) -> Resource {
+        let ranges = ranges.iter().map(|(begin, end)| value::Range {
+            begin: *begin,
+            end: *end,
+        });
+        Resource {
             name: "ports".into(),
             r#type: Type::Ranges as i32,
+            ranges: Some(value::Ranges {
+                range: ranges.collect(),
+            }),
             ..Default::default()
-        };
-        set_spans(&mut resource, ranges.to_vec());
-        resource
+        }
     }
 
     #[test]

@@ -13,7 +13,6 @@
 //! ```
 
 mod accounts;
-mod amounts;
 mod calling;
 mod calls;
 pub mod core;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::accounts;
 use super::core::{Action, Core, TaskKey};
 use super::events;
-use super::slaves::{Link, Newcomer, connection, key_of, on, version_suits};
+use super::slaves::{Link, Newcomer, connection, key_of, may_register, on};
 use crate::ids::{ExecutorId, FrameworkId, SlaveId};
 use crate::libprocess::pid::Pid;
 use crate::messages::mesos::internal::*;
@@ -15,7 +15,7 @@ use crate::messages::mesos::{self, ExecutorInfo, FrameworkInfo, SlaveInfo, Task}
 
 impl Core {
     pub(super) fn reregister_slave(&mut self, from: Pid, message: ReregisterSlaveMessage) {
-        if !version_suits(&from, message.version()) {
+        if !may_register(&from, message.version(), &message.slave) {
             return;
         }
         let id = message
@@ -133,7 +133,9 @@ impl Core {
         frameworks: &[FrameworkInfo],
     ) -> Option<(TaskKey, Task)> {
         let key = key_of(&task)?;
-        let fit = on(&task, id) && self.is_to_be_met(&key.0, frameworks);
+        let fit = on(&task, id)
+            && accounts::check(&task.resources).is_ok()
+            && self.is_to_be_met(&key.0, frameworks);
         fit.then(|| (key, accounts::normalized_task(task)))
     }
 
@@ -147,6 +149,7 @@ impl Core {
             let framework = info.framework_id.as_ref().map(FrameworkId::try_from);
             let executor = ExecutorId::try_from(&info.executor_id);
             if let (Some(Ok(framework)), Ok(executor)) = (framework, executor)
+                && accounts::check(&info.resources).is_ok()
                 && self.is_to_be_met(&framework, frameworks)
             {
                 let key = (id.clone(), framework, executor);

@@ -130,7 +130,7 @@ impl Core {
     }
 
     fn register_slave(&mut self, from: Pid, message: RegisterSlaveMessage) {
-        if !version_suits(&from, message.version()) {
+        if !may_register(&from, message.version(), &message.slave) {
             return;
         }
         if let Some((id, slave)) = self.slaves.iter().find(|(_, slave)| slave.pid == from) {
@@ -318,15 +318,17 @@ fn registered(id: &SlaveId) -> SlaveRegisteredMessage {
     }
 }
 
-/// Mesos' master ignores slaves older than 1.0.0 (`MINIMUM_AGENT_VERSION`).
-pub(super) fn version_suits(from: &Pid, version: &str) -> bool {
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
-    match major {
-        Some(major) if major >= 1 => return true,
-        Some(_) => log::warn!(
+/// Whether a slave may register: Mesos' master ignores those that are older than 1.0.0 (`MINIMUM_AGENT_VERSION`), and those whose
+/// resources are none.
+pub(super) fn may_register(from: &Pid, version: &str, slave: &SlaveInfo) -> bool {
+    if let Err(error) = super::accounts::check(&slave.resources) {
+        log::warn!("ignoring the slave at {from}: {error}");
+        return false;
+    }
+    let major = version.split('.').next();
+    match major.and_then(|major| major.parse::<u32>().ok()) {
+        Some(1..) => return true,
+        Some(0) => log::warn!(
             "ignoring the slave at {from}: its version is {version}, at least 1.0.0 is needed"
         ),
         None => log::warn!("ignoring the slave at {from}: {version:?} is no version"),

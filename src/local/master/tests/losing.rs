@@ -25,7 +25,7 @@ fn a_registration_that_is_sent_again_gets_the_same_id() {
 }
 
 #[test]
-fn a_slave_older_than_1_0_is_ignored() {
+fn a_slave_older_than_1_0_or_with_impossible_resources_is_ignored() {
     let mut world = World::new();
     let pid = slave_pid(5051);
     for version in ["0.28.2", "", "x.y"] {
@@ -37,6 +37,19 @@ fn a_slave_older_than_1_0_is_ignored() {
             },
         );
     }
+    let slave = SlaveInfo {
+        resources: vec![cpus(f64::NAN)],
+        ..Default::default()
+    };
+    let version = Some("1.11.0".into());
+    world.hear(
+        &pid,
+        &RegisterSlaveMessage {
+            slave,
+            version,
+            ..Default::default()
+        },
+    );
     assert!(world.actions.is_empty());
 }
 
