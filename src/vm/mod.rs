@@ -9,13 +9,13 @@
 //! ```
 
 pub mod banner;
+pub mod collect;
+pub mod connection;
 pub mod domain;
 pub mod host;
 pub mod image;
 pub mod jobs;
 pub mod keys;
-pub mod collect;
-pub mod connection;
 pub mod launcher;
 pub mod lease;
 pub mod leftovers;
@@ -73,12 +73,19 @@ pub enum VmError {
 impl fmt::Display for VmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VmError::Usage => write!(f, "usage: mesos-slave vm-container DIR; it is for the slave to start"),
+            VmError::Usage => write!(
+                f,
+                "usage: mesos-slave vm-container DIR; it is for the slave to start"
+            ),
             VmError::Directory(source) => write!(f, "{source}"),
             VmError::Channel(source) => write!(f, "{source}"),
             VmError::Spec(what) => write!(f, "the container's spec has no {what}"),
             VmError::Files(path, source) => {
-                write!(f, "cannot make {}: {source}; check --vm_dir and its file system", path.display())
+                write!(
+                    f,
+                    "cannot make {}: {source}; check --vm_dir and its file system",
+                    path.display()
+                )
             }
             VmError::Io(what, source) => write!(f, "{what}: {source}"),
         }
@@ -114,14 +121,21 @@ pub fn main(args: &[String]) -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<(), VmError> {
-    let [directory] = args else { return Err(VmError::Usage) };
+    let [directory] = args else {
+        return Err(VmError::Usage);
+    };
     // Without a logger the child is only harder to watch.
-    let _ = simple_logger::SimpleLogger::new().with_utc_timestamps().with_level(log::LevelFilter::Info).init();
+    let _ = simple_logger::SimpleLogger::new()
+        .with_utc_timestamps()
+        .with_level(log::LevelFilter::Info)
+        .init();
     let directory = RuntimeDirectory::new(directory);
     let spec = directory.read_spec()?;
     let now = Instant::now();
-    let channel = Channel::inherited(&spec.container_id, spec.checkpoint(), now).map_err(VmError::Channel)?;
-    let signals = Signals::block(&SIGNALS).map_err(|error| VmError::Io("cannot block signals", error))?;
+    let channel =
+        Channel::inherited(&spec.container_id, spec.checkpoint(), now).map_err(VmError::Channel)?;
+    let signals =
+        Signals::block(&SIGNALS).map_err(|error| VmError::Io("cannot block signals", error))?;
     let vm = spec.vm.clone().ok_or(VmError::Spec("virtual machine"))?;
     let statuses = StatusMaker::new(&spec).ok_or(VmError::Spec("command task"))?;
     let files = PathBuf::from(&vm.directory);
@@ -129,9 +143,22 @@ fn run(args: &[String]) -> Result<(), VmError> {
     image::make_directory(&files).map_err(|error| VmError::Files(files.clone(), error))?;
     let record = Record::open(Path::new(&spec.sandbox));
     let image = Image::load(Path::new(&vm.image)).map_err(|error| error.to_string());
-    let plan = Plan { directory, spec, vm, files, image, owner: record.owner() };
+    let plan = Plan {
+        directory,
+        spec,
+        vm,
+        files,
+        image,
+        owner: record.owner(),
+    };
     let settings = settings(&plan, &state);
-    log::info!("container {}: domain {}, {} MiB, {} vCPUs", plan.spec.container_id, state.domain, plan.vm.memory_mb, plan.vm.vcpus);
+    log::info!(
+        "container {}: domain {}, {} MiB, {} vCPUs",
+        plan.spec.container_id,
+        state.domain,
+        plan.vm.memory_mb,
+        plan.vm.vcpus
+    );
     let shell = Shell::begin(plan, settings, channel, signals, record, statuses);
     shell.run().map_err(|error| VmError::Io("poll", error))
 }
@@ -142,7 +169,8 @@ fn write_state(directory: &RuntimeDirectory, spec: &Spec, vm: &Vm) -> Result<VmS
         uri: vm.uri.clone(),
         network: vm.network.clone(),
         domain: domain::name(&spec.container_id),
-        mac: domain::random_mac().map_err(|error| VmError::Io("no random bytes for a MAC", error))?,
+        mac: domain::random_mac()
+            .map_err(|error| VmError::Io("no random bytes for a MAC", error))?,
         directory: vm.directory.clone(),
         ..Default::default()
     };
