@@ -176,7 +176,8 @@ impl Shell {
         if self
             .qemu
             .as_ref()
-            .is_some_and(|qemu| set.is_readable(qemu.fd()))
+            // The set may speak of an older descriptor of the same number: ask the process itself.
+            .is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running())
         {
             self.qemu = None;
             let panic = record::find_panic(&self.plan.console());
