@@ -59,7 +59,8 @@ impl PollSet {
 
     /// Adds a descriptor. It must stay open until the wait is over; a closed one is reported as ready, never waited for.
     pub fn add(&mut self, fd: RawFd, interest: Interest) {
-        self.entries.push((fd, interest.flags(), PollFlags::empty()));
+        self.entries
+            .push((fd, interest.flags(), PollFlags::empty()));
     }
 
     /// Waits until a descriptor is ready or the deadline has come. A signal's interruption is a return with nothing ready.
@@ -81,7 +82,10 @@ impl PollSet {
             Err(Errno::EINTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        let results: Vec<PollFlags> = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
+        let results: Vec<PollFlags> = fds
+            .iter()
+            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()))
+            .collect();
         for (entry, result) in self.entries.iter_mut().zip(results) {
             entry.2 = result;
         }
@@ -89,23 +93,32 @@ impl PollSet {
     }
 
     fn result(&self, fd: RawFd) -> PollFlags {
-        self.entries.iter().filter(|(other, ..)| *other == fd).fold(PollFlags::empty(), |all, (_, _, result)| all | *result)
+        self.entries
+            .iter()
+            .filter(|(other, ..)| *other == fd)
+            .fold(PollFlags::empty(), |all, (_, _, result)| all | *result)
     }
 
     /// A read will not block: there are bytes, or the end, or an error to be had.
     pub fn is_readable(&self, fd: RawFd) -> bool {
-        self.result(fd).intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL)
+        self.result(fd).intersects(
+            PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL,
+        )
     }
 
     /// A write will not block: there is room, or an error to be had.
     pub fn is_writable(&self, fd: RawFd) -> bool {
-        self.result(fd).intersects(PollFlags::POLLOUT | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL)
+        self.result(fd).intersects(
+            PollFlags::POLLOUT | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL,
+        )
     }
 }
 
 /// Milliseconds until the deadline, rounded up so that the loop does not spin in its last millisecond.
 fn timeout(deadline: Option<Instant>, now: Instant) -> PollTimeout {
-    let Some(deadline) = deadline else { return PollTimeout::NONE };
+    let Some(deadline) = deadline else {
+        return PollTimeout::NONE;
+    };
     let left = deadline.saturating_duration_since(now);
     let millis = left.as_nanos().div_ceil(1_000_000).min(i32::MAX as u128) as i32;
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
@@ -148,7 +161,9 @@ impl Signals {
     /// # Errors
     /// What `read(2)` gives.
     pub fn next(&mut self) -> io::Result<Option<Signal>> {
-        let Some(info) = self.fd.read_signal()? else { return Ok(None) };
+        let Some(info) = self.fd.read_signal()? else {
+            return Ok(None);
+        };
         Ok(Signal::try_from(info.ssi_signo as i32).ok())
     }
 }
@@ -181,13 +196,19 @@ mod tests {
     #[test]
     fn a_deadline_in_the_past_does_not_block() {
         let now = Instant::now();
-        assert_eq!(timeout(Some(now), now + Duration::from_secs(1)), PollTimeout::ZERO);
+        assert_eq!(
+            timeout(Some(now), now + Duration::from_secs(1)),
+            PollTimeout::ZERO
+        );
     }
 
     #[test]
     fn a_part_of_a_millisecond_is_waited_out() {
         let now = Instant::now();
-        assert_eq!(timeout(Some(now + Duration::from_micros(1)), now), PollTimeout::from(1u8));
+        assert_eq!(
+            timeout(Some(now + Duration::from_micros(1)), now),
+            PollTimeout::from(1u8)
+        );
     }
 
     #[test]

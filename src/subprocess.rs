@@ -36,8 +36,16 @@ impl Spawn {
     /// A child with no input and no output, in our session, that outlives us.
     pub fn new(program: impl AsRef<OsStr>) -> Spawn {
         let mut command = Command::new(program);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Spawn { command, session: false, die_with_parent: false, inherited: None }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Spawn {
+            command,
+            session: false,
+            die_with_parent: false,
+            inherited: None,
+        }
     }
 
     /// This very binary again, by the running image (an upgrade on disk does not matter), with a hidden subcommand.
@@ -49,7 +57,12 @@ impl Spawn {
 
     /// Wraps a command that was made elsewhere; its own settings of the streams hold.
     pub fn command(command: Command) -> Spawn {
-        Spawn { command, session: false, die_with_parent: false, inherited: None }
+        Spawn {
+            command,
+            session: false,
+            die_with_parent: false,
+            inherited: None,
+        }
     }
 
     /// Adds an argument.
@@ -88,11 +101,15 @@ impl Spawn {
     /// What `fork(2)`, `execve(2)` and `pidfd_open(2)` give.
     pub fn spawn(mut self) -> io::Result<Subprocess> {
         let (session, die_with_parent) = (self.session, self.die_with_parent);
-        let inherited = self.inherited.as_ref().map(|(fd, number)| (fd.as_raw_fd(), *number));
+        let inherited = self
+            .inherited
+            .as_ref()
+            .map(|(fd, number)| (fd.as_raw_fd(), *number));
         let parent = std::process::id();
         // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
         unsafe {
-            self.command.pre_exec(move || prepare_child(session, die_with_parent, inherited, parent));
+            self.command
+                .pre_exec(move || prepare_child(session, die_with_parent, inherited, parent));
         }
         let mut child = self.command.spawn()?;
         let pid = Pid::from_raw(child.id() as i32);
@@ -118,7 +135,12 @@ impl Spawn {
 }
 
 /// Runs in the child, between fork and exec.
-fn prepare_child(session: bool, die_with_parent: bool, inherited: Option<(RawFd, RawFd)>, parent: u32) -> io::Result<()> {
+fn prepare_child(
+    session: bool,
+    die_with_parent: bool,
+    inherited: Option<(RawFd, RawFd)>,
+    parent: u32,
+) -> io::Result<()> {
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     if session {
         setsid()?;
@@ -131,7 +153,13 @@ fn prepare_child(session: bool, die_with_parent: bool, inherited: Option<(RawFd,
     }
     if let Some((fd, number)) = inherited {
         // SAFETY: plain system calls on descriptors that this process owns.
-        let result = unsafe { if fd == number { libc::fcntl(fd, libc::F_SETFD, 0) } else { libc::dup2(fd, number) } };
+        let result = unsafe {
+            if fd == number {
+                libc::fcntl(fd, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(fd, number)
+            }
+        };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -160,9 +188,19 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
 pub fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
     // SAFETY: no pointer is read: siginfo is null, flags are 0.
     let result = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as i32, std::ptr::null::<libc::siginfo_t>(), 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal as i32,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// How a child ended.
@@ -245,8 +283,11 @@ impl Subprocess {
         if self.ended.is_some() {
             return;
         }
-        let _ =
-            if self.leads_group { killpg(self.pid, signal).or_else(|_| kill(self.pid, signal)) } else { kill(self.pid, signal) };
+        let _ = if self.leads_group {
+            killpg(self.pid, signal).or_else(|_| kill(self.pid, signal))
+        } else {
+            kill(self.pid, signal)
+        };
     }
 
     /// Reaps it if it has ended; never blocks.
@@ -280,9 +321,16 @@ impl JobEnd {
 
     /// Why it failed, in one line: the last line it printed to stderr, or else how it ended.
     pub fn reason(&self) -> String {
-        let Some(exit) = self.exit else { return "no answer by its deadline".to_string() };
+        let Some(exit) = self.exit else {
+            return "no answer by its deadline".to_string();
+        };
         let text = String::from_utf8_lossy(&self.stderr);
-        match text.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
+        match text
+            .lines()
+            .rev()
+            .map(str::trim)
+            .find(|line| !line.is_empty())
+        {
             Some(line) => line.to_string(),
             None => exit.to_string(),
         }
@@ -318,7 +366,13 @@ impl Job {
         if let Some(pipe) = &process.stderr {
             set_nonblocking(pipe)?;
         }
-        Ok(Job { process, deadline, killed: false, stdout: Vec::new(), stderr: Vec::new() })
+        Ok(Job {
+            process,
+            deadline,
+            killed: false,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        })
     }
 
     /// Waits for its end and its output in the set.
@@ -359,7 +413,11 @@ impl Job {
         drain(&mut self.process.stdout, &mut self.stdout);
         drain(&mut self.process.stderr, &mut self.stderr);
         let exit = if self.killed { None } else { Some(exit) };
-        Some(JobEnd { exit, stdout: std::mem::take(&mut self.stdout), stderr: std::mem::take(&mut self.stderr) })
+        Some(JobEnd {
+            exit,
+            stdout: std::mem::take(&mut self.stdout),
+            stderr: std::mem::take(&mut self.stderr),
+        })
     }
 
     /// Kills it now; its end still has to be awaited with [`Job::turn`].
@@ -380,7 +438,11 @@ impl Job {
             }
             set.clear();
             self.register(&mut set);
-            set.wait(if self.killed { None } else { Some(self.deadline) })?;
+            set.wait(if self.killed {
+                None
+            } else {
+                Some(self.deadline)
+            })?;
         }
     }
 }
@@ -415,7 +477,9 @@ fn drain<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
 /// Whether a program is on `PATH`, and where.
 pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| is_executable(file))
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(name))
+        .find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
@@ -437,9 +501,14 @@ mod tests {
 
     #[test]
     fn a_job_leaves_its_status_and_both_streams() {
-        let end = Job::start(shell("echo out; echo err >&2; exit 3"), soon()).and_then(Job::wait).expect("job");
+        let end = Job::start(shell("echo out; echo err >&2; exit 3"), soon())
+            .and_then(Job::wait)
+            .expect("job");
         assert_eq!(end.exit, Some(Exit::Status(3)));
-        assert_eq!((end.stdout.as_slice(), end.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+        assert_eq!(
+            (end.stdout.as_slice(), end.stderr.as_slice()),
+            (&b"out\n"[..], &b"err\n"[..])
+        );
         assert_eq!(end.reason(), "err");
     }
 
@@ -459,7 +528,9 @@ mod tests {
 
     #[test]
     fn more_output_than_the_limit_is_read_and_dropped() {
-        let end = Job::start(shell("head -c 1000000 /dev/zero"), soon()).and_then(Job::wait).expect("job");
+        let end = Job::start(shell("head -c 1000000 /dev/zero"), soon())
+            .and_then(Job::wait)
+            .expect("job");
         assert!(end.is_success());
         assert_eq!(end.stdout.len(), JOB_OUTPUT_LIMIT);
     }
@@ -467,9 +538,14 @@ mod tests {
     #[test]
     fn a_child_finds_its_inherited_descriptor() {
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
-        let mut child = shell("echo hello >&3").inherit(writer, 3).spawn().expect("spawn");
+        let mut child = shell("echo hello >&3")
+            .inherit(writer, 3)
+            .spawn()
+            .expect("spawn");
         let mut text = String::new();
-        std::fs::File::from(reader).read_to_string(&mut text).expect("read");
+        std::fs::File::from(reader)
+            .read_to_string(&mut text)
+            .expect("read");
         assert_eq!(text, "hello\n");
         while child.try_wait().is_none() {
             std::thread::yield_now();
@@ -478,7 +554,9 @@ mod tests {
 
     #[test]
     fn a_signal_is_told_apart_from_a_status() {
-        let end = Job::start(shell("kill -TERM $$"), soon()).and_then(Job::wait).expect("job");
+        let end = Job::start(shell("kill -TERM $$"), soon())
+            .and_then(Job::wait)
+            .expect("job");
         assert_eq!(end.exit, Some(Exit::Signal(15)));
         assert_eq!(end.reason(), "signal SIGTERM");
     }

@@ -1,0 +1,26 @@
+//! What a slave and a container's child share: the container's runtime directory, the channel between the two, and how a
+//! command task's status is made.
+//!
+//! ```text
+//!   slave                                            child (vm-container DIR, process-container DIR)
+//!   isolation::children ── connect ──► DIR/sock ◄── listening socket, inherited as descriptor 3 ── server::Channel
+//!                       ToChild   {hello, kill, acknowledge, resources_changed} ──►
+//!                       ◄── FromChild {hello, step, update}
+//! ```
+//!
+//! Either side of the channel may be of another version of this binary: fields are only added, and what a side does not
+//! know it leaves alone.
+
+pub mod connection;
+pub mod directory;
+pub mod frame;
+#[cfg(test)]
+pub mod scratch;
+pub mod server;
+pub mod status;
+
+/// Version of the channel and of the spec; the two sides of a channel refuse each other when it differs.
+pub const VERSION: u32 = 1;
+
+/// The descriptor under which a child finds its listening socket.
+pub const CHANNEL_FD: i32 = 3;

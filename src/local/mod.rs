@@ -1,0 +1,3 @@
+//! What one machine needs to be a whole Mesos of its own: a master, and a scheduler for one command.
+
+pub mod master;

@@ -1,0 +1,29 @@
+//! Every time that the slave waits, and what it was chosen against. The values are Mesos' (`src/slave/constants.hpp`,
+//! `src/master/constants.hpp`), so that both sides of each pair agree.
+
+use std::time::Duration;
+
+/// The version that we register with: masters ignore agents below 1.0.0 and treat one of 1.11.0 as the newest.
+/// Our own version is in the log and in `/version`.
+pub const MESOS_VERSION: &str = "1.11.0";
+
+/// Longest wait between two registrations (`REGISTER_RETRY_INTERVAL_MAX`).
+pub const REGISTER_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// No ping for this long: the master is taken for lost, until it tells its own figure
+/// (`DEFAULT_MASTER_PING_TIMEOUT`: 5 pings, 15 s apart; after that the master takes us for lost, too).
+pub const MASTER_PING_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// First wait for the acknowledgement of an update (`STATUS_UPDATE_RETRY_INTERVAL_MIN`); it doubles with each retry.
+pub const UPDATE_RETRY_MIN: Duration = Duration::from_secs(10);
+
+/// Longest wait for it (`STATUS_UPDATE_RETRY_INTERVAL_MAX`).
+pub const UPDATE_RETRY_MAX: Duration = Duration::from_secs(600);
+
+/// A killed task's time between TERM and KILL when neither the kill nor the task says otherwise. Mesos' command
+/// executor takes the 5 s of `--executor_shutdown_grace_period` less 1 s for reaping and 1 s for itself
+/// (`CommandExecutor::shutdown` in `src/launcher/executor.cpp`).
+pub const KILL_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a slave that is asked to stop waits for the last updates to be acknowledged, once its containers are gone.
+pub const LINGER: Duration = Duration::from_secs(2);

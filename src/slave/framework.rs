@@ -1,0 +1,159 @@
+//! What runs here: frameworks, their executors, the executors' tasks. Plain records; who changes them is in `launch`,
+//! `kill` and `updates`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
+use crate::libprocess::Pid;
+use crate::messages::mesos;
+use crate::messages::mesos::TaskState;
+use crate::messages::mesos::framework_info::capability;
+
+/// A framework that has, or had a moment ago, an executor here.
+#[derive(Debug)]
+pub struct Framework {
+    /// As the master last described it.
+    pub info: mesos::FrameworkInfo,
+    /// The scheduler's own address; `None` for one that is reached through the master.
+    pub pid: Option<Pid>,
+    /// Its executors, by id.
+    pub executors: BTreeMap<ExecutorId, Executor>,
+    /// The master said that it is gone: nobody waits for its updates any more.
+    pub terminating: bool,
+}
+
+impl Framework {
+    /// The framework has declared this capability.
+    pub fn has(&self, capability: capability::Type) -> bool {
+        self.info
+            .capabilities
+            .iter()
+            .any(|each| each.r#type == Some(capability as i32))
+    }
+
+    /// The state of a task of which nothing is known, in the framework's own terms.
+    pub fn lost_state(&self) -> TaskState {
+        match self.has(capability::Type::PartitionAware) {
+            true => TaskState::TaskDropped,
+            false => TaskState::TaskLost,
+        }
+    }
+
+    /// The executor that has this task.
+    pub fn executor_of(&mut self, task: &TaskId) -> Option<&mut Executor> {
+        self.executors
+            .values_mut()
+            .find(|executor| executor.tasks.contains_key(task))
+    }
+}
+
+/// Where an executor is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutorState {
+    /// Its container is being made.
+    Launching,
+    /// A task of it has been heard of.
+    Running,
+    /// It has been told to end.
+    Ending,
+    /// Its container is gone; it stays until its last update is acknowledged.
+    Gone,
+}
+
+/// An executor and its container.
+#[derive(Debug)]
+pub struct Executor {
+    /// As the framework gave it, or as we made it up for a command task.
+    pub info: mesos::ExecutorInfo,
+    /// The container's id, new with each launch.
+    pub container: ContainerId,
+    /// The sandbox on the host.
+    pub sandbox: PathBuf,
+    /// It runs a command task: there is no executor but the container's child.
+    pub is_command: bool,
+    /// Where it is in its life.
+    pub state: ExecutorState,
+    /// Its tasks, those included that have ended but whose last update is not acknowledged.
+    pub tasks: BTreeMap<TaskId, Task>,
+}
+
+/// A task.
+#[derive(Debug)]
+pub struct Task {
+    /// As the framework gave it.
+    pub info: mesos::TaskInfo,
+    /// The newest state that the executor reported.
+    pub state: TaskState,
+    /// One status per state that it has been in (Mesos keeps no more).
+    pub statuses: Vec<mesos::TaskStatus>,
+    /// The update that waits for its acknowledgement: its state and uuid.
+    pub outstanding: Option<(TaskState, Vec<u8>)>,
+}
+
+impl Task {
+    /// A task that was just asked for.
+    pub fn new(info: mesos::TaskInfo) -> Task {
+        Task {
+            info,
+            state: TaskState::TaskStaging,
+            statuses: Vec::new(),
+            outstanding: None,
+        }
+    }
+
+    /// Takes a status in: the newest of each state is kept.
+    pub fn record(&mut self, status: &mesos::TaskStatus) {
+        self.state = status.state();
+        self.statuses.retain(|each| each.state != status.state);
+        self.statuses.push(status.clone());
+    }
+
+    /// The message that describes it to a master.
+    pub fn to_proto(&self, framework: &FrameworkId, executor: Option<&ExecutorId>) -> mesos::Task {
+        let info = &self.info;
+        mesos::Task {
+            name: info.name.clone(),
+            task_id: info.task_id.clone(),
+            framework_id: framework.to_proto(),
+            executor_id: executor.map(ExecutorId::to_proto),
+            slave_id: info.slave_id.clone(),
+            state: self.state as i32,
+            resources: info.resources.clone(),
+            statuses: self.statuses.clone(),
+            status_update_state: self.outstanding.as_ref().map(|(state, _)| *state as i32),
+            status_update_uuid: self.outstanding.as_ref().map(|(_, uuid)| uuid.clone()),
+            labels: info.labels.clone(),
+            discovery: info.discovery.clone(),
+            container: info.container.clone(),
+            health_check: info.health_check.clone(),
+            kill_policy: info.kill_policy.clone(),
+            user: info
+                .command
+                .as_ref()
+                .and_then(|command| command.user.clone()),
+            limits: info.limits.clone(),
+        }
+    }
+}
+
+/// No further state can follow (Mesos' `isTerminalState`; the states of a lost agent are not terminal, but no executor
+/// reports them).
+pub fn is_terminal(state: TaskState) -> bool {
+    match state {
+        TaskState::TaskFinished
+        | TaskState::TaskFailed
+        | TaskState::TaskKilled
+        | TaskState::TaskError
+        | TaskState::TaskLost
+        | TaskState::TaskDropped
+        | TaskState::TaskGone
+        | TaskState::TaskGoneByOperator => true,
+        TaskState::TaskStaging
+        | TaskState::TaskStarting
+        | TaskState::TaskRunning
+        | TaskState::TaskKilling
+        | TaskState::TaskUnreachable
+        | TaskState::TaskUnknown => false,
+    }
+}

@@ -1,0 +1,311 @@
+//! The slave itself: what it knows and decides. Events come in, actions go out; there is no I/O here and no clock.
+//!
+//! ```text
+//!            ┌─────────────────────────────────────────────┐
+//! Event ───► │ registration   are we in touch with a master? │ ───► Action
+//!  + Now     │ launch         RunTask → container            │
+//!            │ kill           KillTask, shutdowns            │
+//!            │ updates        one stream per task            │
+//!            └─────────────────────────────────────────────┘
+//! ```
+//!
+//! The shell around it is `event_loop`.
+
+mod constants;
+mod framework;
+mod kill;
+mod launch;
+mod message;
+mod paths;
+mod registration;
+#[cfg(test)]
+mod tests;
+mod updates;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use prost::{Message, Name};
+
+pub use constants::MESOS_VERSION;
+pub use framework::{Executor, ExecutorState, Framework, Task, is_terminal};
+pub use message::{FromMaster, MessageError, Outgoing};
+pub use paths::virtual_sandbox;
+use registration::Registration;
+use updates::Updates;
+
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, SlaveId};
+use crate::libprocess::Pid;
+use crate::messages::container::Spec;
+use crate::messages::mesos;
+use crate::poll::earlier;
+use crate::random::Random;
+
+/// What does not change while the slave runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Our own address, as masters and schedulers see it.
+    pub pid: Pid,
+    /// Hostname, port, resources and attributes, as the master is told; without an id.
+    pub info: mesos::SlaveInfo,
+    /// `--work_dir`.
+    pub work_dir: PathBuf,
+    /// `--switch_user`.
+    pub switch_user: bool,
+    /// `--registration_backoff_factor`.
+    pub registration_backoff: Duration,
+    /// `--executor_shutdown_grace_period`.
+    pub shutdown_grace: Duration,
+    /// `--recovery_timeout`, as executors are told.
+    pub recovery_timeout: Duration,
+}
+
+/// The time of an event: for deadlines, and for the timestamps in messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Never goes back.
+    pub instant: Instant,
+    /// Seconds since 1970, UTC.
+    pub unix: f64,
+}
+
+/// What can happen to a slave.
+#[derive(Debug)]
+pub enum Event {
+    /// A master was found at this address.
+    MasterDetected(Pid),
+    /// A message for us.
+    Message {
+        /// Who sent it.
+        from: Pid,
+        /// What it says.
+        message: FromMaster,
+    },
+    /// A linked peer cannot be reached any more.
+    Exited(Pid),
+    /// A container's child reported a task's status.
+    ContainerStatus {
+        /// Which container.
+        container: ContainerId,
+        /// The status; its uuid is what is acknowledged.
+        status: Box<mesos::TaskStatus>,
+    },
+    /// A container could not be launched, or is gone with all that belonged to it.
+    ContainerGone {
+        /// Which container.
+        container: ContainerId,
+        /// Why, when it did not end in order.
+        reason: Option<String>,
+    },
+    /// SIGUSR1: leave the cluster, and end.
+    Unregister,
+    /// SIGTERM: end all containers, and end.
+    Stop,
+    /// Nothing but time has passed.
+    Tick,
+}
+
+/// What a slave wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Send a message.
+    Send {
+        /// To whom.
+        to: Pid,
+        /// The message.
+        message: Outgoing,
+    },
+    /// Keep a connection to this peer and tell when it breaks.
+    Link(Pid),
+    /// Make the sandbox and launch a container in it.
+    Launch(Box<Spec>),
+    /// End a container: TERM, and KILL after the grace period.
+    Kill {
+        /// Which container.
+        container: ContainerId,
+        /// Between TERM and KILL.
+        grace: Duration,
+    },
+    /// Tell a container's child that its update is in our hands.
+    Acknowledge {
+        /// Which container.
+        container: ContainerId,
+        /// The update's uuid.
+        uuid: Vec<u8>,
+    },
+    /// All is done: end the process.
+    Exit,
+}
+
+/// Are we to go on?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Yes.
+    Serve,
+    /// No: containers are ending; the last of them started the linger when it went.
+    Stop { linger_until: Option<Instant> },
+}
+
+/// The slave.
+#[derive(Debug)]
+pub struct Slave {
+    config: Config,
+    random: Random,
+    registration: Registration,
+    frameworks: BTreeMap<FrameworkId, Framework>,
+    updates: Updates,
+    checkpointed_resources: Vec<mesos::Resource>,
+    purpose: Purpose,
+    actions: Vec<Action>,
+}
+
+impl Slave {
+    /// A slave that knows no master and runs nothing.
+    pub fn new(config: Config, mut random: Random) -> Slave {
+        let registration = Registration::new(random.uuid());
+        Slave {
+            config,
+            random,
+            registration,
+            frameworks: BTreeMap::new(),
+            updates: Updates::default(),
+            checkpointed_resources: Vec::new(),
+            purpose: Purpose::Serve,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes an event in and gives what follows from it, in order.
+    pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
+        match event {
+            Event::MasterDetected(master) => self.master_detected(master, now),
+            Event::Message { from, message } => self.message(from, message, now),
+            Event::Exited(pid) => self.exited(&pid, now),
+            Event::ContainerStatus { container, status } => {
+                self.container_status(&container, *status, now);
+            }
+            Event::ContainerGone { container, reason } => {
+                self.container_gone(&container, reason, now);
+            }
+            Event::Unregister => self.unregister(now),
+            Event::Stop => self.stop(now),
+            Event::Tick => {}
+        }
+        self.registration_deadlines(now);
+        self.update_deadlines(now);
+        self.stop_deadlines(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Event::Tick`] is due, if nothing happens before.
+    pub fn deadline(&self) -> Option<Instant> {
+        let linger = match self.purpose {
+            Purpose::Serve => None,
+            Purpose::Stop { linger_until } => linger_until,
+        };
+        // Nobody to send updates to: they wait for the registration, which sends them all.
+        let in_touch = self.registration.registered_master().is_some();
+        let updates = self.updates.deadline().filter(|_| in_touch);
+        earlier(earlier(self.registration.deadline(), updates), linger)
+    }
+
+    fn message(&mut self, from: Pid, message: FromMaster, now: Now) {
+        if let FromMaster::Ping(ping) = &message {
+            return self.ping(from, ping.connected, now);
+        }
+        if !self.registration.is_master(&from) {
+            log::warn!(
+                "dropped {} from {from}, which is not our master",
+                message.name()
+            );
+            return;
+        }
+        match message {
+            FromMaster::Ping(_) => {}
+            FromMaster::Registered(message) => self.registered(*message, now),
+            FromMaster::Reregistered(message) => self.reregistered(*message, now),
+            FromMaster::RunTask(message) => self.run_task(*message, now),
+            FromMaster::RunTaskGroup(message) => self.run_task_group(*message, now),
+            FromMaster::KillTask(message) => self.kill_task(&message, now),
+            FromMaster::ShutdownFramework(message) => self.shutdown_framework(&message, now),
+            FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message, now),
+            FromMaster::UpdateFramework(message) => self.update_framework(*message, now),
+            FromMaster::Acknowledge(message) => self.acknowledged(&message, now),
+            FromMaster::CheckpointResources(message) => {
+                self.checkpointed_resources = message.resources;
+            }
+            FromMaster::Shutdown(message) => self.refused(message.message(), now),
+            FromMaster::FrameworkToExecutor(_)
+            | FromMaster::ApplyOperation(_)
+            | FromMaster::ReconcileOperations(_)
+            | FromMaster::Drain(_) => {
+                log::warn!(
+                    "{} is not supported by this slave and was dropped",
+                    message.name()
+                );
+            }
+        }
+    }
+
+    fn update_framework(&mut self, message: mesos::internal::UpdateFrameworkMessage, now: Now) {
+        let Ok(id) = FrameworkId::try_from(&message.framework_id) else {
+            return;
+        };
+        let Some(framework) = self.frameworks.get_mut(&id) else {
+            log::debug!("framework {id} was updated, but has nothing here");
+            return;
+        };
+        framework.pid = scheduler_pid(message.pid.as_deref());
+        if let Some(info) = message.framework_info {
+            framework.info = info;
+        }
+        log::info!("framework {id} was updated by the master");
+        self.resend_updates(Some(&id), now);
+    }
+
+    fn send<M: Message + Name>(&mut self, to: &Pid, message: &M) {
+        self.actions.push(Action::Send {
+            to: to.clone(),
+            message: Outgoing::new(message),
+        });
+    }
+
+    fn find_container(&self, container: &ContainerId) -> Option<(FrameworkId, ExecutorId)> {
+        self.frameworks
+            .iter()
+            .find_map(|(framework_id, framework)| {
+                framework
+                    .executors
+                    .iter()
+                    .find(|(_, executor)| executor.container == *container)
+                    .map(|(executor_id, _)| (framework_id.clone(), executor_id.clone()))
+            })
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The id that the master gave us.
+    pub fn id(&self) -> Option<&SlaveId> {
+        self.registration.id()
+    }
+
+    /// Where the master is, while we are registered with it.
+    pub fn registered_master(&self) -> Option<&Pid> {
+        self.registration.registered_master()
+    }
+
+    /// All that runs here.
+    pub fn frameworks(&self) -> &BTreeMap<FrameworkId, Framework> {
+        &self.frameworks
+    }
+}
+
+/// A scheduler's address out of a message: absent, or Mesos' `@0.0.0.0:0`, for one without.
+fn scheduler_pid(text: Option<&str>) -> Option<Pid> {
+    let pid: Pid = text?.parse().ok()?;
+    (pid.address.port() != 0 && !pid.id.is_empty()).then_some(pid)
+}

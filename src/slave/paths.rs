@@ -1,0 +1,48 @@
+//! Where things lie below `--work_dir`, as Mesos lays them out (`src/slave/paths.hpp`): operators' tools know these paths.
+
+use std::path::{Path, PathBuf};
+
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, SlaveId};
+
+/// A container's sandbox:
+/// `<work_dir>/slaves/<S>/frameworks/<F>/executors/<E>/runs/<container id>`.
+pub fn sandbox(
+    work_dir: &Path,
+    slave: &SlaveId,
+    framework: &FrameworkId,
+    executor: &ExecutorId,
+    container: &ContainerId,
+) -> PathBuf {
+    let mut path = work_dir.to_path_buf();
+    path.extend(["slaves", slave.as_str()]);
+    path.extend(["frameworks", framework.as_str()]);
+    path.extend(["executors", executor.as_str()]);
+    path.extend(["runs", container.as_str()]);
+    path
+}
+
+/// The name under which `/files` also serves an executor's newest sandbox:
+/// `/frameworks/<F>/executors/<E>/runs/latest`.
+pub fn virtual_sandbox(framework: &FrameworkId, executor: &ExecutorId) -> String {
+    format!("/frameworks/{framework}/executors/{executor}/runs/latest")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sandbox_is_where_mesos_puts_it() {
+        let path = sandbox(
+            Path::new("/var/lib/mesos"),
+            &SlaveId::new("S0").expect("id"),
+            &FrameworkId::new("F").expect("id"),
+            &ExecutorId::new("e x").expect("id"),
+            &ContainerId::new("c").expect("id"),
+        );
+        assert_eq!(
+            path,
+            Path::new("/var/lib/mesos/slaves/S0/frameworks/F/executors/e x/runs/c")
+        );
+    }
+}

@@ -1,0 +1,381 @@
+//! Being known to a master: registration, pings, loss and return.
+//!
+//! ```text
+//! Alone ──detected──► Registering ──(Re)Registered──► Registered
+//!                        ▲  │ back-off                   │ link broken, ping says "not connected", no ping for its timeout
+//!                        │  └─ send again                │
+//!                        └───────────────────────────────┘
+//! ```
+//!
+//! The first message waits a random part of `--registration_backoff_factor`, so that a cluster's slaves do not all come at
+//! once; every further wait is a random part of a limit that doubles (`Slave::doReliableRegistration`).
+
+use std::time::{Duration, Instant};
+
+use super::constants::{MASTER_PING_TIMEOUT, MESOS_VERSION, REGISTER_RETRY_MAX};
+use super::framework::is_terminal;
+use super::{Action, Now, Purpose, Slave};
+use crate::ids::SlaveId;
+use crate::libprocess::Pid;
+use crate::messages::mesos;
+use crate::messages::mesos::internal::{
+    MasterSlaveConnection, PongSlaveMessage, ReconcileTasksMessage, RegisterSlaveMessage,
+    ReregisterSlaveMessage, SlaveRegisteredMessage, SlaveReregisteredMessage,
+    UnregisterSlaveMessage,
+};
+use crate::messages::mesos::slave_info::{Capability, capability};
+use crate::poll::Backoff;
+
+#[derive(Debug)]
+enum State {
+    /// No master is known.
+    Alone,
+    /// We ask until we are answered.
+    Registering {
+        master: Pid,
+        send_at: Instant,
+        backoff: Backoff,
+        /// That it is unreachable has been said.
+        complained: bool,
+    },
+    /// We are in.
+    Registered {
+        master: Pid,
+        ping_timeout: Duration,
+        ping_due: Instant,
+    },
+}
+
+/// Where we stand with the master.
+#[derive(Debug)]
+pub(super) struct Registration {
+    state: State,
+    id: Option<SlaveId>,
+    /// The version of our resources; new with each run of the slave.
+    resource_version: [u8; 16],
+}
+
+impl Registration {
+    pub fn new(resource_version: [u8; 16]) -> Registration {
+        Registration {
+            state: State::Alone,
+            id: None,
+            resource_version,
+        }
+    }
+
+    pub fn id(&self) -> Option<&SlaveId> {
+        self.id.as_ref()
+    }
+
+    pub fn is_master(&self, pid: &Pid) -> bool {
+        match &self.state {
+            State::Alone => false,
+            State::Registering { master, .. } | State::Registered { master, .. } => master == pid,
+        }
+    }
+
+    pub fn registered_master(&self) -> Option<&Pid> {
+        match &self.state {
+            State::Registered { master, .. } => Some(master),
+            State::Alone | State::Registering { .. } => None,
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Alone => None,
+            State::Registering { send_at, .. } => Some(*send_at),
+            State::Registered { ping_due, .. } => Some(*ping_due),
+        }
+    }
+}
+
+impl Slave {
+    pub(super) fn master_detected(&mut self, master: Pid, now: Now) {
+        log::info!("new master detected at {master}");
+        self.actions.push(Action::Link(master.clone()));
+        self.begin_registering(master, now);
+    }
+
+    fn begin_registering(&mut self, master: Pid, now: Now) {
+        let factor = self.config.registration_backoff;
+        let wait = self.random.duration_up_to(factor);
+        self.registration.state = State::Registering {
+            master,
+            send_at: now.instant + wait,
+            backoff: Backoff::new((factor * 2).min(REGISTER_RETRY_MAX), REGISTER_RETRY_MAX),
+            complained: false,
+        };
+    }
+
+    pub(super) fn registration_deadlines(&mut self, now: Now) {
+        match &mut self.registration.state {
+            State::Alone => {}
+            State::Registering {
+                master,
+                send_at,
+                backoff,
+                ..
+            } => {
+                if *send_at > now.instant {
+                    return;
+                }
+                let limit = backoff.next_wait();
+                // Half of it at least: a limit of a random part alone would now and then send twice at once.
+                *send_at = now.instant + limit / 2 + self.random.duration_up_to(limit / 2);
+                let master = master.clone();
+                self.send_registration(&master);
+            }
+            State::Registered {
+                master,
+                ping_timeout,
+                ping_due,
+            } => {
+                if *ping_due > now.instant {
+                    return;
+                }
+                log::warn!(
+                    "no ping from master {master} for {} s; registering again",
+                    ping_timeout.as_secs()
+                );
+                let master = master.clone();
+                self.actions.push(Action::Link(master.clone()));
+                self.begin_registering(master, now);
+            }
+        }
+    }
+
+    fn send_registration(&mut self, master: &Pid) {
+        match self.registration.id.clone() {
+            None => {
+                let message = RegisterSlaveMessage {
+                    slave: self.config.info.clone(),
+                    checkpointed_resources: self.checkpointed_resources.clone(),
+                    version: Some(MESOS_VERSION.to_string()),
+                    agent_capabilities: capabilities(),
+                    resource_version_uuid: Some(self.resource_version()),
+                };
+                self.send(master, &message);
+            }
+            Some(id) => {
+                let message = self.reregistration(&id);
+                self.send(master, &message);
+            }
+        }
+    }
+
+    fn reregistration(&self, id: &SlaveId) -> ReregisterSlaveMessage {
+        let mut message = ReregisterSlaveMessage {
+            slave: mesos::SlaveInfo {
+                id: Some(id.to_proto()),
+                ..self.config.info.clone()
+            },
+            checkpointed_resources: self.checkpointed_resources.clone(),
+            version: Some(MESOS_VERSION.to_string()),
+            agent_capabilities: capabilities(),
+            resource_version_uuid: Some(self.resource_version()),
+            ..Default::default()
+        };
+        for (framework_id, framework) in &self.frameworks {
+            if framework.terminating {
+                continue;
+            }
+            message.frameworks.push(framework.info.clone());
+            for (executor_id, executor) in &framework.executors {
+                // A command task's executor is our own affair: the master knows the task alone.
+                let named = (!executor.is_command).then_some(executor_id);
+                if named.is_some() {
+                    message.executor_infos.push(executor.info.clone());
+                }
+                let tasks = executor.tasks.values();
+                message
+                    .tasks
+                    .extend(tasks.map(|task| task.to_proto(framework_id, named)));
+            }
+        }
+        message
+    }
+
+    fn resource_version(&self) -> mesos::Uuid {
+        mesos::Uuid {
+            value: self.registration.resource_version.to_vec(),
+        }
+    }
+
+    pub(super) fn registered(&mut self, message: SlaveRegisteredMessage, now: Now) {
+        let id = match SlaveId::try_from(&message.slave_id) {
+            Ok(id) => id,
+            Err(error) => return log::error!("the master gave us an id that is none: {error}"),
+        };
+        match &self.registration.id {
+            None => log::info!("registered with the master; given slave id {id}"),
+            Some(known) if *known == id => log::debug!("registered already as {id}"),
+            Some(known) => {
+                return log::error!(
+                    "the master calls us {id}, but we are {known}; end this slave and start it with an empty --work_dir"
+                );
+            }
+        }
+        self.registration.id = Some(id);
+        self.enter_registered(message.connection.as_ref(), now);
+    }
+
+    pub(super) fn reregistered(&mut self, message: SlaveReregisteredMessage, now: Now) {
+        if self.registration.id.as_ref().map(SlaveId::as_str)
+            != Some(message.slave_id.value.as_str())
+        {
+            return log::error!(
+                "the master re-registered slave {}, which we are not",
+                message.slave_id.value
+            );
+        }
+        log::info!("registered with the master again");
+        self.enter_registered(message.connection.as_ref(), now);
+        for reconciliation in &message.reconciliations {
+            self.reconcile(reconciliation, now);
+        }
+    }
+
+    /// Tasks that the master has and we may not: what is unknown here is lost.
+    fn reconcile(&mut self, message: &ReconcileTasksMessage, now: Now) {
+        for status in &message.statuses {
+            let known = self.frameworks.iter().any(|(id, framework)| {
+                let tasks = framework
+                    .executors
+                    .values()
+                    .flat_map(|each| each.tasks.values());
+                id.as_str() == message.framework_id.value
+                    && tasks
+                        .into_iter()
+                        .any(|task| task.info.task_id == status.task_id)
+            });
+            if !known {
+                let framework = message.framework.as_ref();
+                self.report_unknown_task(&message.framework_id, framework, &status.task_id, now);
+            }
+        }
+    }
+
+    fn enter_registered(&mut self, connection: Option<&MasterSlaveConnection>, now: Now) {
+        let master = match &self.registration.state {
+            State::Registering { master, .. } | State::Registered { master, .. } => master.clone(),
+            State::Alone => return,
+        };
+        let told = connection.and_then(|connection| connection.total_ping_timeout_seconds);
+        let ping_timeout = told
+            .filter(|seconds| seconds.is_finite() && *seconds > 0.0 && *seconds < 1e6)
+            .map_or(MASTER_PING_TIMEOUT, Duration::from_secs_f64);
+        self.registration.state = State::Registered {
+            master,
+            ping_timeout,
+            ping_due: now.instant + ping_timeout,
+        };
+        self.resend_updates(None, now);
+    }
+
+    pub(super) fn ping(&mut self, from: Pid, connected: bool, now: Now) {
+        self.send(&from, &PongSlaveMessage {});
+        let State::Registered {
+            master,
+            ping_timeout,
+            ping_due,
+        } = &mut self.registration.state
+        else {
+            return;
+        };
+        if from.address != master.address {
+            return;
+        }
+        *ping_due = now.instant + *ping_timeout;
+        if !connected {
+            log::warn!("master {master} says that we are disconnected; registering again");
+            let master = master.clone();
+            self.actions.push(Action::Link(master.clone()));
+            self.begin_registering(master, now);
+        }
+    }
+
+    pub(super) fn exited(&mut self, pid: &Pid, now: Now) {
+        if !self.registration.is_master(pid) {
+            return;
+        }
+        match &mut self.registration.state {
+            State::Alone => {}
+            State::Registering { complained, .. } => {
+                if !std::mem::replace(complained, true) {
+                    log::warn!(
+                        "master {pid} cannot be reached; trying again, at most every {} s",
+                        REGISTER_RETRY_MAX.as_secs()
+                    );
+                }
+            }
+            State::Registered { .. } => {
+                log::warn!("lost master {pid}; registering again");
+                self.actions.push(Action::Link(pid.clone()));
+                self.begin_registering(pid.clone(), now);
+            }
+        }
+    }
+
+    pub(super) fn refused(&mut self, reason: &str, now: Now) {
+        log::error!("the master refuses this slave: {reason}; ending all containers");
+        self.stop(now);
+    }
+
+    pub(super) fn unregister(&mut self, now: Now) {
+        let master = self.registration.registered_master().cloned();
+        if let (Some(master), Some(id)) = (master, self.registration.id.clone()) {
+            log::info!("unregistering from {master}");
+            let message = UnregisterSlaveMessage {
+                slave_id: id.to_proto(),
+            };
+            self.send(&master, &message);
+        }
+        self.stop(now);
+    }
+
+    pub(super) fn stop_deadlines(&mut self, now: Now) {
+        let Purpose::Stop { linger_until } = &mut self.purpose else {
+            return;
+        };
+        let running = self
+            .frameworks
+            .values()
+            .flat_map(|framework| framework.executors.values())
+            .any(|executor| executor.state != super::ExecutorState::Gone);
+        if running {
+            return;
+        }
+        let until = *linger_until.get_or_insert(now.instant + super::constants::LINGER);
+        let in_touch = self.registration.registered_master().is_some();
+        if self.updates.is_empty() || !in_touch || until <= now.instant {
+            self.actions.push(Action::Exit);
+        }
+    }
+
+    /// Tasks of ours that have not ended.
+    pub fn running_tasks(&self) -> usize {
+        self.frameworks
+            .values()
+            .flat_map(|framework| framework.executors.values())
+            .flat_map(|executor| executor.tasks.values())
+            .filter(|task| !is_terminal(task.state))
+            .count()
+    }
+}
+
+/// What we can do, and no more: a master holds us to it. These three are what today's frameworks need to be offered
+/// anything; RESOURCE_PROVIDER is left out, and so no UpdateSlaveMessage is owed.
+fn capabilities() -> Vec<Capability> {
+    [
+        capability::Type::MultiRole,
+        capability::Type::HierarchicalRole,
+        capability::Type::ReservationRefinement,
+    ]
+    .into_iter()
+    .map(|capability| Capability {
+        r#type: Some(capability as i32),
+    })
+    .collect()
+}

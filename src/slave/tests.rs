@@ -1,0 +1,561 @@
+//! Scenarios of a slave's life, with invented time and a master that is this file.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::messages::mesos::internal::*;
+use crate::messages::mesos::task_status::{Reason, Source};
+use crate::messages::mesos::{TaskState, framework_info};
+
+const MASTER: &str = "master@127.0.0.1:5050";
+const OBSERVER: &str = "slave-observer(1)@127.0.0.1:5050";
+
+struct World {
+    slave: Slave,
+    now: Now,
+}
+
+/// What the slave wanted done, sorted.
+#[derive(Default)]
+struct Wanted {
+    sent: Vec<(Pid, Outgoing)>,
+    linked: Vec<Pid>,
+    launched: Vec<Spec>,
+    killed: Vec<(ContainerId, Duration)>,
+    acknowledged: Vec<Vec<u8>>,
+    exit: bool,
+}
+
+impl Wanted {
+    fn messages<M: Message + Name + Default>(&self) -> Vec<M> {
+        self.sent
+            .iter()
+            .filter_map(|(_, message)| message.decode())
+            .collect()
+    }
+
+    fn only<M: Message + Name + Default>(&self) -> M {
+        let mut all = self.messages::<M>();
+        assert_eq!(all.len(), 1, "one {} in {:?}", M::full_name(), self.sent);
+        all.remove(0)
+    }
+
+    fn statuses(&self) -> Vec<mesos::TaskStatus> {
+        let updates = self.messages::<StatusUpdateMessage>();
+        updates
+            .into_iter()
+            .map(|message| message.update.status)
+            .collect()
+    }
+}
+
+fn pid(text: &str) -> Pid {
+    text.parse().expect("pid")
+}
+
+impl World {
+    fn new() -> World {
+        let config = Config {
+            pid: pid("slave(1)@127.0.0.1:5051"),
+            info: mesos::SlaveInfo {
+                hostname: "host".into(),
+                port: Some(5051),
+                ..Default::default()
+            },
+            work_dir: "/work_dir".into(),
+            switch_user: true,
+            registration_backoff: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(5),
+            recovery_timeout: Duration::from_secs(900),
+        };
+        World {
+            slave: Slave::new(config, Random::from_seed(1)),
+            now: Now {
+                instant: Instant::now(),
+                unix: 1_795_512_667.5,
+            },
+        }
+    }
+
+    fn registered() -> World {
+        let mut world = World::new();
+        world.event(Event::MasterDetected(pid(MASTER)));
+        world.later(Duration::from_secs(1));
+        world.from_master(FromMaster::Registered(Box::new(SlaveRegisteredMessage {
+            slave_id: mesos::SlaveId { value: "S0".into() },
+            connection: Some(MasterSlaveConnection {
+                total_ping_timeout_seconds: Some(75.0),
+            }),
+        })));
+        world
+    }
+
+    fn event(&mut self, event: Event) -> Wanted {
+        let mut wanted = Wanted::default();
+        for action in self.slave.handle(event, self.now) {
+            match action {
+                Action::Send { to, message } => wanted.sent.push((to, message)),
+                Action::Link(pid) => wanted.linked.push(pid),
+                Action::Launch(spec) => wanted.launched.push(*spec),
+                Action::Kill { container, grace } => wanted.killed.push((container, grace)),
+                Action::Acknowledge { uuid, .. } => wanted.acknowledged.push(uuid),
+                Action::Exit => wanted.exit = true,
+            }
+        }
+        wanted
+    }
+
+    fn later(&mut self, by: Duration) -> Wanted {
+        self.now.instant += by;
+        self.now.unix += by.as_secs_f64();
+        self.event(Event::Tick)
+    }
+
+    fn from_master(&mut self, message: FromMaster) -> Wanted {
+        self.event(Event::Message {
+            from: pid(MASTER),
+            message,
+        })
+    }
+
+    fn ping(&mut self, connected: bool) -> Wanted {
+        self.event(Event::Message {
+            from: pid(OBSERVER),
+            message: FromMaster::Ping(Box::new(PingSlaveMessage { connected })),
+        })
+    }
+
+    fn run(&mut self, task: mesos::TaskInfo) -> Wanted {
+        self.from_master(FromMaster::RunTask(Box::new(RunTaskMessage {
+            framework: framework(),
+            task,
+            pid: Some("@0.0.0.0:0".into()),
+            launch_executor: Some(true),
+            ..Default::default()
+        })))
+    }
+
+    /// Runs a task and gives its container.
+    fn running(&mut self, name: &str) -> ContainerId {
+        let spec = self.run(task(name)).launched.remove(0);
+        let container = ContainerId::new(spec.container_id).expect("container id");
+        self.status(&container, name, TaskState::TaskRunning, 1);
+        self.acknowledge(name, 1);
+        container
+    }
+
+    fn status(
+        &mut self,
+        container: &ContainerId,
+        task: &str,
+        state: TaskState,
+        uuid: u8,
+    ) -> Wanted {
+        self.event(Event::ContainerStatus {
+            container: container.clone(),
+            status: Box::new(mesos::TaskStatus {
+                task_id: mesos::TaskId { value: task.into() },
+                state: state as i32,
+                source: Some(Source::Executor as i32),
+                uuid: Some(vec![uuid; 16]),
+                ..Default::default()
+            }),
+        })
+    }
+
+    fn acknowledge(&mut self, task: &str, uuid: u8) -> Wanted {
+        self.from_master(FromMaster::Acknowledge(Box::new(
+            StatusUpdateAcknowledgementMessage {
+                slave_id: mesos::SlaveId { value: "S0".into() },
+                framework_id: mesos::FrameworkId { value: "F".into() },
+                task_id: mesos::TaskId { value: task.into() },
+                uuid: vec![uuid; 16],
+            },
+        )))
+    }
+
+    fn gone(&mut self, container: &ContainerId, reason: Option<&str>) -> Wanted {
+        self.event(Event::ContainerGone {
+            container: container.clone(),
+            reason: reason.map(str::to_string),
+        })
+    }
+
+    fn kill(&mut self, task: &str) -> Wanted {
+        self.from_master(FromMaster::KillTask(Box::new(KillTaskMessage {
+            framework_id: mesos::FrameworkId { value: "F".into() },
+            task_id: mesos::TaskId { value: task.into() },
+            kill_policy: None,
+        })))
+    }
+}
+
+fn framework() -> mesos::FrameworkInfo {
+    mesos::FrameworkInfo {
+        user: "root".into(),
+        name: "f".into(),
+        id: Some(mesos::FrameworkId { value: "F".into() }),
+        capabilities: vec![mesos::framework_info::Capability {
+            r#type: Some(framework_info::capability::Type::PartitionAware as i32),
+        }],
+        ..Default::default()
+    }
+}
+
+fn task(name: &str) -> mesos::TaskInfo {
+    mesos::TaskInfo {
+        name: name.into(),
+        task_id: mesos::TaskId { value: name.into() },
+        slave_id: mesos::SlaveId { value: "S0".into() },
+        command: Some(mesos::CommandInfo {
+            value: Some("true".into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_slave_registers_within_its_backoff_and_again_until_it_is_answered() {
+    let mut world = World::new();
+    let wanted = world.event(Event::MasterDetected(pid(MASTER)));
+    assert_eq!(wanted.linked, [pid(MASTER)]);
+    let first: RegisterSlaveMessage = world.later(Duration::from_secs(1)).only();
+    assert_eq!(first.slave.hostname, "host");
+    assert_eq!(first.version(), "1.11.0");
+    let mut sent = 0;
+    for _ in 0..600 {
+        sent += world
+            .later(Duration::from_secs(1))
+            .messages::<RegisterSlaveMessage>()
+            .len();
+    }
+    assert!(
+        (10..=24).contains(&sent),
+        "{sent} registrations in ten minutes"
+    );
+}
+
+#[test]
+fn a_slave_that_waits_for_its_master_is_asleep_until_the_next_registration() {
+    let mut world = World::new();
+    assert_eq!(world.slave.deadline(), None);
+    world.event(Event::MasterDetected(pid(MASTER)));
+    world.later(Duration::from_secs(1));
+    assert!(world.slave.deadline().expect("deadline") > world.now.instant);
+}
+
+#[test]
+fn a_ping_is_answered_to_its_sender() {
+    let mut world = World::registered();
+    let wanted = world.ping(true);
+    assert_eq!(wanted.sent[0].0, pid(OBSERVER));
+    wanted.only::<PongSlaveMessage>();
+}
+
+#[test]
+fn a_master_that_stops_pinging_is_asked_again_with_our_id() {
+    let mut world = World::registered();
+    world.later(Duration::from_secs(60));
+    world.ping(true);
+    assert!(world.later(Duration::from_secs(60)).linked.is_empty());
+    assert_eq!(world.later(Duration::from_secs(16)).linked, [pid(MASTER)]);
+    let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
+    assert_eq!(again.slave.id.expect("id").value, "S0");
+}
+
+#[test]
+fn a_ping_that_says_disconnected_leads_to_re_registration_with_the_tasks() {
+    let mut world = World::registered();
+    world.running("t");
+    world.ping(false);
+    let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
+    assert_eq!(again.tasks.len(), 1);
+    assert_eq!(again.tasks[0].state(), TaskState::TaskRunning);
+    assert_eq!(again.tasks[0].executor_id, None);
+    assert_eq!(again.frameworks.len(), 1);
+    assert!(again.executor_infos.is_empty());
+}
+
+#[test]
+fn a_message_from_somebody_else_than_the_master_is_dropped() {
+    let mut world = World::registered();
+    let wanted = world.event(Event::Message {
+        from: pid("master@127.0.0.1:6666"),
+        message: FromMaster::RunTask(Box::new(RunTaskMessage {
+            framework: framework(),
+            task: task("t"),
+            ..Default::default()
+        })),
+    });
+    assert!(wanted.launched.is_empty());
+}
+
+#[test]
+fn a_command_task_becomes_a_container_with_mesos_environment_and_user() {
+    let mut world = World::registered();
+    let mut info = task("t");
+    if let Some(command) = &mut info.command {
+        command.user = Some("alice".into());
+        command.environment = Some(mesos::Environment {
+            variables: vec![mesos::environment::Variable {
+                name: "A".into(),
+                value: Some("$b 'c'".into()),
+                ..Default::default()
+            }],
+        });
+    }
+    let spec = world.run(info).launched.remove(0);
+    assert_eq!(spec.user(), "alice");
+    let own = format!(
+        "/work_dir/slaves/S0/frameworks/F/executors/t/runs/{}",
+        spec.container_id
+    );
+    assert_eq!(spec.sandbox, own);
+    let value = |name: &str| {
+        let found = spec.environment.iter().find(|each| each.name == name);
+        found.map(|each| each.value.as_str())
+    };
+    assert_eq!(value("MESOS_SANDBOX"), Some(own.as_str()));
+    assert_eq!(value("MESOS_FRAMEWORK_ID"), Some("F"));
+    assert_eq!(value("A"), Some("$b 'c'"));
+}
+
+#[test]
+fn updates_go_out_one_at_a_time_and_again_until_acknowledged() {
+    let mut world = World::registered();
+    let spec = world.run(task("t")).launched.remove(0);
+    let container = ContainerId::new(spec.container_id).expect("id");
+    let wanted = world.status(&container, "t", TaskState::TaskStarting, 1);
+    assert_eq!(wanted.acknowledged, [vec![1; 16]]);
+    assert_eq!(wanted.statuses()[0].state(), TaskState::TaskStarting);
+    assert!(
+        world
+            .status(&container, "t", TaskState::TaskRunning, 2)
+            .statuses()
+            .is_empty()
+    );
+    let again = world
+        .later(Duration::from_secs(10))
+        .only::<StatusUpdateMessage>();
+    assert_eq!(again.update.uuid(), [1; 16]);
+    assert_eq!(again.update.latest_state(), TaskState::TaskRunning);
+    assert!(world.later(Duration::from_secs(15)).statuses().is_empty());
+    assert_eq!(world.later(Duration::from_secs(5)).statuses().len(), 1);
+    let next = world.acknowledge("t", 1).only::<StatusUpdateMessage>();
+    assert_eq!(next.update.uuid(), [2; 16]);
+    assert!(world.acknowledge("t", 1).sent.is_empty());
+    assert!(world.acknowledge("t", 2).sent.is_empty());
+    assert!(world.later(Duration::from_secs(3600)).statuses().is_empty());
+}
+
+#[test]
+fn a_finished_task_is_forgotten_when_its_container_is_gone_and_its_update_acknowledged() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    world.status(&container, "t", TaskState::TaskFinished, 2);
+    world.gone(&container, None);
+    assert_eq!(world.slave.frameworks().len(), 1);
+    world.acknowledge("t", 2);
+    assert!(world.slave.frameworks().is_empty());
+}
+
+#[test]
+fn a_container_that_dies_fails_its_task_with_the_reason() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    let status = world
+        .gone(&container, Some("killed by signal SIGKILL"))
+        .statuses()
+        .remove(0);
+    assert_eq!(status.state(), TaskState::TaskFailed);
+    assert_eq!(status.reason(), Reason::ExecutorTerminated);
+    assert!(status.message().contains("SIGKILL"), "{}", status.message());
+}
+
+#[test]
+fn a_container_that_cannot_be_launched_fails_its_task() {
+    let mut world = World::registered();
+    let spec = world.run(task("t")).launched.remove(0);
+    let container = ContainerId::new(spec.container_id).expect("id");
+    let status = world
+        .gone(&container, Some("no space left on device"))
+        .statuses()
+        .remove(0);
+    assert_eq!(status.reason(), Reason::ContainerLaunchFailed);
+}
+
+#[test]
+fn a_kill_reaches_the_container_with_the_tasks_grace_period() {
+    let mut world = World::registered();
+    let mut info = task("t");
+    info.kill_policy = Some(mesos::KillPolicy {
+        grace_period: Some(mesos::DurationInfo {
+            nanoseconds: 7_000_000_000,
+        }),
+    });
+    world.run(info);
+    let wanted = world.kill("t");
+    assert_eq!(wanted.killed.len(), 1);
+    assert_eq!(wanted.killed[0].1, Duration::from_secs(7));
+    assert_eq!(world.kill("t").killed.len(), 1);
+}
+
+#[test]
+fn a_task_killed_whose_container_dies_without_a_word_is_killed() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    world.kill("t");
+    let status = world
+        .gone(&container, Some("exit status 1"))
+        .statuses()
+        .remove(0);
+    assert_eq!(status.state(), TaskState::TaskKilled);
+}
+
+#[test]
+fn the_kill_of_an_unknown_task_is_answered() {
+    let mut world = World::registered();
+    world.running("t");
+    let status = world.kill("nosuch").statuses().remove(0);
+    assert_eq!(status.state(), TaskState::TaskDropped);
+}
+
+#[test]
+fn what_cannot_be_given_is_refused_with_a_terminal_update() {
+    let mut world = World::registered();
+    let refused = |info: mesos::TaskInfo, world: &mut World| {
+        let wanted = world.run(info);
+        assert!(wanted.launched.is_empty());
+        let status = wanted.statuses().remove(0);
+        (status.state(), status.reason())
+    };
+    let launch_failed = (TaskState::TaskFailed, Reason::ContainerLaunchFailed);
+    let mut info = task("docker");
+    info.container = Some(mesos::ContainerInfo {
+        r#type: mesos::container_info::Type::Docker as i32,
+        ..Default::default()
+    });
+    assert_eq!(refused(info, &mut world), launch_failed);
+    let mut info = task("executor");
+    info.executor = Some(Default::default());
+    assert_eq!(refused(info, &mut world), launch_failed);
+    let mut info = task("elsewhere");
+    info.slave_id.value = "S1".into();
+    assert_eq!(
+        refused(info, &mut world),
+        (TaskState::TaskError, Reason::TaskInvalid)
+    );
+    let out = (TaskState::TaskError, Reason::TaskInvalid);
+    assert_eq!(refused(task("../../etc"), &mut world), out);
+    let mut info = task("plain");
+    info.container = Some(mesos::ContainerInfo {
+        r#type: mesos::container_info::Type::Mesos as i32,
+        mesos: Some(Default::default()),
+        ..Default::default()
+    });
+    assert_eq!(world.run(info).launched.len(), 1);
+}
+
+#[test]
+fn a_second_task_with_the_same_id_is_refused_and_the_first_goes_on() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    assert!(world.run(task("t")).launched.is_empty());
+    let status = world.status(&container, "t", TaskState::TaskFinished, 9);
+    assert_eq!(status.acknowledged.len(), 1);
+}
+
+#[test]
+fn a_framework_that_is_shut_down_ends_without_updates() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    let message = ShutdownFrameworkMessage {
+        framework_id: mesos::FrameworkId { value: "F".into() },
+    };
+    let wanted = world.from_master(FromMaster::ShutdownFramework(Box::new(message)));
+    assert_eq!(wanted.killed[0].0, container);
+    assert!(
+        world
+            .status(&container, "t", TaskState::TaskKilled, 3)
+            .statuses()
+            .is_empty()
+    );
+    assert!(world.gone(&container, None).sent.is_empty());
+    assert!(world.slave.frameworks().is_empty());
+}
+
+#[test]
+fn a_slave_that_is_stopped_waits_for_its_containers_and_their_last_updates() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    let wanted = world.event(Event::Stop);
+    assert_eq!(wanted.killed.len(), 1);
+    assert!(!wanted.exit);
+    world.status(&container, "t", TaskState::TaskKilled, 2);
+    assert!(!world.gone(&container, None).exit);
+    assert!(world.acknowledge("t", 2).exit);
+}
+
+#[test]
+fn a_slave_that_is_stopped_does_not_wait_for_a_master_for_ever() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    world.event(Event::Stop);
+    world.status(&container, "t", TaskState::TaskKilled, 2);
+    world.gone(&container, None);
+    assert!(
+        world.slave.deadline().expect("deadline") <= world.now.instant + Duration::from_secs(2)
+    );
+    assert!(world.later(Duration::from_secs(2)).exit);
+}
+
+#[test]
+fn updates_of_the_time_without_a_master_are_sent_on_return() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    world.event(Event::Exited(pid(MASTER)));
+    let wanted = world.status(&container, "t", TaskState::TaskFinished, 2);
+    assert!(wanted.statuses().is_empty());
+    world.gone(&container, None);
+    let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
+    assert_eq!(again.tasks[0].state(), TaskState::TaskFinished);
+    let wanted = world.from_master(FromMaster::Reregistered(Box::new(
+        SlaveReregisteredMessage {
+            slave_id: mesos::SlaveId { value: "S0".into() },
+            ..Default::default()
+        },
+    )));
+    assert_eq!(wanted.statuses()[0].state(), TaskState::TaskFinished);
+}
+
+#[test]
+fn a_task_that_the_master_has_and_we_do_not_is_reported_on_return() {
+    let mut world = World::registered();
+    let message = SlaveReregisteredMessage {
+        slave_id: mesos::SlaveId { value: "S0".into() },
+        reconciliations: vec![ReconcileTasksMessage {
+            framework_id: mesos::FrameworkId { value: "F".into() },
+            statuses: vec![mesos::TaskStatus {
+                task_id: mesos::TaskId {
+                    value: "lost".into(),
+                },
+                state: TaskState::TaskRunning as i32,
+                ..Default::default()
+            }],
+            framework: Some(framework()),
+        }],
+        ..Default::default()
+    };
+    world.event(Event::Exited(pid(MASTER)));
+    let wanted = world.from_master(FromMaster::Reregistered(Box::new(message)));
+    assert_eq!(wanted.statuses()[0].state(), TaskState::TaskDropped);
+}
+
+#[test]
+fn unregistering_says_so_and_ends() {
+    let mut world = World::registered();
+    let wanted = world.event(Event::Unregister);
+    assert_eq!(wanted.only::<UnregisterSlaveMessage>().slave_id.value, "S0");
+    assert!(wanted.exit);
+}

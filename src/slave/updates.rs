@@ -1,0 +1,331 @@
+//! Status updates: a stream per task, in order, one outstanding, sent again until it is acknowledged
+//! (Mesos' `status_update_manager`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
+use super::framework::{ExecutorState, is_terminal};
+use super::{Action, Now, Slave};
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
+use crate::messages::mesos;
+use crate::messages::mesos::TaskState;
+use crate::messages::mesos::internal::{
+    StatusUpdate, StatusUpdateAcknowledgementMessage, StatusUpdateMessage,
+};
+use crate::messages::mesos::task_status::{Reason, Source};
+use crate::poll::Backoff;
+
+/// Updates of one task that a container may have waiting; a task has a handful of states, so more is a child gone mad.
+const STREAM_LIMIT: usize = 1024;
+
+type Key = (FrameworkId, TaskId);
+
+#[derive(Debug)]
+struct Stream {
+    pending: VecDeque<StatusUpdate>,
+    resend_at: Instant,
+    backoff: Backoff,
+}
+
+/// All streams that have something unacknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Updates {
+    streams: BTreeMap<Key, Stream>,
+}
+
+impl Updates {
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    pub fn has(&self, framework: &FrameworkId, task: &TaskId) -> bool {
+        self.streams
+            .contains_key(&(framework.clone(), task.clone()))
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.streams.values().map(|stream| stream.resend_at).min()
+    }
+
+    pub fn forget_framework(&mut self, framework: &FrameworkId) {
+        self.streams.retain(|(id, _), _| id != framework);
+    }
+
+    /// Queues an update; true when it is the stream's first and so to be sent now.
+    fn push(&mut self, key: Key, update: StatusUpdate, now: Instant) -> bool {
+        let stream = self.streams.entry(key).or_insert_with(|| Stream {
+            pending: VecDeque::new(),
+            resend_at: now,
+            backoff: Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX),
+        });
+        let known = stream.pending.iter().any(|each| each.uuid == update.uuid);
+        if known || stream.pending.len() >= STREAM_LIMIT {
+            return false;
+        }
+        stream.pending.push_back(update);
+        stream.pending.len() == 1
+    }
+
+    /// The outstanding update is acknowledged, if it is the one with this uuid; gives it.
+    fn acknowledge(&mut self, key: &Key, uuid: &[u8], now: Instant) -> Option<StatusUpdate> {
+        let stream = self.streams.get_mut(key)?;
+        if stream.pending.front()?.uuid() != uuid {
+            return None;
+        }
+        let update = stream.pending.pop_front();
+        stream.resend_at = now;
+        stream.backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
+        if stream.pending.is_empty() {
+            self.streams.remove(key);
+        }
+        update
+    }
+}
+
+/// A status that the slave itself gives, for want of anybody who could.
+#[derive(Debug)]
+pub(super) struct SlaveStatus {
+    pub state: TaskState,
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl Slave {
+    /// A status from a container's child.
+    pub(super) fn container_status(
+        &mut self,
+        container: &ContainerId,
+        mut status: mesos::TaskStatus,
+        now: Now,
+    ) {
+        let uuid = status.uuid().to_vec();
+        let Some((framework_id, executor_id)) = self.find_container(container) else {
+            return log::warn!("dropped a status of container {container}, which nobody here owns");
+        };
+        self.actions.push(Action::Acknowledge {
+            container: container.clone(),
+            uuid,
+        });
+        let own = self
+            .frameworks
+            .get(&framework_id)
+            .and_then(|framework| framework.executors.get(&executor_id));
+        let Some(own) = own else { return };
+        let Some(task_id) = TaskId::try_from(&status.task_id)
+            .ok()
+            .filter(|id| own.tasks.contains_key(id))
+        else {
+            return log::warn!(
+                "dropped a status of container {container} for a task that it does not have"
+            );
+        };
+        log::info!(
+            "task {task_id} of framework {framework_id} is {}{}",
+            status.state().as_str_name(),
+            status
+                .message
+                .as_ref()
+                .map(|text| format!(": {text}"))
+                .unwrap_or_default()
+        );
+        status.slave_id = self.registration.id().map(|id| id.to_proto());
+        status.executor_id = Some(executor_id.to_proto());
+        status.timestamp.get_or_insert(now.unix);
+        self.fill_container_status(&mut status, container);
+        self.enqueue(&framework_id, Some(&executor_id), task_id, status, now);
+    }
+
+    /// The container's id and, where the child does not name the guest's, our own address.
+    fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
+        let known = status.container_status.get_or_insert_default();
+        known
+            .container_id
+            .get_or_insert_with(|| container.to_proto());
+        if known.network_infos.is_empty() {
+            known.network_infos.push(mesos::NetworkInfo {
+                ip_addresses: vec![mesos::network_info::IpAddress {
+                    ip_address: Some(self.config.pid.address.ip().to_string()),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            });
+        }
+    }
+
+    /// A status of the slave's own.
+    pub(super) fn report(
+        &mut self,
+        framework_id: &mesos::FrameworkId,
+        executor_id: Option<&ExecutorId>,
+        task_id: &mesos::TaskId,
+        status: SlaveStatus,
+        now: Now,
+    ) {
+        let status = mesos::TaskStatus {
+            task_id: task_id.clone(),
+            state: status.state as i32,
+            message: Some(status.message),
+            source: Some(Source::Slave as i32),
+            reason: Some(status.reason as i32),
+            slave_id: self.registration.id().map(|id| id.to_proto()),
+            executor_id: executor_id.map(|id| id.to_proto()),
+            timestamp: Some(now.unix),
+            uuid: Some(self.random.uuid().to_vec()),
+            ..Default::default()
+        };
+        match (
+            FrameworkId::try_from(framework_id),
+            TaskId::try_from(task_id),
+        ) {
+            (Ok(framework), Ok(task)) => self.enqueue(&framework, executor_id, task, status, now),
+            // An id that names no stream can be answered, but not retried.
+            _ => {
+                let update = make_update(framework_id, executor_id, status);
+                self.forward(update);
+            }
+        }
+    }
+
+    fn enqueue(
+        &mut self,
+        framework_id: &FrameworkId,
+        executor_id: Option<&ExecutorId>,
+        task_id: TaskId,
+        status: mesos::TaskStatus,
+        now: Now,
+    ) {
+        let framework = self.frameworks.get_mut(framework_id);
+        let terminating = framework
+            .as_ref()
+            .is_some_and(|framework| framework.terminating);
+        if let Some(executor) = framework.and_then(|each| each.executor_of(&task_id)) {
+            if executor.state == ExecutorState::Launching {
+                executor.state = ExecutorState::Running;
+            }
+            if let Some(task) = executor.tasks.get_mut(&task_id) {
+                if is_terminal(task.state) {
+                    return log::debug!(
+                        "task {task_id} of framework {framework_id} has ended already"
+                    );
+                }
+                task.record(&status);
+            }
+        }
+        if terminating {
+            return;
+        }
+        let update = make_update(&framework_id.to_proto(), executor_id, status);
+        let key = (framework_id.clone(), task_id);
+        if self.updates.push(key.clone(), update, now.instant) {
+            self.send_front(&key, now);
+        }
+    }
+
+    /// Sends a stream's first update and sets its next time.
+    fn send_front(&mut self, key: &Key, now: Now) {
+        let Some(stream) = self.updates.streams.get_mut(key) else {
+            return;
+        };
+        let Some(update) = stream.pending.front().cloned() else {
+            return;
+        };
+        stream.resend_at = now.instant + stream.backoff.next_wait();
+        let task = self.frameworks.get_mut(&key.0).and_then(|framework| {
+            framework
+                .executor_of(&key.1)
+                .and_then(|executor| executor.tasks.get_mut(&key.1))
+        });
+        let mut update = update;
+        update.latest_state = Some(update.status.state);
+        if let Some(task) = task {
+            update.latest_state = Some(task.state as i32);
+            task.outstanding = Some((update.status.state(), update.uuid().to_vec()));
+        }
+        self.forward(update);
+    }
+
+    fn forward(&mut self, update: StatusUpdate) {
+        let Some(master) = self.registration.registered_master().cloned() else {
+            return;
+        };
+        let message = StatusUpdateMessage {
+            update,
+            pid: Some(self.config.pid.to_string()),
+        };
+        self.send(&master, &message);
+    }
+
+    /// Sends what is outstanding at once: to a new master, or after a framework has moved.
+    pub(super) fn resend_updates(&mut self, framework: Option<&FrameworkId>, now: Now) {
+        let keys: Vec<Key> = self
+            .updates
+            .streams
+            .keys()
+            .filter(|(id, _)| framework.is_none_or(|framework| framework == id))
+            .cloned()
+            .collect();
+        for key in keys {
+            if let Some(stream) = self.updates.streams.get_mut(&key) {
+                stream.backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
+            }
+            self.send_front(&key, now);
+        }
+    }
+
+    pub(super) fn update_deadlines(&mut self, now: Now) {
+        if self.registration.registered_master().is_none() {
+            return;
+        }
+        let due: Vec<Key> = self
+            .updates
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.resend_at <= now.instant)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in due {
+            self.send_front(&key, now);
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self, message: &StatusUpdateAcknowledgementMessage, now: Now) {
+        let (Ok(framework), Ok(task)) = (
+            FrameworkId::try_from(&message.framework_id),
+            TaskId::try_from(&message.task_id),
+        ) else {
+            return;
+        };
+        let key = (framework, task);
+        let Some(update) = self.updates.acknowledge(&key, &message.uuid, now.instant) else {
+            return log::debug!(
+                "an acknowledgement for task {} of framework {} that is not outstanding",
+                key.1,
+                key.0
+            );
+        };
+        if is_terminal(update.status.state()) {
+            self.updates.streams.remove(&key);
+        }
+        if self.updates.has(&key.0, &key.1) {
+            self.send_front(&key, now);
+        }
+        self.remove_what_is_done(now);
+    }
+}
+
+fn make_update(
+    framework_id: &mesos::FrameworkId,
+    executor_id: Option<&ExecutorId>,
+    status: mesos::TaskStatus,
+) -> StatusUpdate {
+    StatusUpdate {
+        framework_id: framework_id.clone(),
+        executor_id: executor_id.map(|id| id.to_proto()),
+        slave_id: status.slave_id.clone(),
+        timestamp: status.timestamp.unwrap_or_default(),
+        uuid: status.uuid.clone(),
+        status,
+        latest_state: None,
+    }
+}

@@ -1,0 +1,554 @@
+//! The XML of a VM's transient libvirt domain. Pure.
+//!
+//! Every path in it lies in a directory of ours and holds only our container id; what a framework chose (its ids) is in the metadata and
+//! nowhere else. The domain needs no relabelling: its one static DAC label names QEMU's user with `relabel='no'`, so libvirt never changes
+//! the owner of a file, neither the image's (it would for `<kernel>` and `<initrd>` too, which have no label of their own) nor ours;
+//! whoever starts the domain gives the overlay and the host key to QEMU's user first.
+
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use super::image::{Image, Provision};
+use super::random;
+use crate::messages::container::{self, Spec, VmState};
+
+/// The name space of our element in a domain's metadata.
+pub const NAMESPACE: &str = "urn:mesos-slave:container";
+/// fw_cfg names of what a guest of `provision=fw_cfg` picks up at boot.
+const FW_CFG: &str = "opt/mesos-slave";
+/// Longest host name, in bytes (`HOST_NAME_MAX` is 64 with the end).
+const MAX_HOST_NAME: usize = 63;
+
+/// A user and group that QEMU runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// Its user id.
+    pub uid: u32,
+    /// Its group id.
+    pub gid: u32,
+}
+
+/// The name of a container's domain.
+pub fn name(container_id: &str) -> String {
+    format!("mesos-{container_id}")
+}
+
+/// A MAC of the range that libvirt and QEMU use (52:54:00), at random.
+///
+/// # Errors
+/// No randomness from the kernel.
+pub fn random_mac() -> std::io::Result<String> {
+    let [a, b, c] = random::bytes()?;
+    Ok(format!("52:54:00:{a:02x}:{b:02x}:{c:02x}"))
+}
+
+/// The domain of a container: what it is given (`spec.vm`), under the name, MAC and directory that `state` records.
+///
+/// `owner` is QEMU's user, as libvirt tells it.
+pub fn xml(
+    spec: &Spec,
+    vm: &container::Vm,
+    state: &VmState,
+    image: &Image,
+    owner: Owner,
+) -> String {
+    let mut xml = String::with_capacity(4096);
+    // Writing to a String cannot fail.
+    let _ = write_domain(&mut xml, spec, vm, state, image, owner);
+    xml
+}
+
+fn write_domain(
+    xml: &mut String,
+    spec: &Spec,
+    vm: &container::Vm,
+    state: &VmState,
+    image: &Image,
+    owner: Owner,
+) -> fmt::Result {
+    let kvm = vm.accelerator() == container::vm::Accelerator::Kvm;
+    writeln!(xml, "<domain type='{}'>", if kvm { "kvm" } else { "qemu" })?;
+    writeln!(xml, "<name>{}</name>", Escaped(&state.domain))?;
+    if is_uuid(&spec.container_id) {
+        writeln!(xml, "<uuid>{}</uuid>", spec.container_id)?;
+    }
+    write_metadata(xml, spec)?;
+    writeln!(xml, "<memory unit='MiB'>{}</memory>", vm.memory_mb)?;
+    writeln!(xml, "<vcpu>{}</vcpu>", vm.vcpus)?;
+    if image.provision == Provision::FwCfg {
+        write_credentials(xml, state)?;
+    }
+    write_boot(xml, image)?;
+    writeln!(xml, "<features><acpi/><apic/></features>")?;
+    // `maximum` boots under TCG as fast as the bare `qemu64`, and guests for newer CPUs (x86-64-v2) run on it.
+    writeln!(
+        xml,
+        "<cpu mode='{}'/>",
+        if kvm { "host-passthrough" } else { "maximum" }
+    )?;
+    writeln!(xml, "<clock offset='utc'/>")?;
+    writeln!(
+        xml,
+        "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>"
+    )?;
+    writeln!(xml, "<devices>")?;
+    write_disk(xml, image, state)?;
+    write_devices(xml, state)?;
+    writeln!(xml, "</devices>")?;
+    writeln!(
+        xml,
+        "<seclabel type='static' model='dac' relabel='no'><label>+{}:+{}</label></seclabel>",
+        owner.uid, owner.gid
+    )?;
+    writeln!(xml, "</domain>")
+}
+
+fn write_metadata(xml: &mut String, spec: &Spec) -> fmt::Result {
+    writeln!(xml, "<metadata><mesos:container xmlns:mesos='{NAMESPACE}'>")?;
+    writeln!(
+        xml,
+        "<mesos:slave>{}</mesos:slave>",
+        Escaped(&spec.slave_id.value)
+    )?;
+    let framework = spec.framework.id.as_ref().map_or("", |id| &id.value);
+    writeln!(
+        xml,
+        "<mesos:framework>{}</mesos:framework>",
+        Escaped(framework)
+    )?;
+    writeln!(
+        xml,
+        "<mesos:executor>{}</mesos:executor>",
+        Escaped(&spec.executor.executor_id.value)
+    )?;
+    writeln!(xml, "<mesos:id>{}</mesos:id>", Escaped(&spec.container_id))?;
+    writeln!(xml, "</mesos:container></metadata>")
+}
+
+/// Secrets go by file: a value would be in QEMU's arguments and in libvirt's log.
+fn write_credentials(xml: &mut String, state: &VmState) -> fmt::Result {
+    let file = |name: &str| {
+        Path::new(&state.directory)
+            .join(name)
+            .to_string_lossy()
+            .into_owned()
+    };
+    writeln!(xml, "<sysinfo type='fwcfg'>")?;
+    writeln!(
+        xml,
+        "<entry name='{FW_CFG}/hostname'>{}</entry>",
+        host_name(&state.domain)
+    )?;
+    writeln!(
+        xml,
+        "<entry name='{FW_CFG}/authorized_keys' file='{}'/>",
+        Escaped(&file("key.pub"))
+    )?;
+    writeln!(
+        xml,
+        "<entry name='{FW_CFG}/ssh_host_ed25519_key' file='{}'/>",
+        Escaped(&file("host_key"))
+    )?;
+    writeln!(xml, "</sysinfo>")
+}
+
+fn write_boot(xml: &mut String, image: &Image) -> fmt::Result {
+    writeln!(xml, "<os><type arch='x86_64' machine='q35'>hvm</type>")?;
+    match &image.kernel {
+        Some(kernel) => {
+            writeln!(
+                xml,
+                "<kernel>{}</kernel>",
+                Escaped(&kernel.to_string_lossy())
+            )?;
+            if let Some(initrd) = &image.initrd {
+                writeln!(
+                    xml,
+                    "<initrd>{}</initrd>",
+                    Escaped(&initrd.to_string_lossy())
+                )?;
+            }
+            writeln!(xml, "<cmdline>{}</cmdline>", Escaped(&image.cmdline))?;
+        }
+        None => writeln!(xml, "<boot dev='hd'/>")?,
+    }
+    writeln!(xml, "</os>")
+}
+
+/// `cache='unsafe'`: the overlay never outlives the VM, so nothing of it needs to reach the disk.
+fn write_disk(xml: &mut String, image: &Image, state: &VmState) -> fmt::Result {
+    let overlay = Path::new(&state.directory).join("disk.qcow2");
+    writeln!(xml, "<disk type='file' device='disk'>")?;
+    writeln!(
+        xml,
+        "<driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>"
+    )?;
+    writeln!(
+        xml,
+        "<source file='{}'/>",
+        Escaped(&overlay.to_string_lossy())
+    )?;
+    writeln!(xml, "<backingStore type='file'><format type='qcow2'/>")?;
+    writeln!(
+        xml,
+        "<source file='{}'><seclabel model='dac' relabel='no'/></source>",
+        Escaped(&image.disk().to_string_lossy())
+    )?;
+    writeln!(xml, "<backingStore/></backingStore>")?;
+    writeln!(xml, "<target dev='vda' bus='virtio'/>")?;
+    writeln!(xml, "</disk>")
+}
+
+fn write_devices(xml: &mut String, state: &VmState) -> fmt::Result {
+    writeln!(xml, "<controller type='usb' model='none'/>")?;
+    writeln!(
+        xml,
+        "<interface type='network'><mac address='{}'/>",
+        Escaped(&state.mac)
+    )?;
+    writeln!(
+        xml,
+        "<source network='{}'/><model type='virtio'/><rom enabled='no'/></interface>",
+        Escaped(&state.network)
+    )?;
+    let console = Path::new(&state.directory).join("console.log");
+    writeln!(
+        xml,
+        "<serial type='file'><source path='{}'/><target port='0'/></serial>",
+        Escaped(&console.to_string_lossy())
+    )?;
+    writeln!(
+        xml,
+        "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
+    )?;
+    writeln!(xml, "<video><model type='none'/></video>")?;
+    writeln!(xml, "<memballoon model='virtio'/>")?;
+    writeln!(xml, "<panic model='isa'/>")
+}
+
+/// A container id of the slave's is a random UUID, and so fit to be its domain's; otherwise libvirt makes one up.
+fn is_uuid(id: &str) -> bool {
+    let lengths = [8, 4, 4, 4, 12];
+    let mut parts = id.split('-');
+    let hex = |part: &str, length| {
+        part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    lengths
+        .iter()
+        .all(|length| parts.next().is_some_and(|part| hex(part, *length)))
+        && parts.next().is_none()
+}
+
+/// Only what a host name may hold, of the domain's name.
+fn host_name(domain: &str) -> String {
+    domain
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(MAX_HOST_NAME)
+        .collect()
+}
+
+/// A text in XML, in an element or a quoted attribute. What XML 1.0 cannot hold at all becomes U+FFFD; line ends and tabs go as
+/// references, so that no parser makes spaces of them.
+struct Escaped<'a>(&'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.chars() {
+            match character {
+                '&' => f.write_str("&amp;")?,
+                '<' => f.write_str("&lt;")?,
+                '>' => f.write_str("&gt;")?,
+                '\'' => f.write_str("&apos;")?,
+                '"' => f.write_str("&quot;")?,
+                '\t' | '\n' | '\r' => write!(f, "&#{};", u32::from(character))?,
+                '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => {
+                    f.write_char(char::REPLACEMENT_CHARACTER)?
+                }
+                _ => f.write_char(character)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::messages::mesos;
+    use std::path::PathBuf;
+    use std::process::{Command, Stdio};
+
+    const CONTAINER: &str = "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f11";
+    /// Where Debian and Ubuntu have it.
+    const AA_HELPER: &str = "/usr/lib/libvirt/virt-aa-helper";
+
+    fn image() -> Image {
+        Image {
+            directory: PathBuf::from("/var/lib/mesos-slave/images/default"),
+            ssh_user: "root".to_string(),
+            kernel: Some(PathBuf::from("/var/lib/mesos-slave/images/default/vmlinuz")),
+            initrd: Some(PathBuf::from("/var/lib/mesos-slave/images/default/initrd")),
+            cmdline: "root=/dev/vda console=ttyS0 quiet".to_string(),
+            provision: Provision::FwCfg,
+            min_memory_mb: 96,
+        }
+    }
+
+    fn state() -> VmState {
+        VmState {
+            uri: "qemu:///system".to_string(),
+            network: "default".to_string(),
+            domain: name(CONTAINER),
+            mac: "52:54:00:12:34:56".to_string(),
+            directory: format!("/var/lib/mesos-slave/vms/{CONTAINER}"),
+            ..Default::default()
+        }
+    }
+
+    fn spec(framework: &str, executor: &str) -> Spec {
+        Spec {
+            version: 1,
+            container_id: CONTAINER.to_string(),
+            slave_id: mesos::SlaveId {
+                value: "S0".to_string(),
+            },
+            framework: mesos::FrameworkInfo {
+                id: Some(mesos::FrameworkId {
+                    value: framework.to_string(),
+                }),
+                ..Default::default()
+            },
+            executor: mesos::ExecutorInfo {
+                executor_id: mesos::ExecutorId {
+                    value: executor.to_string(),
+                },
+                ..Default::default()
+            },
+            vm: Some(container::Vm {
+                memory_mb: 128,
+                vcpus: 2,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    fn xml_of(spec: &Spec, image: &Image) -> String {
+        let vm = spec.vm.as_ref().expect("vm");
+        xml(
+            spec,
+            vm,
+            &state(),
+            image,
+            Owner {
+                uid: 64055,
+                gid: 107,
+            },
+        )
+    }
+
+    fn text_of(xml: &str, tag: &str) -> String {
+        let document = roxmltree::Document::parse(xml).expect("well-formed XML");
+        let node = document
+            .descendants()
+            .find(|node| node.tag_name().name() == tag)
+            .expect("the element");
+        node.text().unwrap_or("").to_string()
+    }
+
+    /// Ids as hostile as Mesos lets them be, and worse.
+    fn hostile_ids() -> Vec<String> {
+        let mut ids = vec![
+            "a'b\"c<d>&amp;e]]>f".to_string(),
+            "</mesos:executor></metadata><devices/><!--".to_string(),
+            "$(touch /tmp/x);`id`|&\u{7f}\u{85}\u{2028}é🦀".to_string(),
+            "../../etc %s %n {} \\".to_string(),
+            "'/>\r\n\t<x y='".to_string(),
+            "x".repeat(255),
+        ];
+        ids.extend((0..0x20u8).map(|byte| format!("a{}b", char::from(byte))));
+        ids.push("a\u{fffe}\u{ffff}b".to_string());
+        ids
+    }
+
+    #[test]
+    fn ids_of_any_bytes_come_back_from_the_xml_unchanged() {
+        for id in hostile_ids() {
+            let xml = xml_of(&spec(&id, &id), &image());
+            let kept = |c: char| {
+                (c >= ' ' || matches!(c, '\t' | '\n' | '\r'))
+                    && !matches!(c, '\u{fffe}' | '\u{ffff}')
+            };
+            let expected: String = id
+                .chars()
+                .map(|c| {
+                    if kept(c) {
+                        c
+                    } else {
+                        char::REPLACEMENT_CHARACTER
+                    }
+                })
+                .collect();
+            assert_eq!(text_of(&xml, "framework"), expected, "{id:?}");
+            assert_eq!(text_of(&xml, "executor"), expected, "{id:?}");
+            assert_eq!(text_of(&xml, "id"), CONTAINER);
+        }
+    }
+
+    #[test]
+    fn an_id_is_in_the_metadata_and_nowhere_else() {
+        let xml = xml_of(&spec("needle", "needle"), &image());
+        let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
+        for node in document.descendants() {
+            let ours = node.ancestors().any(|node| node.has_tag_name("metadata"));
+            assert!(
+                ours || !node
+                    .attributes()
+                    .any(|attribute| attribute.value().contains("needle"))
+            );
+            assert!(!node.is_text() || ours || !node.text().unwrap_or("").contains("needle"));
+        }
+    }
+
+    #[test]
+    fn the_base_image_is_spelled_out_and_never_relabelled() {
+        let xml = xml_of(&spec("f", "e"), &image());
+        let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
+        let base = document
+            .descendants()
+            .find(|node| {
+                node.attribute("file") == Some("/var/lib/mesos-slave/images/default/disk.qcow2")
+            })
+            .expect("the base image");
+        assert!(
+            base.parent()
+                .is_some_and(|parent| parent.has_tag_name("backingStore"))
+        );
+        let labels: Vec<_> = document
+            .descendants()
+            .filter(|node| node.has_tag_name("seclabel"))
+            .collect();
+        assert_eq!(labels.len(), 2);
+        assert!(
+            labels
+                .iter()
+                .all(|label| label.attribute("relabel") == Some("no"))
+        );
+    }
+
+    #[test]
+    fn an_image_without_kernel_and_provisioning_boots_from_its_disk() {
+        let plain = Image {
+            kernel: None,
+            initrd: None,
+            provision: Provision::None,
+            ..image()
+        };
+        let xml = xml_of(&spec("f", "e"), &plain);
+        assert!(xml.contains("<boot dev='hd'/>"));
+        assert!(!xml.contains("<kernel>") && !xml.contains("fwcfg"));
+    }
+
+    #[test]
+    fn kvm_passes_the_hosts_cpu_through() {
+        let mut spec = spec("f", "e");
+        if let Some(vm) = &mut spec.vm {
+            vm.set_accelerator(container::vm::Accelerator::Kvm);
+        }
+        let xml = xml_of(&spec, &image());
+        assert!(
+            xml.starts_with("<domain type='kvm'>")
+                && xml.contains("<cpu mode='host-passthrough'/>")
+        );
+        assert_eq!(text_of(&xml, "memory"), "128");
+    }
+
+    #[test]
+    fn macs_are_libvirts_and_differ() {
+        let macs: std::collections::HashSet<String> =
+            (0..16).map(|_| random_mac().expect("a MAC")).collect();
+        assert!(macs.len() > 14);
+        assert!(
+            macs.iter()
+                .all(|mac| mac.starts_with("52:54:00:") && mac.len() == 17)
+        );
+    }
+
+    #[test]
+    fn a_container_id_that_is_no_uuid_is_not_the_domains() {
+        assert!(is_uuid(CONTAINER));
+        for id in [
+            "",
+            "x",
+            "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f1",
+            "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f11-",
+        ] {
+            assert!(!is_uuid(id), "{id}");
+        }
+        let mut spec = spec("f", "e");
+        spec.container_id = "a'<b>".to_string();
+        assert!(!xml_of(&spec, &image()).contains("<uuid>"));
+    }
+
+    #[test]
+    fn a_host_name_holds_only_what_it_may() {
+        assert_eq!(host_name("mesos-a_b c'd.e"), "mesos-abcde");
+        assert_eq!(host_name(&"x".repeat(200)).len(), 63);
+    }
+
+    /// AppArmor's helper, which libvirt on Ubuntu runs before each start, reads the XML and prints the profile that it would load.
+    fn profile(xml: &str) -> String {
+        use std::io::Write as _;
+        let mut helper = Command::new(AA_HELPER)
+            .args(["-d", "-c", "-u", &format!("libvirt-{CONTAINER}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{AA_HELPER}: {error}: install libvirt-daemon-system"));
+        helper
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(xml.as_bytes())
+            .expect("the helper reads the XML");
+        let output = helper.wait_with_output().expect("the helper's end");
+        let (profile, errors) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "virt-aa-helper refuses:\n{errors}\n{xml}"
+        );
+        profile.into_owned()
+    }
+
+    #[test]
+    fn apparmors_helper_takes_every_domain() {
+        let plain = Image {
+            kernel: None,
+            initrd: None,
+            provision: Provision::None,
+            ..image()
+        };
+        for id in hostile_ids() {
+            profile(&xml_of(&spec(&id, &id), &image()));
+            profile(&xml_of(&spec(&id, &id), &plain));
+        }
+    }
+
+    #[test]
+    fn apparmors_helper_would_let_qemu_at_all_that_it_needs() {
+        let profile = profile(&xml_of(&spec("f", "e"), &image()));
+        for file in ["disk.qcow2", "console.log", "key.pub", "host_key"] {
+            let path = format!("/var/lib/mesos-slave/vms/{CONTAINER}/{file}\"");
+            assert!(profile.contains(&path), "no rule for {path}:\n{profile}");
+        }
+        for file in ["disk.qcow2", "vmlinuz", "initrd"] {
+            let path = format!("\"/var/lib/mesos-slave/images/default/{file}\" r");
+            assert!(profile.contains(&path), "no rule for {path}:\n{profile}");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! `mesos-slave vm-worker OP …`: one operation with libvirt, in a process that whoever started it may kill at any moment.
+//!
+//! ```text
+//! start DIR     reserve an address, make and start the domain          address=… qemu_pid=…
+//! lease DIR     wait for the DHCP lease of the VM's MAC, until killed   address=…
+//! destroy DIR   end the domain, give back lease and reservation, remove the VM's files
+//! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done
+//! network URI NAME VM_DIR   check, or make, the network                 bridge=… gateway=… addresses=…
+//! ```
+//!
+//! DIR is a container's runtime directory. What is found out is printed as `key=value` lines and written to `DIR/vm`; a failure
+//! is the last line of stderr, with exit status 1. Each operation may be repeated after any that was killed half-way:
+//! what has been done already is found done, and `destroy` undoes whatever part of `start` there is.
+
+use std::fmt;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use super::domain;
+use super::host::{self, HostError};
+use super::image::{Image, ImageError};
+use super::lease;
+use super::leftovers::{self, LeftoverError};
+use super::libvirt::{self, Libvirt, LibvirtError};
+use super::network::{self, Lock, NetworkError};
+use super::qemu::Qemu;
+use crate::container::directory::{DirectoryError, RuntimeDirectory};
+use crate::messages::container::{self, Spec, VmState};
+use crate::subprocess::{Job, Spawn};
+
+/// How long `cleanup` waits for libvirt before it does without.
+const CLEANUP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a killed QEMU may take to go; one with much memory takes a while.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// Pauses between two looks at the leases: the shortest against the 2 ms that a look costs, the longest against a boot of seconds.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// Why an operation failed.
+#[derive(Debug)]
+pub enum WorkerError {
+    /// Called wrongly.
+    Usage,
+    /// The runtime directory.
+    Directory(DirectoryError),
+    /// The spec is of a container without a VM.
+    NoVm(PathBuf),
+    /// The VM's directory is not as we name them, so it is not touched.
+    Strange {
+        /// The domain that it names.
+        domain: String,
+        /// The VM's directory.
+        directory: String,
+    },
+    /// The image.
+    Image(ImageError),
+    /// libvirt.
+    Libvirt(LibvirtError),
+    /// libvirt would not start the domain.
+    Refused {
+        /// libvirt's error.
+        source: LibvirtError,
+        /// What to do.
+        advice: String,
+    },
+    /// QEMU ended as soon as it was started.
+    Gone(String),
+    /// The network.
+    Network(NetworkError),
+    /// What libvirt says of the host.
+    Host(HostError),
+    /// A VM of an earlier cleanup.
+    Leftover(LeftoverError),
+    /// A file of the VM.
+    File {
+        /// What was tried, to follow "cannot".
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// QEMU could not be killed.
+    Kill {
+        /// Its process id.
+        pid: u32,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WorkerError::Usage => write!(
+                f,
+                "usage: mesos-slave vm-worker start|lease|destroy|cleanup DIR, or network URI NAME VM_DIR"
+            ),
+            WorkerError::Directory(source) => write!(f, "{source}"),
+            WorkerError::NoVm(path) => {
+                write!(
+                    f,
+                    "the container of {} has no virtual machine",
+                    path.display()
+                )
+            }
+            WorkerError::Strange { domain, directory } => write!(
+                f,
+                "domain {domain:?} with directory {directory:?} is none of ours: remove it by hand"
+            ),
+            WorkerError::Image(source) => write!(f, "{source}"),
+            WorkerError::Libvirt(source) => write!(f, "{source}"),
+            WorkerError::Refused { source, advice } => {
+                write!(f, "libvirt refused the domain: {}; {advice}", source.text())
+            }
+            WorkerError::Gone(domain) => write!(
+                f,
+                "QEMU of {domain} ended at once: see /var/log/libvirt/qemu/{domain}.log"
+            ),
+            WorkerError::Network(source) => write!(f, "{source}"),
+            WorkerError::Host(source) => write!(f, "{source}"),
+            WorkerError::Leftover(source) => write!(f, "{source}"),
+            WorkerError::File { what, path, source } => {
+                write!(f, "cannot {what} {}: {source}", path.display())
+            }
+            WorkerError::Kill { pid, source } => write!(f, "cannot kill QEMU, pid {pid}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for WorkerError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            WorkerError::Usage
+            | WorkerError::NoVm(_)
+            | WorkerError::Strange { .. }
+            | WorkerError::Gone(_) => None,
+            WorkerError::Directory(source) => Some(source),
+            WorkerError::Image(source) => Some(source),
+            WorkerError::Libvirt(source) | WorkerError::Refused { source, .. } => Some(source),
+            WorkerError::Network(source) => Some(source),
+            WorkerError::Host(source) => Some(source),
+            WorkerError::Leftover(source) => Some(source),
+            WorkerError::File { source, .. } | WorkerError::Kill { source, .. } => Some(source),
+        }
+    }
+}
+
+macro_rules! from {
+    ($($type:ident => $variant:ident),*) => {
+        $(impl From<$type> for WorkerError {
+            fn from(source: $type) -> WorkerError {
+                WorkerError::$variant(source)
+            }
+        })*
+    };
+}
+from!(DirectoryError => Directory, ImageError => Image, LibvirtError => Libvirt, NetworkError => Network,
+    HostError => Host, LeftoverError => Leftover);
+
+/// What an operation found out, as `key=value`.
+type Findings = Vec<(&'static str, String)>;
+
+/// Runs the operation that the arguments name.
+pub fn main(args: &[String]) -> ExitCode {
+    match run(args) {
+        Ok(findings) => {
+            for (key, value) in findings {
+                println!("{key}={value}");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<Findings, WorkerError> {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args.as_slice() {
+        ["start", dir] => start(&RuntimeDirectory::new(dir)),
+        ["lease", dir] => await_lease(&RuntimeDirectory::new(dir)),
+        ["destroy", dir] => destroy(&RuntimeDirectory::new(dir)),
+        ["cleanup", dir] => cleanup(&RuntimeDirectory::new(dir)),
+        ["network", uri, name, vm_dir] => check_network(uri, name, Path::new(vm_dir)),
+        _ => Err(WorkerError::Usage),
+    }
+}
+
+fn start(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
+    let spec = dir.read_spec()?;
+    let vm = spec
+        .vm
+        .as_ref()
+        .ok_or_else(|| WorkerError::NoVm(dir.path().to_path_buf()))?;
+    let mut state = dir.read_vm()?;
+    let vm_dir = vm_dir(&state)?;
+    let image = Image::load(Path::new(&vm.image))?;
+    let libvirt = Libvirt::connect(&state.uri)?;
+    leftovers::settle(&vm_dir, &libvirt)?;
+    let address = reserve(&libvirt, &state, &vm_dir)?;
+    state.address = Some(address.to_string());
+    dir.write_vm(&state)?;
+    create(&libvirt, &spec, vm, &state, &image)?;
+    let qemu = Qemu::find(&state.domain).ok_or_else(|| WorkerError::Gone(state.domain.clone()))?;
+    state.qemu_pid = Some(qemu.pid);
+    state.qemu_start_time = Some(qemu.start_time);
+    dir.write_vm(&state)?;
+    Ok(vec![
+        ("address", address.to_string()),
+        ("qemu_pid", qemu.pid.to_string()),
+    ])
+}
+
+fn reserve(libvirt: &Libvirt, state: &VmState, vm_dir: &Path) -> Result<Ipv4Addr, WorkerError> {
+    let lock = Lock::take(&lock_path(vm_dir))?;
+    let network = network::ensure(libvirt, &state.network, &lock)?;
+    Ok(network::reserve(
+        &network,
+        &state.network,
+        &state.mac,
+        &lock,
+    )?)
+}
+
+fn create(
+    libvirt: &Libvirt,
+    spec: &Spec,
+    vm: &container::Vm,
+    state: &VmState,
+    image: &Image,
+) -> Result<(), WorkerError> {
+    let owner = host::qemu_user(&libvirt.capabilities()?)?;
+    hand_over(Path::new(&state.directory), owner)?;
+    let xml = domain::xml(spec, vm, state, image, owner);
+    match libvirt.create_domain(&state.domain, &xml) {
+        Ok(_) => Ok(()),
+        // An earlier `start` that was killed had got as far as this.
+        Err(_) if libvirt.domain(&state.domain)?.is_some() => Ok(()),
+        Err(source) => Err(WorkerError::Refused {
+            advice: advice(&source.text(), vm, state),
+            source,
+        }),
+    }
+}
+
+/// Gives QEMU's user what it opens by itself: libvirt is told to change no file's owner.
+fn hand_over(directory: &Path, owner: domain::Owner) -> Result<(), WorkerError> {
+    for name in ["disk.qcow2", "key.pub", "host_key"] {
+        let path = directory.join(name);
+        match std::os::unix::fs::lchown(&path, Some(owner.uid), Some(owner.gid)) {
+            Ok(()) => {}
+            // Without provisioning there are no keys; without a disk, libvirt says so.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(WorkerError::File {
+                    what: "give QEMU's user",
+                    path,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an operator can do about libvirt's refusal.
+fn advice(text: &str, vm: &container::Vm, state: &VmState) -> String {
+    if text.contains("Cannot allocate memory") || text.contains("cannot set up guest memory") {
+        format!(
+            "the host cannot give the guest its {} MiB: ask for less mem, or let the slave offer less with --resources",
+            vm.memory_mb
+        )
+    } else if text.contains("Permission denied") {
+        format!(
+            "QEMU's user must be able to read the image {} and to pass through every directory above it and above {}",
+            vm.image, state.directory
+        )
+    } else if text.contains("/dev/kvm") || text.contains("KVM") {
+        "make /dev/kvm usable for QEMU's user (chgrp kvm /dev/kvm; chmod 660 /dev/kvm), or use --vm_accelerator=tcg".to_string()
+    } else {
+        format!("more may be in /var/log/libvirt/qemu/{}.log", state.domain)
+    }
+}
+
+/// Looks until the lease is there. A libvirtd that goes away is waited for: it may just be restarted.
+fn await_lease(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
+    let state = dir.read_vm()?;
+    loop {
+        match poll_leases(&state) {
+            Ok(address) => return Ok(vec![("address", address.to_string())]),
+            Err(WorkerError::Libvirt(error)) => eprintln!("{error}; trying again"),
+            Err(error) => return Err(error),
+        }
+        std::thread::sleep(LONGEST_PAUSE);
+    }
+}
+
+fn poll_leases(state: &VmState) -> Result<Ipv4Addr, WorkerError> {
+    let libvirt = Libvirt::connect(&state.uri)?;
+    let missing = || NetworkError::Missing(state.network.clone());
+    let network = libvirt.network(&state.network)?.ok_or_else(missing)?;
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let leases = libvirt::leases(&network, Some(&state.mac))?;
+        if let Some(lease) = lease::newest(&leases, &state.mac) {
+            return Ok(lease.address);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn destroy(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
+    if dir.has_vm() {
+        let state = dir.read_vm()?;
+        vm_dir(&state)?;
+        undo(&Libvirt::connect(&state.uri)?, &state)?;
+        remove_files(&state)?;
+    }
+    Ok(Vec::new())
+}
+
+/// Undoes all that libvirt knows of a VM. The lease comes after the domain: a guest would renew it.
+pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
+    libvirt.destroy_domain(&state.domain)?;
+    Ok(network::give_back(libvirt, &state.network, &state.mac)?)
+}
+
+fn cleanup(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
+    if dir.has_vm() && !destroy_in_time(dir) {
+        let state = dir.read_vm()?;
+        let vm_dir = vm_dir(&state)?;
+        // First the note, then what it is about: killed in between, `cleanup` is run again.
+        leftovers::note(&vm_dir, &state)?;
+        for qemu in Qemu::all(&state.domain) {
+            qemu.kill(KILL_PATIENCE)
+                .map_err(|source| WorkerError::Kill {
+                    pid: qemu.pid,
+                    source,
+                })?;
+        }
+        remove_files(&state)?;
+    }
+    dir.mark_done()?;
+    Ok(Vec::new())
+}
+
+/// Runs `destroy` in a process of its own, since it hangs when libvirtd does.
+fn destroy_in_time(dir: &RuntimeDirectory) -> bool {
+    let spawn = Spawn::ourselves("vm-worker").arg("destroy").arg(dir.path());
+    match Job::start(spawn, Instant::now() + CLEANUP_PATIENCE).and_then(Job::wait) {
+        Ok(end) if end.is_success() => true,
+        Ok(end) => {
+            eprintln!("{}; cleaning up without libvirt", end.reason());
+            false
+        }
+        Err(error) => {
+            eprintln!("cannot start a worker: {error}; cleaning up without libvirt");
+            false
+        }
+    }
+}
+
+fn remove_files(state: &VmState) -> Result<(), WorkerError> {
+    match std::fs::remove_dir_all(&state.directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(WorkerError::File {
+            what: "remove",
+            path: PathBuf::from(&state.directory),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn check_network(uri: &str, name: &str, vm_dir: &Path) -> Result<Findings, WorkerError> {
+    std::fs::create_dir_all(vm_dir).map_err(|source| WorkerError::File {
+        what: "make",
+        path: vm_dir.to_path_buf(),
+        source,
+    })?;
+    let libvirt = Libvirt::connect(uri)?;
+    leftovers::settle(vm_dir, &libvirt)?;
+    let lock = Lock::take(&lock_path(vm_dir))?;
+    let facts = network::facts(&network::ensure(&libvirt, name, &lock)?, name)?;
+    Ok(vec![
+        ("bridge", facts.bridge.clone()),
+        ("gateway", facts.gateway.to_string()),
+        ("addresses", facts.size().to_string()),
+    ])
+}
+
+fn lock_path(vm_dir: &Path) -> PathBuf {
+    vm_dir.join("network.lock")
+}
+
+/// `<vm_dir>` of a VM whose directory is `<vm_dir>/vms/<id>` and whose domain is `mesos-<id>`. What is named otherwise, we did not
+/// write, and it is neither destroyed nor removed.
+fn vm_dir(state: &VmState) -> Result<PathBuf, WorkerError> {
+    let directory = Path::new(&state.directory);
+    let id = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let vms = directory
+        .parent()
+        .filter(|vms| vms.file_name().is_some_and(|name| name == "vms"));
+    match vms.and_then(Path::parent) {
+        Some(vm_dir)
+            if directory.is_absolute() && !id.is_empty() && state.domain == domain::name(id) =>
+        {
+            Ok(vm_dir.to_path_buf())
+        }
+        _ => Err(WorkerError::Strange {
+            domain: state.domain.clone(),
+            directory: state.directory.clone(),
+        }),
+    }
+}
