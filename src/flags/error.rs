@@ -63,12 +63,14 @@ pub enum FlagError {
         /// Where.
         origin: Origin,
         /// What is allowed.
-        allowed: String,
+        allowed: &'static str,
     },
+    /// A flag with a value that takes none.
+    TakesNoValue(Origin),
     /// A value that will not do.
     BadValue {
         /// The flag.
-        key: String,
+        key: &'static str,
         /// The value, as given.
         value: String,
         /// Where.
@@ -76,7 +78,7 @@ pub enum FlagError {
         /// What is wrong with it.
         why: String,
         /// What is allowed.
-        allowed: String,
+        allowed: &'static str,
     },
     /// Two statements that exclude each other.
     Contradiction {
@@ -92,7 +94,7 @@ pub enum FlagError {
         /// The flag.
         key: &'static str,
         /// What is allowed.
-        allowed: String,
+        allowed: &'static str,
     },
     /// An argument that is no flag.
     Leftover {
@@ -153,6 +155,7 @@ impl fmt::Display for FlagError {
                     "flag '{key}' has no value ({origin}); allowed: {allowed}"
                 )
             }
+            FlagError::TakesNoValue(origin) => write!(f, "{origin} takes no value"),
             FlagError::BadValue {
                 key,
                 value,
@@ -212,6 +215,7 @@ impl std::error::Error for FlagError {
             FlagError::Unknown { .. }
             | FlagError::Misplaced { .. }
             | FlagError::NoValue { .. }
+            | FlagError::TakesNoValue(_)
             | FlagError::BadValue { .. }
             | FlagError::Contradiction { .. }
             | FlagError::Missing { .. }

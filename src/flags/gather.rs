@@ -111,16 +111,9 @@ fn explain(command: CommandKind, fail: &Fail) -> FlagError {
             origin: typed(name),
             allowed: table::of(command)
                 .find(|row| row.name == name || row.short == name)
-                .map_or("a value", |row| row.allowed)
-                .to_string(),
+                .map_or("a value", |row| row.allowed),
         },
-        Fail::UnexpectedArgument(name) => FlagError::BadValue {
-            key: name.clone(),
-            value: String::new(),
-            origin: typed(name),
-            why: "it takes no value".to_string(),
-            allowed: format!("--{name} alone"),
-        },
+        Fail::UnexpectedArgument(name) => FlagError::TakesNoValue(typed(name)),
         Fail::UnrecognizedOption(name)
         | Fail::OptionMissing(name)
         | Fail::OptionDuplicated(name) => unknown_on_command_line(command, name, typed(name)),

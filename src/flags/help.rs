@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use super::CommandKind;
-use super::table::{self, Group, Row, Sources};
+#[cfg(test)]
+use super::table::Sources;
+use super::table::{self, Group, Row};
 
 /// Widest line of the help, in columns.
 const WIDTH: usize = 96;
@@ -124,7 +126,8 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// `conf/mesos.conf`: every flag of the slave that a file may hold, as a comment, with its texts and its default.
-pub fn conf_file() -> String {
+#[cfg(test)]
+pub(super) fn conf_file() -> String {
     let mut text = String::from(
         "# Configuration of mesos-slave, for --conf=FILE (or a directory that holds mesos.conf).\n\
          # Lines are key=value; a comment has a line of its own. The command line and the environment\n\

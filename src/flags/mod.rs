@@ -27,12 +27,12 @@ mod suggest;
 mod table;
 #[cfg(test)]
 mod tests;
-mod values;
+pub mod values;
 
-pub use error::{FlagError, Origin};
-pub use help::conf_file;
+pub use error::FlagError;
+#[cfg(test)]
+use help::conf_file;
 pub use master::Master;
-pub use values::{format_bytes, format_duration, parse_bytes, parse_duration};
 
 /// Which command the arguments belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,11 +25,11 @@ pub(super) fn resolve(command: CommandKind, given: &[Given]) -> Result<Parsed, F
 
 fn bad_value(given: &Given, why: String) -> FlagError {
     FlagError::BadValue {
-        key: given.row.name.to_string(),
+        key: given.row.name,
         value: printable(&given.value),
         origin: given.origin.clone(),
         why,
-        allowed: given.row.allowed.to_string(),
+        allowed: given.row.allowed,
     }
 }
 
@@ -46,9 +46,7 @@ fn printable(value: &str) -> String {
 }
 
 fn missing(command: CommandKind, key: &'static str) -> FlagError {
-    let allowed = table::find(command, key)
-        .map_or("a value", |row| row.allowed)
-        .to_string();
+    let allowed = table::find(command, key).map_or("a value", |row| row.allowed);
     FlagError::Missing { key, allowed }
 }
 

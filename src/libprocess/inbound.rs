@@ -645,6 +645,28 @@ impl Inbound {
         );
     }
 
+    /// Bytes of unfinished requests.
+    fn held_bytes(&self) -> usize {
+        self.connections
+            .values()
+            .map(|connection| connection.parser.held())
+            .sum()
+    }
+
+    /// Memory of unfinished requests and of what waits to be written.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.connections
+            .values()
+            .map(|connection| connection.parser.capacity() + connection.output.len())
+            .sum()
+    }
+
+    #[cfg(test)]
+    pub fn idle_size() -> usize {
+        size_of::<Connection>()
+    }
+
     /// How many connections are open.
     #[cfg(test)]
     pub fn count(&self) -> usize {

@@ -260,6 +260,23 @@ impl Network {
         .fold(at_once, earlier)
     }
 
+    /// Most bytes of unfinished requests in all connections together (256 MiB unless set).
+    pub fn set_max_held(&mut self, bytes: usize) {
+        self.inbound.limits.held = bytes;
+    }
+
+    /// How many bytes of unfinished requests are held.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.inbound.held()
+    }
+
+    /// What a connection between two requests takes, in bytes.
+    #[cfg(test)]
+    pub(super) fn idle_size() -> usize {
+        Inbound::idle_size()
+    }
+
     /// How many connections others hold to us, and how many of ours wait for another request.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {

@@ -385,6 +385,12 @@ impl RequestParser {
         self.input.rest().len() + self.body.len()
     }
 
+    /// How much memory it has for bytes.
+    #[cfg(test)]
+    pub fn capacity(&self) -> usize {
+        self.input.bytes.capacity() + self.body.capacity()
+    }
+
     /// Whether nothing of a request has come yet.
     pub fn is_idle(&self) -> bool {
         self.current.is_none() && self.input.rest().is_empty()

@@ -15,7 +15,6 @@ mod child;
 mod start;
 mod tree;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -25,7 +24,7 @@ use crate::container::server::Channel;
 use self::child::Child;
 
 /// `mesos-slave process-container DIR`. What goes wrong before a status can be reported is the last line of the child's log.
-pub fn main(arguments: &[OsString]) -> ExitCode {
+pub fn main(arguments: &[String]) -> ExitCode {
     let [directory] = arguments else {
         eprintln!("usage: mesos-slave process-container DIR");
         return ExitCode::FAILURE;
@@ -40,6 +39,11 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 }
 
 fn run(directory: RuntimeDirectory) -> Result<(), String> {
+    // Without a logger the child is only harder to watch.
+    let _ = simple_logger::SimpleLogger::new()
+        .with_utc_timestamps()
+        .with_level(log::LevelFilter::Info)
+        .init();
     let spec = directory.read_spec().map_err(|error| error.to_string())?;
     let channel = Channel::inherited(&spec.container_id, spec.checkpoint(), Instant::now());
     let channel = channel.map_err(|error| error.to_string())?;

@@ -22,7 +22,7 @@ const BECOME: &str = "MESOS_SLAVE_TEST_PROCESS_CONTAINER";
 #[test]
 fn becomes_the_child_when_told_to() {
     if let Some(directory) = std::env::var_os(BECOME) {
-        let ok = main(&[directory]) == ExitCode::SUCCESS;
+        let ok = main(&[directory.into_string().expect("utf-8")]) == ExitCode::SUCCESS;
         std::process::exit(if ok { 0 } else { 1 });
     }
 }

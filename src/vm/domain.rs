@@ -191,7 +191,7 @@ fn write_disk(xml: &mut String, image: &Image, state: &VmState) -> fmt::Result {
     writeln!(xml, "<backingStore type='file'><format type='qcow2'/>")?;
     writeln!(
         xml,
-        "<source file='{}'><seclabel model='dac' relabel='no'/></source>",
+        "<source file='{}'/>",
         Escaped(&image.disk().to_string_lossy())
     )?;
     writeln!(xml, "<backingStore/></backingStore>")?;
@@ -273,9 +273,12 @@ impl fmt::Display for Escaped<'_> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
+    use crate::container::scratch::Scratch;
     use crate::messages::mesos;
+    use crate::subprocess::Job;
+    use crate::vm::image::overlay_command;
     use std::path::PathBuf;
     use std::process::{Command, Stdio};
 
@@ -425,11 +428,12 @@ pub mod tests {
             base.parent()
                 .is_some_and(|parent| parent.has_tag_name("backingStore"))
         );
+        // A label of its own on the base would be refused beside the domain's.
         let labels: Vec<_> = document
             .descendants()
             .filter(|node| node.has_tag_name("seclabel"))
             .collect();
-        assert_eq!(labels.len(), 2);
+        assert_eq!(labels.len(), 1);
         assert!(
             labels
                 .iter()
@@ -497,9 +501,57 @@ pub mod tests {
         assert_eq!(host_name(&"x".repeat(200)).len(), 63);
     }
 
+    /// Files as a container has them, empty but for the overlay, whose chain of backing files the helper follows.
+    fn files(scratch: &Path) -> (Image, VmState) {
+        let image = Image {
+            directory: scratch.join("images/default"),
+            kernel: Some(scratch.join("images/default/vmlinuz")),
+            initrd: Some(scratch.join("images/default/initrd")),
+            ..image()
+        };
+        let directory = scratch.join("vms").join(CONTAINER);
+        for directory in [&image.directory, &directory] {
+            std::fs::create_dir_all(directory).expect("directory");
+        }
+        for name in ["vmlinuz", "initrd"] {
+            std::fs::write(image.directory.join(name), "").expect("file");
+        }
+        for name in ["console.log", "key.pub", "host_key"] {
+            std::fs::write(directory.join(name), "").expect("file");
+        }
+        let base = Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .arg(image.disk())
+            .arg("1M")
+            .status();
+        assert!(
+            base.is_ok_and(|status| status.success()),
+            "qemu-img: install qemu-utils"
+        );
+        let soon = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let overlay = Job::start(overlay_command(&image, &directory), soon).and_then(Job::wait);
+        assert!(overlay.is_ok_and(|end| end.is_success()));
+        let state = VmState {
+            directory: directory.to_string_lossy().into_owned(),
+            ..state()
+        };
+        (image, state)
+    }
+
     /// AppArmor's helper, which libvirt on Ubuntu runs before each start, reads the XML and prints the profile that it would load.
-    fn profile(xml: &str) -> String {
+    fn profile(spec: &Spec, image: &Image, state: &VmState) -> String {
         use std::io::Write as _;
+        let vm = spec.vm.as_ref().expect("vm");
+        let xml = xml(
+            spec,
+            vm,
+            state,
+            image,
+            Owner {
+                uid: 64055,
+                gid: 107,
+            },
+        );
         let mut helper = Command::new(AA_HELPER)
             .args(["-d", "-c", "-u", &format!("libvirt-{CONTAINER}")])
             .stdin(Stdio::piped())
@@ -514,41 +566,47 @@ pub mod tests {
             .write_all(xml.as_bytes())
             .expect("the helper reads the XML");
         let output = helper.wait_with_output().expect("the helper's end");
-        let (profile, errors) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
-            "virt-aa-helper refuses:\n{errors}\n{xml}"
+            "virt-aa-helper refuses:\n{text}\n{xml}"
         );
-        profile.into_owned()
+        text
     }
 
     #[test]
     fn apparmors_helper_takes_every_domain() {
+        let scratch = Scratch::new();
+        let (image, state) = files(scratch.path());
         let plain = Image {
             kernel: None,
             initrd: None,
             provision: Provision::None,
-            ..image()
+            ..image.clone()
         };
         for id in hostile_ids() {
-            profile(&xml_of(&spec(&id, &id), &image()));
-            profile(&xml_of(&spec(&id, &id), &plain));
+            profile(&spec(&id, &id), &image, &state);
         }
+        profile(&spec("f", "e"), &plain, &state);
     }
 
     #[test]
-    fn apparmors_helper_would_let_qemu_at_all_that_it_needs() {
-        let profile = profile(&xml_of(&spec("f", "e"), &image()));
-        for file in ["disk.qcow2", "console.log", "key.pub", "host_key"] {
-            let path = format!("/var/lib/mesos-slave/vms/{CONTAINER}/{file}\"");
-            assert!(profile.contains(&path), "no rule for {path}:\n{profile}");
-        }
-        for file in ["disk.qcow2", "vmlinuz", "initrd"] {
-            let path = format!("\"/var/lib/mesos-slave/images/default/{file}\" r");
-            assert!(profile.contains(&path), "no rule for {path}:\n{profile}");
-        }
+    fn apparmors_helper_would_let_qemu_at_all_that_it_needs_and_write_only_what_is_its_own() {
+        let scratch = Scratch::new();
+        let (image, state) = files(scratch.path());
+        let profile = profile(&spec("f", "e"), &image, &state);
+        let rule = |file: &Path, access: &str| {
+            let rule = format!("  \"{}\" {access},\n", file.display());
+            assert!(profile.contains(&rule), "no rule {rule}{profile}");
+        };
+        let own = Path::new(&state.directory);
+        rule(&own.join("disk.qcow2"), "rwk");
+        rule(&own.join("console.log"), "rw");
+        rule(&own.join("key.pub"), "r");
+        rule(&own.join("host_key"), "r");
+        rule(&image.disk(), "rk");
+        rule(&image.directory.join("vmlinuz"), "r");
+        rule(&image.directory.join("initrd"), "r");
     }
 }

@@ -52,17 +52,34 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 
 #[derive(Debug)]
 enum State {
-    Preparing { left: Vec<JobKind> },
-    Starting { doomed: Option<(Report, Instant)> },
-    AwaitingAddress { by: Instant },
+    Preparing {
+        left: Vec<JobKind>,
+    },
+    Starting {
+        doomed: Option<(Report, Instant)>,
+    },
+    AwaitingAddress {
+        by: Instant,
+    },
     AwaitingSsh(Handshake),
     Copying,
     Launching,
-    Running { link: Link },
-    Stopping { kill_at: Option<Instant>, give_up_at: Option<Instant> },
-    Collecting { output: bool, files: bool, until: Instant },
+    Running {
+        link: Link,
+    },
+    Stopping {
+        kill_at: Option<Instant>,
+        give_up_at: Option<Instant>,
+    },
+    Collecting {
+        output: bool,
+        files: bool,
+        until: Instant,
+    },
     Destroying,
-    Reporting { until: Instant },
+    Reporting {
+        until: Instant,
+    },
     Ended,
 }
 
@@ -80,7 +97,12 @@ struct Handshake {
 #[derive(Debug)]
 enum Link {
     Up,
-    Lost { until: Instant, retry_at: Option<Instant>, backoff: Backoff, why: String },
+    Lost {
+        until: Instant,
+        retry_at: Option<Instant>,
+        backoff: Backoff,
+        why: String,
+    },
 }
 
 /// The life.
@@ -147,8 +169,15 @@ impl Life {
             State::Starting { doomed } => doomed.as_ref().map(|(_, until)| *until),
             State::AwaitingAddress { by } => Some(*by),
             State::AwaitingSsh(handshake) => earlier(Some(handshake.by), handshake.retry_at),
-            State::Running { link: Link::Lost { until, retry_at, .. } } => earlier(Some(*until), *retry_at),
-            State::Stopping { kill_at, give_up_at } => earlier(*kill_at, *give_up_at),
+            State::Running {
+                link: Link::Lost {
+                    until, retry_at, ..
+                },
+            } => earlier(Some(*until), *retry_at),
+            State::Stopping {
+                kill_at,
+                give_up_at,
+            } => earlier(*kill_at, *give_up_at),
             State::Collecting { until, .. } | State::Reporting { until } => Some(*until),
             State::Preparing { .. }
             | State::Copying
@@ -176,7 +205,9 @@ impl Life {
 
     fn job_ended(&mut self, job: JobKind, result: Result<Found, Failure>, now: Instant) {
         match job {
-            JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => self.prepared(job, result, now),
+            JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => {
+                self.prepared(job, result, now)
+            }
             JobKind::Start => self.start_ended(result, now),
             JobKind::Lease => self.lease_ended(result, now),
             JobKind::Copy => self.copied(result, now),
@@ -186,7 +217,10 @@ impl Life {
             JobKind::Term | JobKind::Kill => {}
             JobKind::Collect => {
                 if let Err(failure) = result {
-                    self.actions.push(Action::Note(format!("files were not collected: {}", failure.text)));
+                    self.actions.push(Action::Note(format!(
+                        "files were not collected: {}",
+                        failure.text
+                    )));
                 }
                 self.collected(false, true, now);
             }
@@ -195,7 +229,9 @@ impl Life {
     }
 
     fn prepared(&mut self, job: JobKind, result: Result<Found, Failure>, now: Instant) {
-        let State::Preparing { left } = &mut self.state else { return };
+        let State::Preparing { left } = &mut self.state else {
+            return;
+        };
         if let Err(failure) = result {
             let report = report::prepare(&self.settings, job, &failure);
             return self.end(report, now);
@@ -211,7 +247,9 @@ impl Life {
     }
 
     fn start_ended(&mut self, result: Result<Found, Failure>, now: Instant) {
-        let State::Starting { doomed } = &mut self.state else { return };
+        let State::Starting { doomed } = &mut self.state else {
+            return;
+        };
         if let Some((report, _)) = doomed.take() {
             return self.destroy(report, now);
         }
@@ -236,14 +274,22 @@ impl Life {
     }
 
     fn lease_ended(&mut self, result: Result<Found, Failure>, now: Instant) {
-        let State::AwaitingAddress { by } = self.state else { return };
+        let State::AwaitingAddress { by } = self.state else {
+            return;
+        };
         match result {
             Ok(Found::Address(address)) => {
                 self.step(Step::Address, now);
                 self.state = State::AwaitingSsh(Handshake::new(by));
                 self.probe(address);
             }
-            Ok(_) => self.end(report::lease(&self.settings, &Failure::other("the worker named no address")), now),
+            Ok(_) => self.end(
+                report::lease(
+                    &self.settings,
+                    &Failure::other("the worker named no address"),
+                ),
+                now,
+            ),
             Err(failure) => self.end(report::lease(&self.settings, &failure), now),
         }
     }
@@ -270,8 +316,11 @@ impl Life {
                 self.state = State::Copying;
                 self.start(JobKind::Copy, now + SESSION);
             }
-            State::Running { link: Link::Lost { .. } } if self.boot_id.as_deref() == Some(boot_id.as_str()) => {
-                self.actions.push(Action::Note("connected again".to_string()));
+            State::Running {
+                link: Link::Lost { .. },
+            } if self.boot_id.as_deref() == Some(boot_id.as_str()) => {
+                self.actions
+                    .push(Action::Note("connected again".to_string()));
                 self.state = State::Running { link: Link::Up };
                 self.start(JobKind::Wait, now + FOREVER);
             }
@@ -322,7 +371,8 @@ impl Life {
             Ok(_) => {
                 self.step(Step::Run, now);
                 self.state = State::Running { link: Link::Up };
-                self.actions.push(Action::Report(Report::plain(TaskState::TaskRunning)));
+                self.actions
+                    .push(Action::Report(Report::plain(TaskState::TaskRunning)));
                 self.start(JobKind::Wait, now + FOREVER);
                 self.actions.push(Action::Follow);
             }
@@ -338,7 +388,10 @@ impl Life {
         };
         match result {
             Ok(Found::CommandEnded(exit)) => self.collect(exit, killed, now),
-            Ok(_) => self.end(report::lost("the guest did not say how the command ended"), now),
+            Ok(_) => self.end(
+                report::lost("the guest did not say how the command ended"),
+                now,
+            ),
             Err(failure) if killed => {
                 self.actions.push(Action::Note(failure.text));
                 self.destroy(report::killed(None), now);
@@ -347,7 +400,11 @@ impl Life {
                 Cause::Rebooted => self.end(report::rebooted(), now),
                 Cause::Supervisor => self.end(report::lost(&failure.text), now),
                 // The session is broken, and so perhaps the connection: a new one tells.
-                Cause::Deadline | Cause::KeyRefused | Cause::Fatal | Cause::NoUser | Cause::Other => {
+                Cause::Deadline
+                | Cause::KeyRefused
+                | Cause::Fatal
+                | Cause::NoUser
+                | Cause::Other => {
                     self.actions.push(Action::Disconnect);
                     if let State::Running { link } = &mut self.state {
                         link.lose(failure.text, now);
@@ -358,17 +415,27 @@ impl Life {
     }
 
     fn collect(&mut self, exit: Exit, killed: bool, now: Instant) {
-        let report = if killed { report::killed(Some(exit)) } else { report::exited(exit) };
+        let report = if killed {
+            report::killed(Some(exit))
+        } else {
+            report::exited(exit)
+        };
         self.decide(report);
         self.step_began = now;
         let until = now + if killed { COLLECT_KILLED } else { COLLECT };
-        self.state = State::Collecting { output: false, files: false, until };
+        self.state = State::Collecting {
+            output: false,
+            files: false,
+            until,
+        };
         self.actions.push(Action::FinishOutput);
         self.start(JobKind::Collect, until);
     }
 
     fn collected(&mut self, output_done: bool, files_done: bool, now: Instant) {
-        let State::Collecting { output, files, .. } = &mut self.state else { return };
+        let State::Collecting { output, files, .. } = &mut self.state else {
+            return;
+        };
         *output |= output_done;
         *files |= files_done;
         if *output && *files {
@@ -379,7 +446,10 @@ impl Life {
 
     fn qemu_gone(&mut self, panic: Option<String>, now: Instant) {
         match &self.state {
-            State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Copying | State::Launching => {
+            State::AwaitingAddress { .. }
+            | State::AwaitingSsh(_)
+            | State::Copying
+            | State::Launching => {
                 self.end(report::ended_at_boot(panic.as_deref()), now);
             }
             State::Running { .. } => self.end(report::ended_while_running(panic.as_deref()), now),
@@ -406,17 +476,27 @@ impl Life {
             State::Copying | State::Launching => {
                 self.end(report::killed_during_launch("was given the command"), now);
             }
-            State::Running { link: Link::Lost { .. } } => self.end(report::killed(None), now),
+            State::Running {
+                link: Link::Lost { .. },
+            } => self.end(report::killed(None), now),
             State::Running { link: Link::Up } => {
-                self.state = State::Stopping { kill_at: now.checked_add(grace), give_up_at: None };
+                self.state = State::Stopping {
+                    kill_at: now.checked_add(grace),
+                    give_up_at: None,
+                };
                 self.start(JobKind::Term, now + KILL.max(grace));
                 self.tick(now);
             }
-            State::Stopping { kill_at: Some(at), .. } => {
+            State::Stopping {
+                kill_at: Some(at), ..
+            } => {
                 *at = now.checked_add(grace).map_or(*at, |sooner| sooner.min(*at));
             }
             State::Collecting { until, .. } => *until = (*until).min(now + COLLECT_KILLED),
-            State::Stopping { kill_at: None, .. } | State::Destroying | State::Reporting { .. } | State::Ended => {}
+            State::Stopping { kill_at: None, .. }
+            | State::Destroying
+            | State::Reporting { .. }
+            | State::Ended => {}
         }
     }
 
@@ -449,13 +529,22 @@ impl Life {
             State::AwaitingSsh(handshake) => {
                 if now >= handshake.by {
                     let last = handshake.last.clone();
-                    let report = report::ssh_deadline(&self.settings, self.address, last.as_deref());
+                    let report =
+                        report::ssh_deadline(&self.settings, self.address, last.as_deref());
                     self.end(report, now);
                 } else if handshake.retry_at.take_if(|at| now >= *at).is_some() {
                     self.actions.push(Action::Connect);
                 }
             }
-            State::Running { link: Link::Lost { until, retry_at, why, .. } } => {
+            State::Running {
+                link:
+                    Link::Lost {
+                        until,
+                        retry_at,
+                        why,
+                        ..
+                    },
+            } => {
                 if now >= *until {
                     let report = report::unreachable(why);
                     self.end(report, now);
@@ -463,7 +552,10 @@ impl Life {
                     self.actions.push(Action::Connect);
                 }
             }
-            State::Stopping { kill_at, give_up_at } => {
+            State::Stopping {
+                kill_at,
+                give_up_at,
+            } => {
                 if kill_at.take_if(|at| now >= *at).is_some() {
                     *give_up_at = Some(now + KILL);
                     self.start(JobKind::Kill, now + KILL);
@@ -472,7 +564,9 @@ impl Life {
                 }
             }
             State::Collecting { until, .. } if now >= *until => {
-                self.actions.push(Action::Note("output and files did not all come back in time".to_string()));
+                self.actions.push(Action::Note(
+                    "output and files did not all come back in time".to_string(),
+                ));
                 self.collected(true, true, now);
             }
             State::Reporting { until } if now >= *until => self.exit(),
@@ -494,7 +588,8 @@ impl Life {
             return self.destroy(report, now);
         }
         self.decide(report);
-        self.actions.extend([Action::CancelAll, Action::RemoveFiles, Action::MarkDone]);
+        self.actions
+            .extend([Action::CancelAll, Action::RemoveFiles, Action::MarkDone]);
         self.report(now);
     }
 
@@ -512,12 +607,19 @@ impl Life {
     fn destroy_now(&mut self, now: Instant) {
         self.step_began = now;
         self.state = State::Destroying;
-        self.actions.extend([Action::CancelAll, Action::StopOutput, Action::Disconnect, Action::KeepConsole]);
+        self.actions.extend([
+            Action::CancelAll,
+            Action::StopOutput,
+            Action::Disconnect,
+            Action::KeepConsole,
+        ]);
         self.start(JobKind::Destroy, now + DESTROY);
     }
 
     fn destroyed(&mut self, result: Result<Found, Failure>, now: Instant) {
-        let State::Destroying = self.state else { return };
+        let State::Destroying = self.state else {
+            return;
+        };
         match result {
             Ok(_) => {
                 self.step(Step::Destroy, now);
@@ -525,7 +627,10 @@ impl Life {
             }
             Err(failure) => {
                 // The slave's `vm-worker cleanup` does the rest after us, since there is no `done`.
-                self.actions.push(Action::Note(format!("not destroyed through libvirt: {}", failure.text)));
+                self.actions.push(Action::Note(format!(
+                    "not destroyed through libvirt: {}",
+                    failure.text
+                )));
                 self.actions.push(Action::KillQemu);
             }
         }
@@ -533,7 +638,9 @@ impl Life {
     }
 
     fn report(&mut self, now: Instant) {
-        self.state = State::Reporting { until: now + REPORT };
+        self.state = State::Reporting {
+            until: now + REPORT,
+        };
         match self.outcome.take() {
             Some(report) => self.actions.push(Action::Report(report)),
             None => self.exit(),
@@ -564,8 +671,16 @@ impl Handshake {
     fn retry(&mut self, failure: &Failure, now: Instant) -> bool {
         let hopeless = match failure.cause {
             Cause::Fatal => true,
-            Cause::KeyRefused => now >= *self.refused_until.get_or_insert((now + REFUSED).min(self.by)),
-            Cause::Deadline | Cause::NoUser | Cause::Rebooted | Cause::Supervisor | Cause::Other => false,
+            Cause::KeyRefused => {
+                now >= *self
+                    .refused_until
+                    .get_or_insert((now + REFUSED).min(self.by))
+            }
+            Cause::Deadline
+            | Cause::NoUser
+            | Cause::Rebooted
+            | Cause::Supervisor
+            | Cause::Other => false,
         };
         self.last = Some(failure.text.clone());
         self.retry_at = Some(now + self.backoff.next_wait());
@@ -584,7 +699,12 @@ impl Link {
                     why: reason,
                 };
             }
-            Link::Lost { retry_at, backoff, why, .. } => {
+            Link::Lost {
+                retry_at,
+                backoff,
+                why,
+                ..
+            } => {
                 *retry_at = Some(now + backoff.next_wait());
                 *why = reason;
             }

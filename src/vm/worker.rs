@@ -180,7 +180,7 @@ pub fn main(args: &[String]) -> ExitCode {
     }
 }
 
-fn run(args: &[String]) -> Result<Findings, WorkerError> {
+pub(super) fn run(args: &[String]) -> Result<Findings, WorkerError> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args.as_slice() {
         ["start", dir] => start(&RuntimeDirectory::new(dir)),

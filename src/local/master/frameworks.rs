@@ -16,8 +16,8 @@ use super::events;
 use super::offers::Filter;
 use crate::ids::FrameworkId;
 use crate::messages::mesos::framework_info::capability::Type as Capability;
-use crate::messages::mesos::internal::{FrameworkToExecutorMessage, ShutdownExecutorMessage, ShutdownFrameworkMessage};
-use crate::messages::mesos::scheduler::{Call, call};
+use crate::messages::mesos::internal::ShutdownFrameworkMessage;
+use crate::messages::mesos::scheduler::call;
 use crate::messages::mesos::task_status::Reason;
 use crate::messages::mesos::{FrameworkInfo, Task, TaskState};
 
@@ -37,8 +37,14 @@ pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Whether a framework's scheduler is there.
 #[derive(Debug)]
 pub(super) enum Scheduler {
-    Connected { peer: Peer, stream_id: String, heartbeat: Instant },
-    Disconnected { over_at: Instant },
+    Connected {
+        peer: Peer,
+        stream_id: String,
+        heartbeat: Instant,
+    },
+    Disconnected {
+        over_at: Instant,
+    },
 }
 
 /// A framework that has subscribed and is not over.
@@ -104,45 +110,65 @@ impl Framework {
 }
 
 fn has(info: &FrameworkInfo, capability: Capability) -> bool {
-    info.capabilities.iter().any(|one| one.r#type() == capability)
+    info.capabilities
+        .iter()
+        .any(|one| one.r#type() == capability)
 }
 
 /// A framework's failover timeout; what is no time at all counts as zero.
 fn failover_timeout(info: &FrameworkInfo) -> Duration {
-    Duration::try_from_secs_f64(info.failover_timeout()).unwrap_or_default().min(YEAR)
+    Duration::try_from_secs_f64(info.failover_timeout())
+        .unwrap_or_default()
+        .min(YEAR)
 }
 
 impl Core {
     pub(super) fn subscribe(&mut self, peer: Peer, subscribe: call::Subscribe, stream_id: String) {
-        self.actions.push(Action::Open { peer, stream_id: stream_id.clone() });
+        self.actions.push(Action::Open {
+            peer,
+            stream_id: stream_id.clone(),
+        });
         let mut info = subscribe.framework_info;
         let given = info.id.take().filter(|id| !id.value.is_empty());
         let checked = check_info(&info).and_then(|()| match given {
             None => self.new_framework_id(),
-            Some(id) => self.check_id(FrameworkId::try_from(&id).map_err(|error| error.to_string())?),
+            Some(id) => {
+                self.check_id(FrameworkId::try_from(&id).map_err(|error| error.to_string())?)
+            }
         });
         let id = match checked {
             Ok(id) => id,
             Err(error) => {
-                log::info!("refusing the subscription of framework '{}': {error}", info.name);
+                log::info!(
+                    "refusing the subscription of framework '{}': {error}",
+                    info.name
+                );
                 self.event(peer, events::error(error));
                 return self.actions.push(Action::Close { peer });
             }
         };
         info.id = Some(id.to_proto());
-        let scheduler = Scheduler::Connected { peer, stream_id, heartbeat: self.now + HEARTBEAT_INTERVAL };
+        let scheduler = Scheduler::Connected {
+            peer,
+            stream_id,
+            heartbeat: self.now + HEARTBEAT_INTERVAL,
+        };
         let suppressed = is_suppressed(&info, &subscribe.suppressed_roles);
         self.connect_framework(id.clone(), info, scheduler, suppressed);
-        let welcome = events::subscribed(id.to_proto(), HEARTBEAT_INTERVAL.as_secs_f64(), self.info());
+        let welcome =
+            events::subscribed(id.to_proto(), HEARTBEAT_INTERVAL.as_secs_f64(), self.info());
         self.event(peer, welcome);
         self.event(peer, events::heartbeat());
     }
 
     fn new_framework_id(&mut self) -> Result<FrameworkId, String> {
         if self.frameworks.len() >= MAX_FRAMEWORKS {
-            return Err(format!("the embedded master takes at most {MAX_FRAMEWORKS} frameworks; end one, or use a real master"));
+            return Err(format!(
+                "the embedded master takes at most {MAX_FRAMEWORKS} frameworks; end one, or use a real master"
+            ));
         }
-        let id = FrameworkId::new(format!("{}-{:04}", self.identity.id, self.next_framework)).map_err(|error| error.to_string())?;
+        let id = FrameworkId::new(format!("{}-{:04}", self.identity.id, self.next_framework))
+            .map_err(|error| error.to_string())?;
         self.next_framework += 1;
         Ok(id)
     }
@@ -152,12 +178,20 @@ impl Core {
             return Err("Framework has been removed".into());
         }
         if !self.frameworks.contains_key(&id) && self.frameworks.len() >= MAX_FRAMEWORKS {
-            return Err(format!("the embedded master takes at most {MAX_FRAMEWORKS} frameworks; end one, or use a real master"));
+            return Err(format!(
+                "the embedded master takes at most {MAX_FRAMEWORKS} frameworks; end one, or use a real master"
+            ));
         }
         Ok(id)
     }
 
-    fn connect_framework(&mut self, id: FrameworkId, info: FrameworkInfo, scheduler: Scheduler, suppressed: bool) {
+    fn connect_framework(
+        &mut self,
+        id: FrameworkId,
+        info: FrameworkInfo,
+        scheduler: Scheduler,
+        suppressed: bool,
+    ) {
         let Some(framework) = self.frameworks.get_mut(&id) else {
             log::info!("framework {id} '{}' subscribed", info.name);
             let framework = Framework {
@@ -183,11 +217,15 @@ impl Core {
         }
         // The new scheduler does not know of the old one's offers.
         self.offers.retain(|_, offer| offer.framework != id);
-        self.tell_slaves(&super::slaves::update_framework(info, &id));
+        self.tell_slaves(&super::returning::update_framework(info, &id));
     }
 
     fn tell_slaves<M: prost::Message + prost::Name>(&mut self, message: &M) {
-        let pids: Vec<_> = self.slaves.values().map(|slave| slave.pid.clone()).collect();
+        let pids: Vec<_> = self
+            .slaves
+            .values()
+            .map(|slave| slave.pid.clone())
+            .collect();
         for pid in pids {
             self.send(&pid, message);
         }
@@ -196,9 +234,14 @@ impl Core {
     /// A slave runs a framework that this master has not met: it waits for its scheduler.
     pub(super) fn recover_framework(&mut self, id: FrameworkId, info: FrameworkInfo) {
         if self.frameworks.len() >= MAX_FRAMEWORKS {
-            return log::warn!("not taking on framework {id} from its slave: there are {MAX_FRAMEWORKS} already");
+            return log::warn!(
+                "not taking on framework {id} from its slave: there are {MAX_FRAMEWORKS} already"
+            );
         }
-        log::info!("framework {id} '{}' is known from its slave: waiting for its scheduler", info.name);
+        log::info!(
+            "framework {id} '{}' is known from its slave: waiting for its scheduler",
+            info.name
+        );
         let over_at = self.now + failover_timeout(&info).max(RECOVERED_TIMEOUT);
         let framework = Framework {
             info,
@@ -211,80 +254,23 @@ impl Core {
         self.frameworks.insert(id, framework);
     }
 
-    /// Checks that a call is that of the framework's present scheduler, as Mesos does, and carries it out.
-    pub(super) fn call(&mut self, peer: Peer, stream_id: Option<&str>, call: Call) {
-        let (status, text) = match self.caller(stream_id, &call) {
-            Ok(id) => self.carry_out(&id, call),
-            Err(refusal) => refusal,
-        };
-        self.actions.push(Action::Answer { peer, status, text });
-    }
-
-    fn caller(&self, stream_id: Option<&str>, call: &Call) -> Result<FrameworkId, (u16, String)> {
-        let id = call.framework_id.as_ref().and_then(|id| FrameworkId::try_from(id).ok());
-        let Some((id, framework)) = id.as_ref().and_then(|id| self.frameworks.get_key_value(id)) else {
-            return Err((400, "Framework cannot be found".into()));
-        };
-        let Scheduler::Connected { stream_id: expected, .. } = &framework.scheduler else {
-            return Err((403, "Framework is not subscribed".into()));
-        };
-        match stream_id {
-            None => Err((400, "All non-subscribe calls should include the 'Mesos-Stream-Id' header".into())),
-            Some(given) if given != expected => Err((
-                400,
-                format!(
-                    "The stream ID '{given}' included in this request didn't match the stream ID currently associated with framework ID {id}"
-                ),
-            )),
-            Some(_) => Ok(id.clone()),
-        }
-    }
-
-    /// The calls that this master knows; Mesos accepts all that are valid, so nothing here fails with a status.
-    fn carry_out(&mut self, id: &FrameworkId, call: Call) -> (u16, String) {
-        use call::Type::*;
-        let kind = call.r#type();
-        match kind {
-            Teardown => self.remove_framework(id),
-            Accept => self.accept(id, call.accept.unwrap_or_default()),
-            Decline => self.decline(id, call.decline.unwrap_or_default()),
-            Revive => self.revive(id),
-            Suppress => self.suppress(id),
-            Kill => call.kill.into_iter().for_each(|kill| self.kill(id, kill)),
-            Shutdown => call.shutdown.into_iter().for_each(|shutdown| self.shut_down_executor(id, shutdown)),
-            Acknowledge => call.acknowledge.into_iter().for_each(|acknowledge| self.acknowledge(id, acknowledge)),
-            Reconcile => self.reconcile(id, call.reconcile.unwrap_or_default()),
-            Message => call.message.into_iter().for_each(|message| self.framework_message(id, message)),
-            Request => log::info!("framework {id} asks for resources; the embedded master offers all that there are anyway"),
-            Subscribe | Unknown | AcceptInverseOffers | DeclineInverseOffers | AcknowledgeOperationStatus | ReconcileOperations
-            | UpdateFramework => return (501, format!("the embedded master does not do {}", kind.as_str_name())),
-        }
-        (202, String::new())
-    }
-
-    fn shut_down_executor(&mut self, id: &FrameworkId, shutdown: call::Shutdown) {
-        let Some(pid) = self.slave_pid(&shutdown.slave_id) else {
-            return log::warn!("framework {id} wants an executor of unknown slave {} shut down", shutdown.slave_id.value);
-        };
-        let message =
-            ShutdownExecutorMessage { executor_id: Some(shutdown.executor_id), framework_id: Some(id.to_proto()) };
-        self.send(&pid, &message);
-    }
-
-    fn framework_message(&mut self, id: &FrameworkId, message: call::Message) {
-        let Some(pid) = self.slave_pid(&message.slave_id) else {
-            return log::warn!("framework {id} has a message for unknown slave {}", message.slave_id.value);
-        };
-        let call::Message { slave_id, executor_id, data } = message;
-        self.send(&pid, &FrameworkToExecutorMessage { slave_id, framework_id: id.to_proto(), executor_id, data });
-    }
-
     pub(super) fn scheduler_gone(&mut self, peer: Peer) {
-        let Some(id) = self.frameworks.iter().find(|(_, one)| one.peer() == Some(peer)).map(|(id, _)| id.clone()) else { return };
-        let Some(framework) = self.frameworks.get_mut(&id) else { return };
+        let Some(id) = self
+            .frameworks
+            .iter()
+            .find(|(_, one)| one.peer() == Some(peer))
+            .map(|(id, _)| id.clone())
+        else {
+            return;
+        };
+        let Some(framework) = self.frameworks.get_mut(&id) else {
+            return;
+        };
         let timeout = failover_timeout(&framework.info);
-        log::info!("framework {id} disconnected; it is over in {timeout:?} unless it subscribes again");
-        framework.scheduler = Scheduler::Disconnected { over_at: self.now + timeout };
+        log::info!("framework {id} disconnected; it has {timeout:?} to subscribe again");
+        framework.scheduler = Scheduler::Disconnected {
+            over_at: self.now + timeout,
+        };
         self.offers.retain(|_, offer| offer.framework != id);
     }
 
@@ -295,7 +281,9 @@ impl Core {
         for (id, framework) in &mut self.frameworks {
             framework.filters.retain(|filter| filter.until > now);
             match &mut framework.scheduler {
-                Scheduler::Connected { peer, heartbeat, .. } if *heartbeat <= now => {
+                Scheduler::Connected {
+                    peer, heartbeat, ..
+                } if *heartbeat <= now => {
                     *heartbeat = now + HEARTBEAT_INTERVAL;
                     beating.push(*peer);
                 }
@@ -303,23 +291,41 @@ impl Core {
                 Scheduler::Connected { .. } | Scheduler::Disconnected { .. } => {}
             }
         }
-        beating.into_iter().for_each(|peer| self.event(peer, events::heartbeat()));
+        beating
+            .into_iter()
+            .for_each(|peer| self.event(peer, events::heartbeat()));
         over.iter().for_each(|id| self.remove_framework(id));
     }
 
-    fn remove_framework(&mut self, id: &FrameworkId) {
+    pub(super) fn remove_framework(&mut self, id: &FrameworkId) {
         log::info!("framework {id} is over");
-        self.tell_slaves(&ShutdownFrameworkMessage { framework_id: id.to_proto() });
+        self.tell_slaves(&ShutdownFrameworkMessage {
+            framework_id: id.to_proto(),
+        });
         self.offers.retain(|_, offer| offer.framework != *id);
         let of_it = |key: &TaskKey| key.0 == *id;
-        let keys: Vec<TaskKey> =
-            self.tasks.keys().chain(self.unreachable_tasks.keys()).filter(|key| of_it(key)).cloned().collect();
+        let keys: Vec<TaskKey> = self
+            .tasks
+            .keys()
+            .chain(self.unreachable_tasks.keys())
+            .filter(|key| of_it(key))
+            .cloned()
+            .collect();
         for key in keys {
             let text = format!("Framework {id} removed");
-            self.end_task(&key, TaskState::TaskKilled, Reason::FrameworkRemoved, &text, false);
+            self.end_task(
+                &key,
+                TaskState::TaskKilled,
+                Reason::FrameworkRemoved,
+                &text,
+                false,
+            );
         }
-        self.executors.retain(|(_, framework, _), _| framework != id);
-        let Some(framework) = self.frameworks.remove(id) else { return };
+        self.executors
+            .retain(|(_, framework, _), _| framework != id);
+        let Some(framework) = self.frameworks.remove(id) else {
+            return;
+        };
         if let Some(peer) = framework.peer() {
             self.actions.push(Action::Close { peer });
         }
@@ -340,7 +346,9 @@ impl Core {
     }
 
     pub(super) fn is_partition_aware(&self, id: &FrameworkId) -> bool {
-        self.frameworks.get(id).is_some_and(|framework| framework.has(Capability::PartitionAware))
+        self.frameworks
+            .get(id)
+            .is_some_and(|framework| framework.has(Capability::PartitionAware))
     }
 }
 
@@ -348,14 +356,31 @@ impl Core {
 fn check_info(info: &FrameworkInfo) -> Result<(), String> {
     let multi_role = has(info, Capability::MultiRole);
     if multi_role && info.role.is_some() {
-        return Err("'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable".into());
+        return Err(
+            "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable".into(),
+        );
     }
     if !multi_role && !info.roles.is_empty() {
-        return Err("'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable".into());
+        return Err(
+            "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"
+                .into(),
+        );
     }
-    let invalid = |role: &&str| role.is_empty() || role.starts_with('-') || role.contains(|c: char| c.is_control() || c == ' ' || c == '\\');
-    match info.role.as_deref().into_iter().chain(info.roles.iter().map(String::as_str)).find(invalid) {
-        Some(role) => Err(format!("'FrameworkInfo.role' is not a valid role: {role:?}")),
+    let invalid = |role: &&str| {
+        role.is_empty()
+            || role.starts_with('-')
+            || role.contains(|c: char| c.is_control() || c == ' ' || c == '\\')
+    };
+    match info
+        .role
+        .as_deref()
+        .into_iter()
+        .chain(info.roles.iter().map(String::as_str))
+        .find(invalid)
+    {
+        Some(role) => Err(format!(
+            "'FrameworkInfo.role' is not a valid role: {role:?}"
+        )),
         None => Ok(()),
     }
 }
@@ -365,5 +390,8 @@ fn is_suppressed(info: &FrameworkInfo, suppressed: &[String]) -> bool {
         true => info.roles.iter().map(String::as_str).collect(),
         false => vec![info.role()],
     };
-    !own.is_empty() && own.iter().all(|role| suppressed.iter().any(|one| one == role))
+    !own.is_empty()
+        && own
+            .iter()
+            .all(|role| suppressed.iter().any(|one| one == role))
 }
