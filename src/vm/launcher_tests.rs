@@ -17,7 +17,14 @@ struct Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         let _ = self.verb(&["kill", "KILL"]);
-        let _ = fs::remove_dir_all(&self.directory);
+        // The supervisor may be writing its last file just now.
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while fs::remove_dir_all(&self.directory).is_err()
+            && self.directory.exists()
+            && std::time::Instant::now() < until
+        {
+            std::thread::yield_now();
+        }
     }
 }
 
