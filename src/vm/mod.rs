@@ -12,6 +12,11 @@ pub mod network_xml;
 pub mod qemu;
 pub mod random;
 pub mod worker;
+pub mod worker_error;
 
+#[cfg(test)]
+mod domain_tests;
+#[cfg(test)]
+mod host_port;
 #[cfg(test)]
 mod host_tests;
