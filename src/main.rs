@@ -1,18 +1,101 @@
 //! `mesos-slave`: an Apache Mesos agent that runs each executor in a KVM virtual machine of its own.
+//!
+//! This file turns arguments into a command and its outcome into an exit status; nothing else decides one.
 
+mod api;
 mod container;
+mod event_loop;
+mod flags;
 mod ids;
+mod isolation;
+mod libprocess;
+mod local;
 mod messages;
 mod poll;
+mod preflight;
+
+mod random;
+mod resources;
+mod slave;
+mod start;
 mod subprocess;
 mod vm;
 
 use std::process::ExitCode;
 
+use flags::{CommandKind, FlagError, Parsed};
+
+/// Wrong usage: a flag, its value, or where it came from.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.split_first() {
-        Some((command, rest)) if command == "vm-worker" => vm::worker::main(rest),
-        _ => ExitCode::from(2),
+    let args = match flags::arguments(std::env::args_os().skip(1)) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let rest = args.get(1..).unwrap_or_default();
+    match args.first().map(String::as_str) {
+        Some("execute") => parsed(CommandKind::Execute, rest),
+        Some("help") => parsed(CommandKind::Slave, &["--help".to_string()]),
+        Some("local-master") => parsed(CommandKind::LocalMaster, rest),
+        // For ourselves only; see docs/design.md.
+        
+        Some("vm-container") => vm::main(rest),
+        Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
+        Some("vm-preflight") => preflight::main(rest),
+        Some("vm-worker") => vm::worker::main(rest),
+        
+        _ => parsed(CommandKind::Slave, &args),
     }
+}
+
+fn parsed(command: CommandKind, args: &[String]) -> ExitCode {
+    match flags::parse(command, args, flags::environment()) {
+        Err(error) => usage(&error),
+        Ok(Parsed::Help(text) | Parsed::Version(text)) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Ok(Parsed::Slave(flags)) => slave(&flags),
+        Ok(Parsed::Execute(flags)) => {
+            log_to_stderr(log::LevelFilter::Warn);
+            local::execute::main(&flags)
+        }
+        Ok(Parsed::LocalMaster(flags)) => {
+            log_to_stderr(flags.logging_level);
+            local::master::main(&local::master::Options {
+                address: std::net::SocketAddrV4::new(flags.ip, flags.port),
+                exit_with_parent: false,
+            })
+        }
+    }
+}
+
+fn slave(flags: &flags::Flags) -> ExitCode {
+    if let Some(log_dir) = &flags.log_dir
+        && let Err(error) = start::redirect_log(log_dir)
+    {
+        return fail(&error);
+    }
+    log_to_stderr(flags.logging_level);
+    match start::run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn log_to_stderr(level: log::LevelFilter) {
+    let logger = simple_logger::SimpleLogger::new();
+    // The first logger stays; there is no other.
+    let _ = logger.with_level(level).with_utc_timestamps().init();
+}
+
+fn usage(error: &FlagError) -> ExitCode {
+    eprintln!("mesos-slave: {error}");
+    ExitCode::from(USAGE)
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("mesos-slave: {error}");
+    ExitCode::FAILURE
 }

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -61,6 +61,11 @@ impl Qemu {
         } else {
             None
         }
+    }
+
+    /// Readable when it has ended.
+    pub fn fd(&self) -> RawFd {
+        self.pidfd.as_raw_fd()
     }
 
     fn is_running(&self) -> bool {

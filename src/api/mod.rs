@@ -1,0 +1,125 @@
+//! What the slave serves over HTTP. Pure but for the files: a request and a snapshot of the slave in, a response out.
+//!
+//! ```text
+//! /health  /version  /state  /flags  /metrics/snapshot      each also below /slave(1)/, and with .json
+//! /files/read  /files/download  /files/browse  /files/debug
+//! ```
+//!
+//! Paths, fields and texts are those of Mesos 1.11 (`src/slave/http.cpp`, `src/files/files.cpp`, `src/version/version.cpp`),
+//! so that its tools work. What we do not have is left out rather than made up.
+
+mod files;
+mod history;
+mod metrics;
+mod resources;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use files::Files;
+pub use history::History;
+pub use state::{Executor, Framework, State};
+
+use serde_json::{Value, json};
+
+use crate::libprocess::{Request, Response};
+use crate::slave::MESOS_VERSION;
+
+/// Longest name of a JSONP callback, in bytes.
+const MAX_CALLBACK: usize = 128;
+
+/// Answers a request.
+pub fn handle(request: &Request, state: &State, files: &Files) -> Response {
+    let Some(segments) = request.path_segments() else {
+        return bad_request("Failed to decode the request's path.\n");
+    };
+    let mut path: Vec<&str> = segments.iter().map(String::as_str).collect();
+    while path.last().is_some_and(|last| last.is_empty()) {
+        path.pop();
+    }
+    if path.first() == Some(&state.pid.id.as_str()) {
+        path.remove(0);
+    }
+    let Some(serve) = route(&path) else {
+        return not_found();
+    };
+    if request.method != "GET" && request.method != "HEAD" {
+        return method_not_allowed(&request.method);
+    }
+    match serve {
+        Endpoint::Health => Response::new(200),
+        Endpoint::Version => json_response(version(), request),
+        Endpoint::State => json_response(state.to_json(), request),
+        Endpoint::Flags => json_response(json!({ "flags": state.flags }), request),
+        Endpoint::Metrics => json_response(metrics::snapshot(state), request),
+        Endpoint::Files(name) => files.handle(name, request),
+    }
+}
+
+enum Endpoint<'a> {
+    Health,
+    Version,
+    State,
+    Flags,
+    Metrics,
+    Files(&'a str),
+}
+
+fn route<'a>(path: &[&'a str]) -> Option<Endpoint<'a>> {
+    match path {
+        ["health"] => Some(Endpoint::Health),
+        ["version" | "version.json"] => Some(Endpoint::Version),
+        ["state" | "state.json"] => Some(Endpoint::State),
+        ["flags" | "flags.json"] => Some(Endpoint::Flags),
+        ["metrics", "snapshot" | "snapshot.json"] => Some(Endpoint::Metrics),
+        ["files", name] => Some(Endpoint::Files(name)),
+        _ => None,
+    }
+}
+
+/// The fields that both `/version` and `/state` have. `version` is Mesos', which tools compare; our own stands beside it.
+fn version() -> Value {
+    json!({
+        "version": MESOS_VERSION,
+        "name": env!("CARGO_PKG_NAME"),
+        "mesos_slave_version": env!("CARGO_PKG_VERSION"),
+        "build_date": option_env!("MESOS_SLAVE_BUILD_DATE").unwrap_or(""),
+        "build_time": 0.0,
+        "build_user": option_env!("MESOS_SLAVE_BUILD_USER").unwrap_or(""),
+    })
+}
+
+fn json_response(value: Value, request: &Request) -> Response {
+    as_jsonp(value.to_string().into_bytes(), request)
+}
+
+/// JSON, or a call of the function that `jsonp=` names.
+fn as_jsonp(json: Vec<u8>, request: &Request) -> Response {
+    let Some(callback) = request.query_param("jsonp") else {
+        return Response::ok_json(json);
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '$');
+    if callback.is_empty() || callback.len() > MAX_CALLBACK || !callback.chars().all(is_name) {
+        return bad_request("Expecting the name of a function in 'jsonp=name'.\n");
+    }
+    let body = [callback.as_bytes(), b"(", &json, b")"].concat();
+    Response::ok("text/javascript", body)
+}
+
+fn with_text(status: u16, text: &str) -> Response {
+    Response::text(status, text)
+}
+
+fn bad_request(text: &str) -> Response {
+    with_text(400, text)
+}
+
+fn not_found() -> Response {
+    with_text(404, "404 Not Found.")
+}
+
+fn method_not_allowed(method: &str) -> Response {
+    let text =
+        format!("405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'.");
+    with_text(405, &text).with("Allow", "GET")
+}

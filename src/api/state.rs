@@ -1,0 +1,386 @@
+//! `/state`: all that the slave knows, in the fields and JSON types of Mesos' agent.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::{History, resources, version};
+use crate::libprocess::Pid;
+use crate::messages::{mesos, to_v1_json};
+use crate::slave::{self, ExecutorState, Slave, is_terminal};
+
+/// A snapshot of the slave, made for one answer.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Our own PID.
+    pub pid: Pid,
+    /// The id that the master gave us.
+    pub id: Option<String>,
+    /// Hostname, resources, attributes.
+    pub info: mesos::SlaveInfo,
+    /// The master that we are registered with.
+    pub master: Option<Pid>,
+    /// When the slave was started, seconds since 1970.
+    pub start_time: f64,
+    /// Now, in the same seconds.
+    pub now: f64,
+    /// The flags in force, by name without the dashes.
+    pub flags: BTreeMap<String, String>,
+    /// Frameworks that have an executor here.
+    pub frameworks: Vec<Framework>,
+    /// Frameworks that had one.
+    pub completed_frameworks: Vec<Framework>,
+    /// Tasks of executors that are forgotten, by state.
+    pub forgotten: BTreeMap<mesos::TaskState, u64>,
+    /// Executors that are forgotten.
+    pub forgotten_executors: u64,
+}
+
+/// A framework in a snapshot.
+#[derive(Debug, Clone)]
+pub struct Framework {
+    /// As the master described it, with its id.
+    pub info: mesos::FrameworkInfo,
+    /// Those that are here.
+    pub executors: Vec<Executor>,
+    /// Those that were.
+    pub completed_executors: Vec<Executor>,
+}
+
+/// An executor in a snapshot.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    /// As it was launched.
+    pub info: mesos::ExecutorInfo,
+    /// Its container's id.
+    pub container: String,
+    /// Its sandbox on the host, which is also its virtual path in `/files`.
+    pub directory: String,
+    /// Where it is in its life.
+    pub state: ExecutorState,
+    /// Its tasks in any state.
+    pub tasks: Vec<mesos::Task>,
+}
+
+impl Executor {
+    pub(super) fn of(
+        framework: &crate::ids::FrameworkId,
+        id: &crate::ids::ExecutorId,
+        executor: &slave::Executor,
+    ) -> Executor {
+        Executor {
+            info: executor.info.clone(),
+            container: executor.container.to_string(),
+            directory: executor.sandbox.to_string_lossy().into_owned(),
+            state: executor.state,
+            tasks: executor
+                .tasks
+                .values()
+                .map(|task| task.to_proto(framework, Some(id)))
+                .collect(),
+        }
+    }
+
+    /// What it and its tasks that have not ended hold.
+    pub(super) fn resources(&self) -> impl Iterator<Item = &mesos::Resource> {
+        let tasks = self.tasks.iter().filter(|task| !is_terminal(task.state()));
+        self.info
+            .resources
+            .iter()
+            .chain(tasks.flat_map(|task| &task.resources))
+    }
+
+    fn to_json(&self) -> Value {
+        let by = |wanted: fn(&mesos::Task) -> bool| -> Vec<Value> {
+            self.tasks
+                .iter()
+                .filter(|task| wanted(task))
+                .map(task)
+                .collect()
+        };
+        let mut object = json!({
+            "id": self.info.executor_id.value,
+            "name": self.info.name(),
+            "source": self.info.source(),
+            "container": self.container,
+            "directory": self.directory,
+            "resources": resources::model(self.resources()),
+            "tasks": by(|task| !is_terminal(task.state()) && !is_queued(task)),
+            "queued_tasks": by(is_queued),
+            "completed_tasks": by(|task| is_terminal(task.state())),
+        });
+        if let (Value::Object(object), Some(first)) = (&mut object, self.info.resources.first()) {
+            object.insert("role".to_string(), json!(role(first)));
+        }
+        object
+    }
+}
+
+/// It has not reached its executor, as far as anybody has heard.
+fn is_queued(task: &mesos::Task) -> bool {
+    task.state() == mesos::TaskState::TaskStaging
+}
+
+fn role(resource: &mesos::Resource) -> &str {
+    resource
+        .allocation_info
+        .as_ref()
+        .and_then(|info| info.role.as_deref())
+        .unwrap_or("*")
+}
+
+fn task(task: &mesos::Task) -> Value {
+    let mut object = Map::new();
+    let mut put = |name: &str, value: Value| object.insert(name.to_string(), value);
+    put("id", json!(task.task_id.value));
+    put("name", json!(task.name));
+    put("framework_id", json!(task.framework_id.value));
+    put(
+        "executor_id",
+        json!(task.executor_id.as_ref().map_or("", |id| id.value.as_str())),
+    );
+    put("slave_id", json!(task.slave_id.value));
+    put("state", json!(task.state().as_str_name()));
+    put("resources", resources::model(&task.resources));
+    put("role", json!(task.resources.first().map_or("*", role)));
+    put("statuses", task.statuses.iter().map(status).collect());
+    if let Some(user) = &task.user {
+        put("user", json!(user));
+    }
+    if let Some(labels) = &task.labels {
+        put(
+            "labels",
+            json!(labels.labels.iter().map(label).collect::<Vec<_>>()),
+        );
+    }
+    Value::Object(object)
+}
+
+fn label(label: &mesos::Label) -> Value {
+    match &label.value {
+        Some(value) => json!({ "key": label.key, "value": value }),
+        None => json!({ "key": label.key }),
+    }
+}
+
+fn status(status: &mesos::TaskStatus) -> Value {
+    let mut object = Map::new();
+    object.insert("state".to_string(), json!(status.state().as_str_name()));
+    object.insert("timestamp".to_string(), json!(status.timestamp()));
+    if let Some(container) = &status.container_status {
+        let value = to_v1_json("mesos.v1.ContainerStatus", container).unwrap_or_default();
+        object.insert("container_status".to_string(), value);
+    }
+    if let Some(healthy) = status.healthy {
+        object.insert("healthy".to_string(), json!(healthy));
+    }
+    Value::Object(object)
+}
+
+impl Framework {
+    fn to_json(&self) -> Value {
+        let info = &self.info;
+        let mut object = json!({
+            "id": info.id.as_ref().map_or("", |id| id.value.as_str()),
+            "name": info.name,
+            "user": info.user,
+            "failover_timeout": info.failover_timeout(),
+            "checkpoint": info.checkpoint(),
+            "hostname": info.hostname(),
+            "executors": self.executors.iter().map(Executor::to_json).collect::<Vec<_>>(),
+            "completed_executors": self.completed_executors.iter().map(Executor::to_json).collect::<Vec<_>>(),
+        });
+        if let Value::Object(object) = &mut object {
+            let multi_role = mesos::framework_info::capability::Type::MultiRole;
+            match info
+                .capabilities
+                .iter()
+                .any(|each| each.r#type == Some(multi_role as i32))
+            {
+                true => object.insert("roles".to_string(), json!(info.roles)),
+                false => object.insert("role".to_string(), json!(info.role())),
+            };
+            if let Some(principal) = &info.principal {
+                object.insert("principal".to_string(), json!(principal));
+            }
+        }
+        object
+    }
+}
+
+impl State {
+    /// The slave as it is now, together with what it has forgotten.
+    pub fn of(
+        slave: &Slave,
+        history: &History,
+        flags: &BTreeMap<String, String>,
+        start_time: f64,
+        now: f64,
+    ) -> State {
+        let config = slave.config();
+        let mut state = State {
+            pid: config.pid.clone(),
+            id: slave.id().map(ToString::to_string),
+            info: config.info.clone(),
+            master: slave.registered_master().cloned(),
+            start_time,
+            now,
+            flags: flags.clone(),
+            frameworks: slave
+                .frameworks()
+                .iter()
+                .map(|(id, framework)| framework_of(id, framework))
+                .collect(),
+            completed_frameworks: Vec::new(),
+            forgotten: history.forgotten().clone(),
+            forgotten_executors: history.forgotten_executors(),
+        };
+        state.add_history(history);
+        state
+    }
+
+    fn add_history(&mut self, history: &History) {
+        let here: BTreeSet<String> = self
+            .frameworks
+            .iter()
+            .flat_map(|each| &each.executors)
+            .map(|each| each.container.clone())
+            .collect();
+        for (info, executor) in history
+            .executors()
+            .filter(|(_, each)| !here.contains(&each.container))
+        {
+            let mut known = self
+                .frameworks
+                .iter_mut()
+                .chain(&mut self.completed_frameworks);
+            match known.find(|framework| framework.info.id == info.id) {
+                Some(framework) => framework.completed_executors.push(executor.clone()),
+                None => self.completed_frameworks.push(Framework {
+                    info: info.clone(),
+                    executors: Vec::new(),
+                    completed_executors: vec![executor.clone()],
+                }),
+            }
+        }
+    }
+
+    /// All executors, those that were included.
+    pub(super) fn all_executors(&self) -> impl Iterator<Item = &Executor> {
+        let frameworks = self.frameworks.iter().chain(&self.completed_frameworks);
+        frameworks.flat_map(|framework| {
+            framework
+                .executors
+                .iter()
+                .chain(&framework.completed_executors)
+        })
+    }
+
+    /// What the executors that are here hold.
+    pub(super) fn allocated(&self) -> Vec<mesos::Resource> {
+        let executors = self
+            .frameworks
+            .iter()
+            .flat_map(|framework| &framework.executors);
+        executors
+            .filter(|each| each.state != ExecutorState::Gone)
+            .flat_map(Executor::resources)
+            .cloned()
+            .collect()
+    }
+
+    /// The answer to `/state`.
+    pub(super) fn to_json(&self) -> Value {
+        let mut object = version();
+        if let Value::Object(object) = &mut object {
+            object.extend(self.about_itself());
+            object.extend(self.about_resources());
+            object.insert(
+                "frameworks".to_string(),
+                self.frameworks.iter().map(Framework::to_json).collect(),
+            );
+            let completed = self
+                .completed_frameworks
+                .iter()
+                .map(Framework::to_json)
+                .collect();
+            object.insert("completed_frameworks".to_string(), completed);
+        }
+        object
+    }
+
+    fn about_itself(&self) -> Map<String, Value> {
+        let mut object = Map::new();
+        let mut put = |name: &str, value: Value| object.insert(name.to_string(), value);
+        put("start_time", json!(self.start_time));
+        put("id", json!(self.id.as_deref().unwrap_or_default()));
+        put("pid", json!(self.pid.to_string()));
+        put("hostname", json!(self.info.hostname));
+        put("attributes", resources::attributes(&self.info.attributes));
+        put("flags", json!(self.flags));
+        put("resource_providers", json!([]));
+        if let Some(master) = &self.master {
+            put("master_hostname", json!(master.address.ip().to_string()));
+        }
+        if let Some(directory) = self.flags.get("log_dir") {
+            put("log_dir", json!(directory));
+        }
+        object
+    }
+
+    fn about_resources(&self) -> Map<String, Value> {
+        let (total, allocated) = (&self.info.resources, self.allocated());
+        let by_role = |all: &[mesos::Resource]| -> Value {
+            let roles = resources::reserved(all).into_iter();
+            Value::Object(
+                roles
+                    .map(|(role, each)| (role.to_string(), resources::model(each)))
+                    .collect(),
+            )
+        };
+        let full_by_role = resources::reserved(total).into_iter().map(|(role, each)| {
+            (
+                role.to_string(),
+                each.into_iter().map(resources::full).collect::<Value>(),
+            )
+        });
+        let mut object = Map::new();
+        let mut put = |name: &str, value: Value| object.insert(name.to_string(), value);
+        put("resources", resources::model(total));
+        put("reserved_resources", by_role(total));
+        put(
+            "reserved_resources_full",
+            Value::Object(full_by_role.collect()),
+        );
+        put("reserved_resources_allocated", by_role(&allocated));
+        put("unreserved_resources", resources::model(unreserved(total)));
+        put(
+            "unreserved_resources_full",
+            unreserved(total).map(resources::full).collect(),
+        );
+        put(
+            "unreserved_resources_allocated",
+            resources::model(unreserved(&allocated)),
+        );
+        object
+    }
+}
+
+fn unreserved(all: &[mesos::Resource]) -> impl Iterator<Item = &mesos::Resource> {
+    all.iter()
+        .filter(|each| resources::reserved_for(each).is_none())
+}
+
+fn framework_of(id: &crate::ids::FrameworkId, framework: &slave::Framework) -> Framework {
+    let mut info = framework.info.clone();
+    info.id.get_or_insert_with(|| id.to_proto());
+    let executors = framework
+        .executors
+        .iter()
+        .map(|(executor_id, executor)| Executor::of(id, executor_id, executor));
+    Framework {
+        info,
+        executors: executors.collect(),
+        completed_executors: Vec::new(),
+    }
+}

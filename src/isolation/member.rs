@@ -1,0 +1,393 @@
+//! One child of the slave, from its start to the end of the cleaning up after it.
+//!
+//! ```text
+//! Alive ── it exits, `done` is there ──────────────────────────► Orderly
+//!       ── it exits without ──► Sweeping (worker or session) ──► Orderly when its outcome is known, else Died
+//! ```
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::{ContainerEvent, Ended, LaunchError, session};
+use crate::container::connection::Connection;
+use crate::container::directory::RuntimeDirectory;
+use crate::container::server::check_hello;
+use crate::container::{CHANNEL_FD, VERSION};
+use crate::ids::ContainerId;
+use crate::messages::container::{FromChild, Hello, Spec, ToChild, to_child};
+use crate::messages::mesos;
+use crate::poll::{PollSet, earlier};
+use crate::subprocess::{Exit, Job, Spawn, Subprocess};
+
+/// How long after the grace period a child may take to end before it is killed: it destroys its VM in that time.
+const KILL_SLACK: Duration = Duration::from_secs(15);
+
+/// How long a child may live on after it has closed its channel; it closes it by ending.
+const CLOSED_SLACK: Duration = Duration::from_secs(5);
+
+/// How long `vm-worker cleanup` may take: libvirt's patience and QEMU's death are in it.
+const CLEANUP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the processes of a session may take to die, and how often they are looked for.
+const SESSION_DEADLINE: Duration = Duration::from_secs(10);
+const SESSION_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What is done after a child that died without cleaning up.
+#[derive(Debug, Clone, Copy)]
+pub enum Cleanup {
+    /// This command is run with the runtime directory.
+    Worker(fn(&Path) -> Spawn),
+    /// Everything in the child's session is killed.
+    Session,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Alive { kill_at: Option<Instant> },
+    Sweeping(Sweep),
+    Gone,
+}
+
+#[derive(Debug)]
+enum Sweep {
+    Worker { job: Job, reason: String },
+    Session { until: Instant, next: Instant },
+}
+
+/// The child.
+#[derive(Debug)]
+pub struct Member {
+    container: ContainerId,
+    directory: RuntimeDirectory,
+    checkpoint: bool,
+    cleanup: Cleanup,
+    process: Subprocess,
+    connection: Option<Connection>,
+    phase: Phase,
+    terminal_seen: bool,
+}
+
+impl Member {
+    /// Writes the spec, starts the child and connects to it. On an error nothing is left.
+    ///
+    /// # Errors
+    /// What could not be done.
+    pub fn launch(
+        container: ContainerId,
+        directory: RuntimeDirectory,
+        spec: &Spec,
+        program: fn(&Path) -> Spawn,
+        cleanup: Cleanup,
+    ) -> Result<Member, LaunchError> {
+        directory.create()?;
+        start(&directory, spec, program)
+            .map(|(process, connection)| Member {
+                container,
+                directory: directory.clone(),
+                checkpoint: spec.checkpoint(),
+                cleanup,
+                process,
+                connection: Some(connection),
+                phase: Phase::Alive { kill_at: None },
+                terminal_seen: false,
+            })
+            .inspect_err(|_| {
+                let _ = directory.remove();
+            })
+    }
+
+    /// Asks the child to end its container, and sees to it that it does.
+    pub fn kill(&mut self, grace: Duration, now: Instant) {
+        let grace_ms = grace.as_millis().min(u128::from(u64::MAX)) as u64;
+        self.send(&ToChild {
+            kill: Some(to_child::Kill { grace_ms }),
+            ..Default::default()
+        });
+        if let Some(at) = now
+            .checked_add(grace)
+            .and_then(|at| at.checked_add(KILL_SLACK))
+        {
+            self.kill_by(at);
+        }
+    }
+
+    /// Sends a message, if the child still listens.
+    pub fn send(&mut self, message: &ToChild) {
+        if let Some(connection) = &mut self.connection {
+            connection.send(message);
+        }
+    }
+
+    /// Waits for what the child says, for its end, and for the end of the cleaning up.
+    pub fn register(&self, set: &mut PollSet) {
+        if let Some(connection) = &self.connection {
+            connection.register(set);
+        }
+        match &self.phase {
+            Phase::Alive { .. } => self.process.register(set),
+            Phase::Sweeping(Sweep::Worker { job, .. }) => job.register(set),
+            Phase::Sweeping(Sweep::Session { .. }) | Phase::Gone => {}
+        }
+    }
+
+    /// When to call [`Member::turn`] though nothing came.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Alive { kill_at } => *kill_at,
+            Phase::Sweeping(Sweep::Worker { job, .. }) => Some(job.deadline()),
+            Phase::Sweeping(Sweep::Session { next, .. }) => Some(*next),
+            Phase::Gone => None,
+        }
+    }
+
+    /// Takes what has come. After an `Exited` the member is to be dropped.
+    pub fn turn(&mut self, set: &PollSet, now: Instant) -> Vec<ContainerEvent> {
+        // Looked at first: what the child said before its end is then read before the end is acted upon.
+        let exited = set.is_readable(self.process.fd());
+        let mut events = self.read(now);
+        match &mut self.phase {
+            Phase::Alive { kill_at } => {
+                if kill_at.is_some_and(|at| now >= at) {
+                    *kill_at = None;
+                    log::warn!(
+                        "container {}: its child does not end; killed",
+                        self.container
+                    );
+                    self.process.signal(Signal::SIGKILL);
+                }
+                if exited {
+                    self.connection = None;
+                    events.extend(self.exited(now));
+                }
+            }
+            Phase::Sweeping(_) => events.extend(self.sweep(now)),
+            Phase::Gone => {}
+        }
+        events
+    }
+
+    fn read(&mut self, now: Instant) -> Vec<ContainerEvent> {
+        let Some(connection) = &mut self.connection else {
+            return Vec::new();
+        };
+        let messages: Vec<FromChild> = connection.turn();
+        let ended = connection.ended().map(str::to_string);
+        let mut events = Vec::new();
+        for message in messages {
+            if let Some(Err(reason)) = message
+                .hello
+                .as_ref()
+                .map(|hello| check_hello(hello, self.container.as_str()))
+            {
+                log::error!(
+                    "container {}: {reason}; its child is killed",
+                    self.container
+                );
+                self.kill_by(now);
+                return events;
+            }
+            events.extend(self.understand(message));
+        }
+        if let Some(reason) = ended {
+            log::debug!("container {}: channel ended: {reason}", self.container);
+            self.connection = None;
+            self.kill_by(now + CLOSED_SLACK);
+        }
+        events
+    }
+
+    fn understand(&mut self, message: FromChild) -> Vec<ContainerEvent> {
+        let step = message.step.map(|step| ContainerEvent::Step {
+            container: self.container.clone(),
+            name: step.name,
+            took: Duration::from_millis(step.took_ms),
+        });
+        let update = message.update.map(|status| self.update(status));
+        step.into_iter().chain(update).collect()
+    }
+
+    fn update(&mut self, status: mesos::TaskStatus) -> ContainerEvent {
+        self.terminal_seen |= is_terminal(status.state());
+        ContainerEvent::Update {
+            container: self.container.clone(),
+            status,
+        }
+    }
+
+    fn kill_by(&mut self, at: Instant) {
+        if let Phase::Alive { kill_at } = &mut self.phase {
+            *kill_at = earlier(*kill_at, Some(at));
+        }
+    }
+
+    /// The process has ended and is not reaped yet.
+    fn exited(&mut self, now: Instant) -> Vec<ContainerEvent> {
+        if let Cleanup::Session = self.cleanup {
+            let until = now + SESSION_DEADLINE;
+            self.phase = Phase::Sweeping(Sweep::Session { until, next: now });
+            return self.sweep(now);
+        }
+        let exit = self.process.try_wait();
+        if self.directory.is_done() {
+            return self.gone(Ok(()), reason(exit, &self.directory));
+        }
+        let reason = reason(exit, &self.directory);
+        log::warn!(
+            "container {}: {reason}; cleaning up after it",
+            self.container
+        );
+        self.start_worker(reason, now)
+    }
+
+    fn start_worker(&mut self, reason: String, now: Instant) -> Vec<ContainerEvent> {
+        let Cleanup::Worker(worker) = self.cleanup else {
+            return self.gone(Ok(()), reason);
+        };
+        match Job::start(worker(self.directory.path()), now + CLEANUP_DEADLINE) {
+            Ok(job) => {
+                self.phase = Phase::Sweeping(Sweep::Worker { job, reason });
+                Vec::new()
+            }
+            Err(error) => self.gone(Err(error.to_string()), reason),
+        }
+    }
+
+    fn sweep(&mut self, now: Instant) -> Vec<ContainerEvent> {
+        let Phase::Sweeping(sweep) = &mut self.phase else {
+            return Vec::new();
+        };
+        match sweep {
+            Sweep::Worker { job, reason } => {
+                let Some(end) = job.turn(now) else {
+                    return Vec::new();
+                };
+                let reason = std::mem::take(reason);
+                let cleaned = if end.is_success() {
+                    Ok(())
+                } else {
+                    Err(end.reason())
+                };
+                self.gone(cleaned, reason)
+            }
+            Sweep::Session { until, next } => {
+                let left = session::kill_members(self.process.pid());
+                if left > 0 && now < *until {
+                    *next = now + SESSION_INTERVAL;
+                    return Vec::new();
+                }
+                let exit = self.process.try_wait();
+                let cleaned = match left {
+                    0 => Ok(()),
+                    _ => Err(format!("{left} of its processes do not die")),
+                };
+                self.gone(cleaned, reason(exit, &self.directory))
+            }
+        }
+    }
+
+    /// The last events. What could not be cleaned up keeps its runtime directory, for the next start of the slave.
+    fn gone(&mut self, cleaned: Result<(), String>, reason: String) -> Vec<ContainerEvent> {
+        self.phase = Phase::Gone;
+        let outcome = self.directory.read_outcome().unwrap_or_else(|error| {
+            log::warn!("container {}: {error}", self.container);
+            None
+        });
+        let mut events = Vec::new();
+        if let (Some(status), false) = (outcome, self.terminal_seen) {
+            events.push(self.update(status));
+        }
+        let ended = if self.terminal_seen || (self.directory.is_done() && cleaned.is_ok()) {
+            Ended::Orderly
+        } else {
+            Ended::Died { reason }
+        };
+        self.forget(cleaned);
+        events.push(ContainerEvent::Exited {
+            container: self.container.clone(),
+            ended,
+        });
+        events
+    }
+
+    fn forget(&self, cleaned: Result<(), String>) {
+        match cleaned {
+            Err(error) => log::error!(
+                "container {}: cannot clean up after its child: {error}; {} is kept",
+                self.container,
+                self.directory.path().display()
+            ),
+            Ok(()) if self.checkpoint => {}
+            Ok(()) => {
+                if let Err(error) = self.directory.remove() {
+                    log::warn!("container {}: {error}", self.container);
+                }
+            }
+        }
+    }
+}
+
+fn start(
+    directory: &RuntimeDirectory,
+    spec: &Spec,
+    program: fn(&Path) -> Spawn,
+) -> Result<(Subprocess, Connection), LaunchError> {
+    directory.write_spec(spec)?;
+    let listener = directory.listen()?;
+    let log = directory.open_log()?;
+    let stream = directory.connect()?;
+    let mut connection = Connection::new(stream).map_err(LaunchError::Spawn)?;
+    connection.send(&ToChild {
+        hello: Some(Hello {
+            version: VERSION,
+            container_id: spec.container_id.clone(),
+        }),
+        ..Default::default()
+    });
+    let process =
+        spawn(program(directory.path()), listener.into(), log).map_err(LaunchError::Spawn)?;
+    if let Err(error) = directory.write_pid(process.pid().as_raw()) {
+        // Only a later slave would miss it.
+        log::warn!("{error}");
+    }
+    Ok((process, connection))
+}
+
+fn spawn(
+    program: Spawn,
+    listener: std::os::fd::OwnedFd,
+    log: std::fs::File,
+) -> io::Result<Subprocess> {
+    program
+        .session()
+        .inherit(listener, CHANNEL_FD)
+        .with(|command| {
+            command.stderr(log);
+        })
+        .spawn()
+}
+
+fn reason(exit: Option<Exit>, directory: &RuntimeDirectory) -> String {
+    let how = match exit {
+        Some(exit) => format!("the container's child ended with {exit}"),
+        None => "the container's child ended".to_string(),
+    };
+    match directory.last_log_line() {
+        Some(line) => format!("{how}; its log ends with: {line}"),
+        None => how,
+    }
+}
+
+/// Whether a task in this state stays in it.
+fn is_terminal(state: mesos::TaskState) -> bool {
+    use mesos::TaskState::*;
+    match state {
+        TaskStaging | TaskStarting | TaskRunning | TaskKilling | TaskUnreachable | TaskUnknown => {
+            false
+        }
+        TaskFinished | TaskFailed | TaskKilled | TaskError | TaskLost | TaskDropped | TaskGone
+        | TaskGoneByOperator => true,
+    }
+}

@@ -1,0 +1,196 @@
+//! `--isolation=vm`: each executor has a virtual machine of its own, and a child that drives it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::children::{Children, Cleanup};
+use super::{ContainerEvent, Isolation, LaunchError};
+use crate::ids::ContainerId;
+use crate::messages::container::{Spec, Vm, vm};
+use crate::messages::mesos;
+use crate::poll::PollSet;
+use crate::subprocess::Spawn;
+
+/// What the flags say about virtual machines.
+#[derive(Debug, Clone)]
+pub struct VmConfig {
+    /// `--vm_uri`.
+    pub uri: String,
+    /// `--vm_network`.
+    pub network: String,
+    /// `--vm_dir`: VMs lie in `vms/<container id>` below it.
+    pub vm_dir: PathBuf,
+    /// `--vm_image_dir`.
+    pub image_dir: PathBuf,
+    /// `--vm_image`.
+    pub image: String,
+    /// The image's smallest memory in MiB; a guest never gets less.
+    pub image_memory_mb: u64,
+    /// `--vm_accelerator`, decided.
+    pub accelerator: vm::Accelerator,
+    /// `--vm_ssh_user`.
+    pub ssh_user: Option<String>,
+    /// `--vm_ssh_key`.
+    pub ssh_key: Option<PathBuf>,
+    /// `--vm_boot_timeout`.
+    pub boot_timeout: Duration,
+}
+
+/// Children that run `mesos-slave vm-container DIR`.
+#[derive(Debug)]
+pub struct VmIsolation {
+    children: Children,
+    config: VmConfig,
+}
+
+impl VmIsolation {
+    /// No container yet.
+    pub fn new(runtime_dir: PathBuf, config: VmConfig) -> VmIsolation {
+        let children = Children::new(runtime_dir, program, Cleanup::Worker(cleanup));
+        VmIsolation { children, config }
+    }
+}
+
+fn program(directory: &Path) -> Spawn {
+    Spawn::ourselves("vm-container").arg(directory)
+}
+
+fn cleanup(directory: &Path) -> Spawn {
+    Spawn::ourselves("vm-worker").arg("cleanup").arg(directory)
+}
+
+impl VmConfig {
+    /// How the VM of a container with these resources is to be made.
+    pub(super) fn vm(&self, container: &str, resources: &[mesos::Resource]) -> Vm {
+        Vm {
+            uri: self.uri.clone(),
+            network: self.network.clone(),
+            directory: text(&self.vm_dir.join("vms").join(container)),
+            image: text(&self.image_dir.join(&self.image)),
+            accelerator: self.accelerator as i32,
+            ssh_user: self.ssh_user.clone(),
+            ssh_key: self.ssh_key.as_deref().map(text),
+            boot_timeout_ms: self.boot_timeout.as_millis().min(u128::from(u64::MAX)) as u64,
+            memory_mb: whole(sum(resources, "mem")).max(self.image_memory_mb),
+            vcpus: whole(sum(resources, "cpus")).clamp(1, u64::from(u32::MAX)) as u32,
+        }
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn sum(resources: &[mesos::Resource], name: &str) -> f64 {
+    let named = resources.iter().filter(|resource| resource.name == name);
+    named
+        .filter_map(|resource| Some(resource.scalar?.value))
+        .sum()
+}
+
+/// Rounded up, but not for the noise of a sum of decimals: Mesos' scalars have three digits (`common/values.cpp`).
+fn whole(value: f64) -> u64 {
+    ((value * 1000.0).round() / 1000.0).ceil() as u64
+}
+
+impl Isolation for VmIsolation {
+    fn launch(&mut self, spec: Spec, now: Instant) -> Result<(), LaunchError> {
+        let vm = self.config.vm(&spec.container_id, &spec.resources);
+        self.children.launch(
+            Spec {
+                vm: Some(vm),
+                ..spec
+            },
+            now,
+        )
+    }
+
+    fn kill(&mut self, container: &ContainerId, grace: Duration, now: Instant) {
+        self.children.kill(container, grace, now);
+    }
+
+    fn resources_changed(&mut self, container: &ContainerId, resources: &[mesos::Resource]) {
+        self.children.resources_changed(container, resources);
+    }
+
+    fn acknowledge(&mut self, container: &ContainerId, uuid: &[u8]) {
+        self.children.acknowledge(container, uuid);
+    }
+
+    fn register(&self, set: &mut PollSet) {
+        self.children.register(set);
+    }
+
+    fn turn(&mut self, set: &PollSet, now: Instant) -> Vec<ContainerEvent> {
+        self.children.turn(set, now)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.children.deadline()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> VmConfig {
+        VmConfig {
+            uri: "qemu:///system".into(),
+            network: "mesos".into(),
+            vm_dir: "/v".into(),
+            image_dir: "/i".into(),
+            image: "default".into(),
+            image_memory_mb: 128,
+            accelerator: vm::Accelerator::Tcg,
+            ssh_user: None,
+            ssh_key: None,
+            boot_timeout: Duration::from_secs(60),
+        }
+    }
+
+    fn scalar(name: &str, value: f64) -> mesos::Resource {
+        mesos::Resource {
+            name: name.into(),
+            scalar: Some(mesos::value::Scalar { value }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_small_task_gets_the_images_memory_and_one_vcpu() {
+        let vm = config().vm("c", &[scalar("cpus", 0.1), scalar("mem", 32.0)]);
+        assert_eq!((vm.memory_mb, vm.vcpus), (128, 1));
+        assert_eq!(
+            (vm.directory.as_str(), vm.image.as_str()),
+            ("/v/vms/c", "/i/default")
+        );
+    }
+
+    #[test]
+    fn executor_and_task_are_added_and_rounded_up_but_not_for_noise() {
+        let resources = [
+            scalar("cpus", 0.1),
+            scalar("mem", 32.0),
+            scalar("cpus", 0.2),
+            scalar("mem", 512.5),
+        ];
+        let vm = config().vm("c", &resources);
+        assert_eq!((vm.memory_mb, vm.vcpus), (545, 1));
+        let vm = config().vm(
+            "c",
+            &[
+                scalar("cpus", 0.1),
+                scalar("cpus", 0.2),
+                scalar("cpus", 1.7),
+            ],
+        );
+        assert_eq!(vm.vcpus, 2);
+    }
+
+    #[test]
+    fn no_resources_at_all_make_the_smallest_vm() {
+        let vm = config().vm("c", &[]);
+        assert_eq!((vm.memory_mb, vm.vcpus), (128, 1));
+    }
+}

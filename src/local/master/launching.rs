@@ -1,0 +1,144 @@
+//! From an accepted offer to a RunTaskMessage.
+
+use super::accounts;
+use super::core::Core;
+use super::validate;
+use crate::ids::{ExecutorId, FrameworkId, SlaveId, TaskId};
+use crate::messages::mesos::internal::{ResourceVersionUuid, RunTaskMessage};
+use crate::messages::mesos::slave_info::capability::Type as Capability;
+use crate::messages::mesos::task_status::Reason;
+use crate::messages::mesos::{Resource, Task, TaskInfo, TaskState};
+
+/// What is left of accepted offers while tasks are launched from them.
+#[derive(Debug)]
+pub(super) struct Allotment {
+    pub(super) slave: SlaveId,
+    pub(super) role: String,
+    pub(super) left: Vec<Resource>,
+}
+
+impl Core {
+    /// Launches one task from what was accepted, or tells the framework why not.
+    pub(super) fn launch(
+        &mut self,
+        id: &FrameworkId,
+        mut task: TaskInfo,
+        allotment: &mut Allotment,
+    ) {
+        task.resources = accounts::normalized(&task.resources);
+        if let Some(executor) = task.executor.as_mut() {
+            executor.resources = accounts::normalized(&executor.resources);
+            executor.framework_id.get_or_insert_with(|| id.to_proto());
+        }
+        let key = task.executor.as_ref().and_then(|executor| {
+            Some((
+                allotment.slave.clone(),
+                id.clone(),
+                ExecutorId::try_from(&executor.executor_id).ok()?,
+            ))
+        });
+        let running = key.as_ref().and_then(|key| self.executors.get(key));
+        let is_taken = |task: TaskId| {
+            let key = (id.clone(), task);
+            self.tasks.contains_key(&key) || self.unreachable_tasks.contains_key(&key)
+        };
+        let needed = match validate::task(
+            &task,
+            id,
+            &allotment.slave,
+            running,
+            is_taken,
+            &allotment.left,
+        ) {
+            Ok(needed) => needed,
+            Err(error) => {
+                return self.refuse_task(
+                    id,
+                    &task,
+                    TaskState::TaskError,
+                    Reason::TaskInvalid,
+                    &error,
+                );
+            }
+        };
+        let launch_executor = running.is_none();
+        allotment.left = accounts::minus(std::mem::take(&mut allotment.left), &needed);
+        if let (Some(key), Some(executor), true) = (key, &task.executor, launch_executor) {
+            self.executors.insert(key, executor.clone());
+        }
+        let Ok(task_id) = TaskId::try_from(&task.task_id) else {
+            return;
+        };
+        self.tasks.insert((id.clone(), task_id), tracked(&task, id));
+        self.run_task(id, task, allotment, launch_executor);
+    }
+
+    fn run_task(
+        &mut self,
+        id: &FrameworkId,
+        mut task: TaskInfo,
+        allotment: &Allotment,
+        launch_executor: bool,
+    ) {
+        let (Some(framework), Some(slave)) =
+            (self.frameworks.get(id), self.slaves.get(&allotment.slave))
+        else {
+            return;
+        };
+        log::info!(
+            "launching task {} of framework {id} on slave {} with {}",
+            task.task_id.value,
+            allotment.slave,
+            accounts::text(&task.resources)
+        );
+        let refined = slave.has(Capability::ReservationRefinement);
+        task.resources = accounts::allocated(&task.resources, &allotment.role, refined);
+        if let Some(executor) = task.executor.as_mut() {
+            executor.resources = accounts::allocated(&executor.resources, &allotment.role, refined);
+        }
+        let version = slave
+            .resource_version
+            .clone()
+            .map(|uuid| ResourceVersionUuid {
+                resource_provider_id: None,
+                uuid,
+            });
+        let message = RunTaskMessage {
+            framework: framework.info.clone(),
+            pid: Some(super::NO_PID.into()),
+            task,
+            resource_version_uuids: version.into_iter().collect(),
+            launch_executor: Some(launch_executor),
+            ..Default::default()
+        };
+        let pid = slave.pid.clone();
+        self.send(&pid, &message);
+    }
+}
+
+/// A task as the master keeps it from its launch on.
+fn tracked(task: &TaskInfo, framework: &FrameworkId) -> Task {
+    let command = task.command.as_ref().or(task
+        .executor
+        .as_ref()
+        .and_then(|executor| executor.command.as_ref()));
+    Task {
+        name: task.name.clone(),
+        task_id: task.task_id.clone(),
+        framework_id: framework.to_proto(),
+        executor_id: task
+            .executor
+            .as_ref()
+            .map(|executor| executor.executor_id.clone()),
+        slave_id: task.slave_id.clone(),
+        state: TaskState::TaskStaging as i32,
+        resources: task.resources.clone(),
+        labels: task.labels.clone(),
+        discovery: task.discovery.clone(),
+        container: task.container.clone(),
+        health_check: task.health_check.clone(),
+        kill_policy: task.kill_policy,
+        user: command.and_then(|command| command.user.clone()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,308 @@
+//! From flags to a running slave: checks, directories, address, master; then the loop.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use crate::api::{Files, History};
+use crate::event_loop::{EventLoop, now};
+use crate::flags::{self, Flags, Master};
+use crate::isolation::{self, Kind, vm::VmConfig};
+use crate::libprocess::{Network, Pid};
+use crate::local::{Embedded, EmbeddedError};
+use crate::messages::mesos;
+use crate::poll::Signals;
+
+use crate::preflight;
+use crate::random::Random;
+use crate::resources::{self, Host};
+use crate::slave::{Config, Slave};
+use crate::vm::image::Image;
+
+/// Our process' name in PIDs: Mesos' agent is the first `slave` of its OS process.
+const SLAVE: &str = "slave(1)";
+/// A master's name in PIDs.
+const MASTER: &str = "master";
+/// Where the embedded master listens, if the port is free.
+const LOCAL_MASTER_PORT: u16 = 5050;
+
+/// Why the slave did not start, or could not go on.
+#[derive(Debug)]
+pub enum StartError {
+    /// The host lacks something; each with its mend.
+    Preflight(preflight::Report),
+    /// A directory cannot be made.
+    Directory(PathBuf, io::Error),
+    /// The port cannot be listened on.
+    Listen(SocketAddrV4, io::Error),
+    /// The master's name has no IPv4 address.
+    Resolve(String, Option<io::Error>),
+    /// The embedded master did not start.
+    Embedded(EmbeddedError),
+    /// `--resources` or `--attributes`.
+    Resources(String),
+    /// A system call that has no business failing.
+    System(&'static str, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Preflight(report) => {
+                write!(f, "this host is not ready for --isolation=vm:\n{report}")
+            }
+            StartError::Directory(path, source) => {
+                write!(f, "cannot make {}: {source}", path.display())
+            }
+            StartError::Listen(address, source) => write!(
+                f,
+                "cannot listen on {address}: {source}; choose another with --ip and --port"
+            ),
+            StartError::Resolve(host, Some(source)) => {
+                write!(f, "cannot resolve the master's name {host}: {source}")
+            }
+            StartError::Resolve(host, None) => {
+                write!(f, "the master's name {host} has no IPv4 address")
+            }
+            StartError::Embedded(source) => source.fmt(f),
+            StartError::Resources(text) => f.write_str(text),
+            StartError::System(what, source) => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Runs a slave until it is told to end.
+///
+/// # Errors
+/// What keeps it from starting; nothing of it is left then.
+pub fn run(flags: &Flags) -> Result<(), StartError> {
+    for warning in &flags.warnings {
+        log::warn!("{warning}");
+    }
+    log::info!(
+        "{}, speaking Mesos {}",
+        flags::version(),
+        crate::slave::MESOS_VERSION
+    );
+    let kind = isolation_kind(flags)?;
+    let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1])
+        .map_err(|error| StartError::System("cannot block signals", error))?;
+    let random = Random::from_system()
+        .map_err(|error| StartError::System("cannot read /dev/urandom", error))?;
+    make_directory(&flags.work_dir.join("slaves"))?;
+    make_directory(&flags.runtime_dir.join("containers"))?;
+    let (master, embedded) = find_master(flags)?;
+    let network = listen(flags)?;
+    let pid = own_pid(flags, &network, &master);
+    let config = configure(flags, pid)?;
+    log::info!(
+        "listening on {}, known as {}; resources: {}",
+        network.address(),
+        config.pid,
+        resources::resources_text(&config.info.resources)
+    );
+    let mut files = Files::new();
+    let slaves = flags.work_dir.join("slaves");
+    files.attach(&slaves.to_string_lossy(), slaves.clone());
+    let shell = EventLoop {
+        slave: Slave::new(config, random),
+        network,
+        isolation: isolation::create(kind, flags.runtime_dir.clone()),
+        files,
+        signals,
+        embedded,
+        history: History::new(),
+        flags: shown_flags(flags),
+        start_time: now().unix,
+        over: false,
+    };
+    shell
+        .run(master)
+        .map_err(|error| StartError::System("cannot wait for events", error))
+}
+
+/// With `vm`, everything that VMs will need is checked before anybody hears of us.
+fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
+    if flags.isolation == flags::Isolation::Process {
+        return Ok(Kind::Process);
+    }
+    let report = preflight::check(flags);
+    for warning in &report.warnings {
+        log::warn!("{warning}");
+    }
+    if !report.is_good() {
+        return Err(StartError::Preflight(report));
+    }
+    let vm = &flags.vm;
+    let image = Image::load(&vm.image_dir.join(&vm.image))
+        .map_err(|error| StartError::Resources(error.to_string()))?;
+    make_directory(&vm.dir.join("vms"))?;
+    log::info!(
+        "virtual machines: {} on {}, network {}, image {}",
+        report.accelerator.as_str_name(),
+        vm.uri,
+        vm.network,
+        image.directory.display()
+    );
+    Ok(Kind::Vm(VmConfig {
+        uri: vm.uri.clone(),
+        network: vm.network.clone(),
+        vm_dir: vm.dir.clone(),
+        image_dir: vm.image_dir.clone(),
+        image: vm.image.clone(),
+        image_memory_mb: image.min_memory_mb,
+        accelerator: report.accelerator,
+        ssh_user: vm.ssh_user.clone(),
+        ssh_key: vm.ssh_key.clone(),
+        boot_timeout: vm.boot_timeout,
+    }))
+}
+
+fn make_directory(path: &Path) -> Result<(), StartError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .map_err(|error| StartError::Directory(path.to_path_buf(), error))
+}
+
+fn find_master(flags: &Flags) -> Result<(Pid, Option<Embedded>), StartError> {
+    match &flags.master {
+        Master::Local => {
+            let embedded = Embedded::start(LOCAL_MASTER_PORT, Stdio::inherit())
+                .map_err(StartError::Embedded)?;
+            log::info!(
+                "started the embedded master on {}; it is for this one machine",
+                embedded.address()
+            );
+            Ok((master_pid(embedded.address()), Some(embedded)))
+        }
+        Master::Address { host, port } => {
+            let found = (host.as_str(), *port).to_socket_addrs();
+            let mut found =
+                found.map_err(|error| StartError::Resolve(host.clone(), Some(error)))?;
+            let address = found.find_map(|address| match address {
+                SocketAddr::V4(address) => Some(address),
+                SocketAddr::V6(_) => None,
+            });
+            let address = address.ok_or_else(|| StartError::Resolve(host.clone(), None))?;
+            Ok((master_pid(address), None))
+        }
+    }
+}
+
+fn master_pid(address: SocketAddrV4) -> Pid {
+    Pid {
+        id: MASTER.to_string(),
+        address,
+    }
+}
+
+fn listen(flags: &Flags) -> Result<Network, StartError> {
+    let address = SocketAddrV4::new(flags.ip.unwrap_or(Ipv4Addr::UNSPECIFIED), flags.port);
+    Network::listen(address).map_err(|error| StartError::Listen(address, error))
+}
+
+/// The address that others are told: the advertised one, the one listened on, or the one that leads to the master.
+fn own_pid(flags: &Flags, network: &Network, master: &Pid) -> Pid {
+    let ip = flags
+        .advertise_ip
+        .or(flags.ip.filter(|ip| !ip.is_unspecified()))
+        .or_else(|| address_towards(master.address))
+        .unwrap_or(Ipv4Addr::LOCALHOST);
+    let port = flags
+        .advertise_port
+        .unwrap_or_else(|| network.address().port());
+    Pid {
+        id: SLAVE.to_string(),
+        address: SocketAddrV4::new(ip, port),
+    }
+}
+
+/// The local address of the route to a peer. Nothing is sent: a UDP socket is only asked for its address.
+fn address_towards(peer: SocketAddrV4) -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect(peer).ok()?;
+    match socket.local_addr().ok()? {
+        SocketAddr::V4(address) => Some(*address.ip()),
+        SocketAddr::V6(_) => None,
+    }
+}
+
+fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
+    let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
+    let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
+    let with_ports = flags.isolation == flags::Isolation::Process;
+    let offered = resources::complete(named, Host::detect(&flags.work_dir), with_ports);
+    let attributes = flags.attributes.as_deref().unwrap_or_default();
+    let hostname = flags.hostname.clone().or_else(own_hostname);
+    let info = mesos::SlaveInfo {
+        hostname: hostname.unwrap_or_else(|| pid.address.ip().to_string()),
+        port: Some(i32::from(pid.address.port())),
+        resources: offered.into_vec(),
+        attributes: resources::parse_attributes(attributes).map_err(bad)?,
+        checkpoint: Some(true),
+        ..Default::default()
+    };
+    Ok(Config {
+        pid,
+        info,
+        work_dir: flags.work_dir.clone(),
+        switch_user: flags.switch_user,
+        registration_backoff: flags.registration_backoff_factor,
+        shutdown_grace: flags.executor_shutdown_grace_period,
+        recovery_timeout: flags.recovery_timeout,
+    })
+}
+
+fn own_hostname() -> Option<String> {
+    nix::unistd::gethostname().ok()?.into_string().ok()
+}
+
+/// The flags that `/flags` and `/state` show, as Mesos prints them.
+fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
+    let isolation = match flags.isolation {
+        flags::Isolation::Process => "process",
+        flags::Isolation::Vm => "vm",
+    };
+    let shown = [
+        ("isolation", isolation.to_string()),
+        ("work_dir", flags.work_dir.display().to_string()),
+        ("runtime_dir", flags.runtime_dir.display().to_string()),
+        ("port", flags.port.to_string()),
+        ("webui_port", flags.webui_port.to_string()),
+        ("switch_user", flags.switch_user.to_string()),
+        ("resources", flags.resources.clone().unwrap_or_default()),
+        ("attributes", flags.attributes.clone().unwrap_or_default()),
+        ("vm_uri", flags.vm.uri.clone()),
+        ("vm_network", flags.vm.network.clone()),
+        ("vm_image", flags.vm.image.clone()),
+        ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
+    ];
+    shown.map(|(name, value)| (name.to_string(), value)).into()
+}
+
+/// Sends everything that goes to stderr, our log and our children's, to `<log_dir>/mesos-slave.log`.
+///
+/// # Errors
+/// When the file cannot be opened for appending.
+pub fn redirect_log(log_dir: &Path) -> Result<(), StartError> {
+    make_directory(log_dir)?;
+    let path = log_dir.join("mesos-slave.log");
+    let file = fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .map_err(|error| StartError::Directory(path, error))?;
+    nix::unistd::dup2_stderr(&file)
+        .map_err(|error| StartError::System("cannot redirect stderr", error.into()))
+}

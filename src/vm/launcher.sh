@@ -1,0 +1,213 @@
+# The rest is the same for every executor. What is above: $state, $sandbox, $user, and task, which replaces the
+# shell by the command, behind the words it is given.
+#
+#   start        start the command, once; prints pid= and boot_id=      3: no such user  5: may not switch user
+#   wait         until the command has ended; prints exit= or signal=, stdout= and stderr= (sizes)
+#                                                                       4: never started  6: its end was not recorded
+#   kill SIGNAL  signal all that the command has started
+#
+# $state, which only root can write:
+#   pid      the command's pid, which is also its session, and the boot it belongs to
+#   status   how it ended; both are made by rename, so they are whole when they are there
+#   alive    a FIFO that the supervisor holds open: its end of file is the supervisor's end
+#   ready    a FIFO that tells `start` of the pid
+#
+# Nothing is started with `&`: the shell would make it ignore SIGINT and SIGQUIT, and no shell can undo that. setsid(1),
+# which forks when it leads a process group, puts the supervisor into the background instead.
+
+fail() {
+    echo "$1" >&2
+    exit 1
+}
+
+boot_id() {
+    read -r boot </proc/sys/kernel/random/boot_id
+}
+
+# Sets $pid; fails when no command was started since the guest was booted.
+started() {
+    [ -f "$state/pid" ] || return 1
+    boot_id
+    pid= of=
+    while IFS='=' read -r key value; do
+        case $key in
+            pid) pid=$value ;;
+            boot_id) of=$value ;;
+        esac
+    done <"$state/pid"
+    [ -n "$pid" ] && [ "$of" = "$boot" ]
+}
+
+# Sets $uid, $gid, $home and $login_shell of the user.
+resolve() {
+    [ -n "$user" ] || user=$(id -un)
+    uid=$(id -u "$user" 2>/dev/null) && gid=$(id -g "$user" 2>/dev/null) || {
+        echo nouser
+        exit 3
+    }
+    me=$(id -u)
+    if [ "$me" != 0 ] && [ "$me" != "$uid" ]; then
+        echo noroot
+        exit 5
+    fi
+    home=/ login_shell=/bin/sh
+    passwd=$(getent passwd "$user" 2>/dev/null || cat /etc/passwd)
+    while IFS=: read -r name _ _ _ _ its_home its_shell; do
+        [ "$name" = "$user" ] || continue
+        home=${its_home:-/} login_shell=${its_shell:-/bin/sh}
+        break
+    done <<END
+$passwd
+END
+}
+
+# Runs in the command's session, still as root: records the pid, then becomes the command.
+stub='
+    { echo 0 >/proc/$$/oom_score_adj; } 2>/dev/null
+    printf "pid=%s\nboot_id=%s\n" "$$" "$0" >"$1/pid.tmp" && mv -f "$1/pid.tmp" "$1/pid"
+    echo pid 1<>"$1/ready"
+    shift
+    exec "$@"
+'
+
+# Becomes the command, as its user.
+become() {
+    if [ "$me" = "$uid" ]; then
+        task
+    elif setpriv --reuid="$uid" --regid="$gid" --init-groups true 2>/dev/null; then
+        task setpriv --reuid="$uid" --regid="$gid" --init-groups
+    else
+        task su -s /bin/sh -c 'exec "$@"' -- "$user" sh
+    fi
+}
+
+# Sets $pids to the processes of the command: its session, all their descendants, and the sessions of those.
+members() {
+    pids=' ' sessions=" $pid " more=yes
+    while [ "$more" ]; do
+        more=
+        for stat in /proc/[0-9]*/stat; do
+            { read -r line <"$stat"; } 2>/dev/null || continue
+            process=${stat#/proc/} process=${process%/stat}
+            case $pids in *" $process "*) continue ;; esac
+            set -- ${line##*) }
+            [ "$1" = Z ] && continue
+            case "$pids|$sessions" in
+                *" $2 "*"|"* | *"|"*" $4 "*) ;;
+                *) continue ;;
+            esac
+            pids="$pids$process " more=yes
+            case $sessions in *" $4 "*) ;; *) sessions="$sessions$4 " ;; esac
+        done
+    done
+}
+
+# Signals the command's processes; with KILL until none is left, however fast they fork.
+signal_members() {
+    rounds=0
+    while [ "$rounds" -lt 50 ]; do
+        members
+        [ "$pids" = ' ' ] && return 0
+        kill -"$1" $pids 2>/dev/null
+        [ "$1" = KILL ] || return 0
+        rounds=$((rounds + 1))
+        [ "$rounds" -lt 3 ] || sleep 0.05 2>/dev/null || sleep 1
+    done
+}
+
+# The size of a file that this shell holds open, whatever its name has been made to mean since.
+size() {
+    stat -L -c %s "/proc/$$/fd/$1" 2>/dev/null || wc -c <"/proc/$$/fd/$1"
+}
+
+start() {
+    if started; then
+        cat "$state/pid"
+        exit 0
+    fi
+    resolve
+    umask 077
+    mkdir -p "$state" || exit 1
+    if mkdir "$state/started" 2>/dev/null; then
+        prepare
+        exec 8<>"$state/ready"
+        setsid /bin/sh "$0" detach </dev/null >/dev/null 2>&1 8>&-
+        read -r _ <&8
+    else # another start is at work
+        tries=0
+        until started || [ "$tries" -ge 100 ]; do
+            tries=$((tries + 1))
+            sleep 0.1 2>/dev/null || sleep 1
+        done
+    fi
+    started || fail 'the launcher could not start the command in the guest'
+    cat "$state/pid"
+}
+
+# Makes the sandbox, which is the user's; the directories above it are root's.
+prepare() {
+    umask 022
+    mkdir -p "$sandbox" || exit 1
+    chmod 0750 "$sandbox"
+    (umask 077 && set -C && cat "$0" >"$sandbox/launcher.sh") 2>/dev/null
+    for file in stdout stderr; do
+        : >>"$sandbox/$file" || exit 1
+        chmod 0644 "$sandbox/$file"
+    done
+    if [ "$me" = 0 ]; then
+        chown "$uid:$gid" "$sandbox/stdout" "$sandbox/stderr" "$sandbox" || exit 1
+    fi
+    mkfifo "$state/alive" "$state/ready" || exit 1
+}
+
+# The supervisor: in a session of its own, it lives as long as the command.
+supervise() {
+    trap 'echo ended 1<>"$state/ready"' EXIT
+    resolve
+    boot_id
+    { echo -1000 >/proc/$$/oom_score_adj; } 2>/dev/null
+    exec 9<>"$state/alive" 5>>"$sandbox/stdout" 6>>"$sandbox/stderr"
+    (
+        umask 022
+        cd "$sandbox" && become
+    ) </dev/null >&5 2>&6 5>&- 6>&- 9>&-
+    status=$?
+    started && signal_members KILL
+    {
+        if [ "$status" -gt 128 ] && [ "$status" -le 192 ]; then
+            echo "signal=$((status - 128))"
+        else
+            echo "exit=$status"
+        fi
+        echo "stdout=$(size 5)"
+        echo "stderr=$(size 6)"
+    } >"$state/status.tmp"
+    mv -f "$state/status.tmp" "$state/status"
+}
+
+# Opened for both, the FIFO never blocks; once our own writing end is closed again, the read ends with the supervisor, and
+# at once if it has gone already.
+await() {
+    started || {
+        echo notstarted
+        exit 4
+    }
+    exec 8<>"$state/alive"
+    exec 7<"$state/alive"
+    exec 8>&-
+    [ -f "$state/status" ] || read -r _ <&7
+    [ -f "$state/status" ] || {
+        echo lost
+        exit 6
+    }
+    cat "$state/status"
+}
+
+case $1 in
+    start) start ;;
+    detach) exec setsid /bin/sh "$0" run ;;
+    run) supervise ;;
+    wait) await ;;
+    kill) if started; then signal_members "${2:-TERM}"; fi ;;
+    *) fail "usage: $0 start|wait|kill SIGNAL" ;;
+esac

@@ -1,0 +1,240 @@
+//! What is told of the ends of a VM's life: state and reason as Mesos' own command executor and agent have them
+//! (`launcher/executor.cpp`, `slave/slave.cpp`), and a message that names the step, the cause, and what to do.
+
+use std::net::Ipv4Addr;
+
+use super::types::{Cause, Failure, JobKind, Settings};
+use crate::container::status::Report;
+use crate::messages::mesos::TaskState;
+use crate::messages::mesos::task_status::Reason;
+use crate::subprocess::Exit;
+
+fn failed(reason: Reason, message: String) -> Report {
+    Report {
+        state: TaskState::TaskFailed,
+        reason: Some(reason),
+        message: Some(message),
+    }
+}
+
+fn not_launched(step: &str, cause: &str) -> Report {
+    failed(
+        Reason::ContainerLaunchFailed,
+        format!("virtual machine not started, step {step}: {cause}"),
+    )
+}
+
+/// The overlay or a key could not be made.
+pub fn prepare(settings: &Settings, job: JobKind, failure: &Failure) -> Report {
+    let advice = match (job, failure.cause) {
+        // The image says itself what is wrong with it.
+        (_, Cause::Fatal) => String::new(),
+        (JobKind::Overlay, _) => {
+            format!(
+                "; check the image {} and the space on --vm_dir's file system",
+                settings.image
+            )
+        }
+        _ => "; check that ssh-keygen is installed, and the space on --vm_dir's file system"
+            .to_string(),
+    };
+    not_launched("overlay", &format!("{}{advice}", failure.text))
+}
+
+/// libvirt did not start the domain.
+pub fn start(settings: &Settings, failure: &Failure) -> Report {
+    match failure.cause {
+        Cause::Deadline => not_launched("start", &no_libvirt(settings)),
+        _ => not_launched("start", &failure.text),
+    }
+}
+
+fn no_libvirt(settings: &Settings) -> String {
+    format!(
+        "libvirt did not answer in time; see whether it runs and answers: virsh -c {} list",
+        settings.uri
+    )
+}
+
+/// No lease was seen.
+pub fn lease(settings: &Settings, failure: &Failure) -> Report {
+    match failure.cause {
+        Cause::Deadline => not_launched(
+            "address",
+            &format!(
+                "no DHCP lease for {} on network {} within --vm_boot_timeout ({} s); console.log in the sandbox shows how far the guest \
+                 booted; see virsh -c {} net-dhcp-leases {}, and give a slow host a longer --vm_boot_timeout",
+                settings.mac,
+                settings.network,
+                settings.boot_timeout.as_secs_f64(),
+                settings.uri,
+                settings.network
+            ),
+        ),
+        _ => not_launched("address", &failure.text),
+    }
+}
+
+/// No connection could be made, and trying again is of no use.
+pub fn ssh(settings: &Settings, address: Option<Ipv4Addr>, failure: &Failure) -> Report {
+    not_launched(
+        "ssh",
+        &format!(
+            "{}: {}; the image is {}",
+            guest(address),
+            failure.text,
+            settings.image
+        ),
+    )
+}
+
+/// No connection was made in time.
+pub fn ssh_deadline(settings: &Settings, address: Option<Ipv4Addr>, last: Option<&str>) -> Report {
+    let last = last
+        .map(|last| format!(" (last try: {last})"))
+        .unwrap_or_default();
+    not_launched(
+        "ssh",
+        &format!(
+            "{}: no ssh connection within --vm_boot_timeout ({} s){last}; console.log in the sandbox shows whether sshd runs; check \
+             the host's firewall towards the guests, and give a slow host a longer --vm_boot_timeout",
+            guest(address),
+            settings.boot_timeout.as_secs_f64()
+        ),
+    )
+}
+
+fn guest(address: Option<Ipv4Addr>) -> String {
+    address.map_or("the guest".to_string(), |address| {
+        format!("the guest at {address}")
+    })
+}
+
+/// The connection broke, or a session in it, before the command ran.
+pub fn session(failure: &Failure) -> Report {
+    not_launched(
+        "copy",
+        &format!("{}; console.log in the sandbox may say why", failure.text),
+    )
+}
+
+/// The launcher did not start the command.
+pub fn launch(settings: &Settings, failure: &Failure) -> Report {
+    match failure.cause {
+        Cause::NoUser => not_launched(
+            "run",
+            &format!(
+                "user '{}' is not in the guest image {}; make it there, or choose another user",
+                settings.user, settings.image
+            ),
+        ),
+        _ => not_launched("run", &failure.text),
+    }
+}
+
+/// The VM ended by itself before the command ran.
+pub fn ended_at_boot(panic: Option<&str>) -> Report {
+    not_launched(
+        "boot",
+        &format!("{}; see console.log in the sandbox", ended(panic)),
+    )
+}
+
+/// The VM ended by itself, and with it the command.
+pub fn ended_while_running(panic: Option<&str>) -> Report {
+    lost(&format!(
+        "{} while the command ran; see console.log in the sandbox",
+        ended(panic)
+    ))
+}
+
+fn ended(panic: Option<&str>) -> String {
+    match panic {
+        Some(panic) => format!("the guest's kernel panicked ({panic})"),
+        None => "the virtual machine ended (the guest powered off, or QEMU was killed)".to_string(),
+    }
+}
+
+/// The guest is another one now.
+pub fn rebooted() -> Report {
+    lost("the guest was booted again, and the command is gone; see console.log in the sandbox")
+}
+
+/// The guest is not heard of any more.
+pub fn unreachable(why: &str) -> Report {
+    lost(&format!(
+        "no ssh connection to the guest for two minutes ({why}); see console.log in the sandbox"
+    ))
+}
+
+/// The command is gone with its VM.
+pub fn lost(message: &str) -> Report {
+    failed(Reason::ExecutorTerminated, message.to_string())
+}
+
+/// The command ended by itself.
+pub fn exited(exit: Exit) -> Report {
+    match exit {
+        Exit::Status(0) => Report {
+            state: TaskState::TaskFinished,
+            reason: None,
+            message: Some(command(exit)),
+        },
+        Exit::Status(_) | Exit::Signal(_) => failed(Reason::CommandExecutorFailed, command(exit)),
+    }
+}
+
+/// The command ended because it was told to, or with its VM.
+pub fn killed(exit: Option<Exit>) -> Report {
+    let message = exit.map_or(
+        "Command terminated with its virtual machine".to_string(),
+        command,
+    );
+    Report {
+        state: TaskState::TaskKilled,
+        reason: None,
+        message: Some(message),
+    }
+}
+
+/// The kill came before the command.
+pub fn killed_during_launch(when: &str) -> Report {
+    Report {
+        state: TaskState::TaskKilled,
+        reason: Some(Reason::TaskKilledDuringLaunch),
+        message: Some(format!("killed while the virtual machine {when}")),
+    }
+}
+
+/// As Mesos' `WSTRINGIFY` has it, with the C library's names of the signals.
+fn command(exit: Exit) -> String {
+    match exit {
+        Exit::Status(status) => format!("Command exited with status {status}"),
+        Exit::Signal(signal) => format!("Command terminated with signal {}", signal_words(signal)),
+    }
+}
+
+/// `strsignal(3)` in the C locale.
+fn signal_words(signal: i32) -> String {
+    let words = match signal {
+        1 => "Hangup",
+        2 => "Interrupt",
+        3 => "Quit",
+        4 => "Illegal instruction",
+        5 => "Trace/breakpoint trap",
+        6 => "Aborted",
+        7 => "Bus error",
+        8 => "Floating point exception",
+        9 => "Killed",
+        10 => "User defined signal 1",
+        11 => "Segmentation fault",
+        12 => "User defined signal 2",
+        13 => "Broken pipe",
+        14 => "Alarm clock",
+        15 => "Terminated",
+        24 => "CPU time limit exceeded",
+        25 => "File size limit exceeded",
+        _ => return signal.to_string(),
+    };
+    words.to_string()
+}

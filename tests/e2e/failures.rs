@@ -1,0 +1,195 @@
+//! Whatever goes wrong ends in a terminal update that says what to do, leaves nothing, and the slave goes on.
+
+use std::fs;
+use std::process::Output;
+
+use super::support::*;
+
+/// The command failed: TASK_FAILED with all of these words, nothing is left.
+fn assert_failed(world: &World, output: &Output, words: &[&str]) {
+    let err = stderr(output);
+    assert_ne!(output.status.code(), Some(0), "{err}");
+    assert!(err.contains("TASK_FAILED"), "{err}");
+    for word in words {
+        assert!(err.contains(word), "no {word:?} in:\n{err}");
+    }
+    world.assert_clean();
+}
+
+/// The slave still runs tasks. (As processes of the guest: a whole boot each, so only where a test has not run one yet.)
+fn assert_works(world: &World) {
+    let output = world.execute(&["--command=echo works"]);
+    assert_eq!(stdout(&output), "works\n", "{}", stderr(&output));
+}
+
+/// A copy of the default image (hard links, but for image.conf) that a test may spoil.
+fn own_image(world: &World, change: impl Fn(String) -> String) -> String {
+    let (from, to) = (format!("{IMAGES}/default"), world.path("images/default"));
+    fs::create_dir_all(&to).expect("image directory");
+    for file in names(from.as_ref()) {
+        if file != "image.conf" {
+            fs::copy(format!("{from}/{file}"), format!("{to}/{file}")).expect("copy");
+        }
+    }
+    let conf = fs::read_to_string(format!("{from}/image.conf")).expect("image.conf");
+    fs::write(format!("{to}/image.conf"), change(conf)).expect("image.conf");
+    format!("--vm_image_dir={}", world.path("images"))
+}
+
+/// A network of the test's own: 10.99.<number>.0/24.
+struct Network(String);
+
+impl Network {
+    fn new(name: &str, number: u8, dhcp: &str) -> Network {
+        let bridge = format!("vt{number}");
+        let xml = format!(
+            "<network><name>{name}</name><forward mode='nat'/><bridge name='{bridge}' stp='off' delay='0'/>\
+             <ip address='10.99.{number}.1' netmask='255.255.255.0'>{dhcp}</ip></network>"
+        );
+        let file = format!("/var/tmp/mesos-e2e-{}-{name}.xml", std::process::id());
+        fs::write(&file, xml).expect("network file");
+        virsh(&["net-define", &file]);
+        virsh(&["net-start", name]);
+        fs::remove_file(&file).expect("network file");
+        Network(name.to_string())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let quiet = |args: &[&str]| {
+            let _ = std::process::Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output();
+        };
+        quiet(&["net-destroy", &self.0]);
+        quiet(&["net-undefine", &self.0]);
+    }
+}
+
+fn dhcp(number: u8) -> String {
+    format!("<dhcp><range start='10.99.{number}.2' end='10.99.{number}.254'/></dhcp>")
+}
+
+#[test]
+fn a_command_that_is_not_found_fails_with_127_and_the_next_task_works() {
+    let world = World::with_slave("notfound", &[]);
+    let output = world.execute(&["--command=no-such-command-anywhere"]);
+    assert_eq!(output.status.code(), Some(127), "{}", stderr(&output));
+    assert_failed(&world, &output, &["status 127", "not found"]);
+    assert_works(&world);
+    world.end();
+}
+
+#[test]
+fn a_command_that_a_signal_kills_fails_and_names_it() {
+    let world = World::with_slave("signal", &[]);
+    let output = world.execute(&["--command=kill -KILL $$"]);
+    assert_eq!(output.status.code(), Some(137), "{}", stderr(&output));
+    assert_failed(&world, &output, &["signal Killed"]);
+    world.end();
+}
+
+#[test]
+fn a_guest_that_powers_itself_off_fails_its_task() {
+    let world = World::with_slave("poweroff", &[]);
+    let output = world.execute(&["--command=poweroff -f; sleep 600"]);
+    assert_failed(&world, &output, &["guest"]);
+    world.end();
+}
+
+#[test]
+fn a_guest_that_panics_fails_its_task_and_says_so() {
+    let world = World::with_slave("panic", &[]);
+    let output = world.execute(&["--command=echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 600"]);
+    assert_failed(&world, &output, &["panic"]);
+    assert!(!world.sandbox_files("console.log").is_empty());
+    world.end();
+}
+
+#[test]
+fn a_qemu_that_is_killed_fails_its_task() {
+    let world = World::with_slave("qemukill", &[]);
+    let mut task = world.spawn_execute("task", &["--command=sleep 600"]);
+    task.await_log("TASK_RUNNING");
+    let vm = world.await_vms(1).remove(0);
+    let pid = fs::read_to_string(format!("/run/libvirt/qemu/mesos-{vm}.pid")).expect("pid file");
+    signal_pid(pid.trim().parse().expect("pid"), "KILL");
+    assert!(!task.wait().success());
+    assert!(task.log().contains("TASK_FAILED"), "{}", task.log());
+    world.end();
+}
+
+#[test]
+fn an_image_that_is_gone_fails_the_task_and_names_the_image() {
+    let mut world = World::new("noimage");
+    let images = own_image(&world, |conf| conf);
+    world.start_master();
+    world.start_slave(&[&images]);
+    fs::rename(world.path("images/default"), world.path("images/moved")).expect("rename");
+    let output = world.execute(&["--command=true"]);
+    assert_failed(&world, &output, &["image", "images/default"]);
+    fs::rename(world.path("images/moved"), world.path("images/default")).expect("rename");
+    assert_works(&world);
+    world.end();
+}
+
+#[test]
+fn a_network_that_is_inactive_fails_the_task_and_names_the_command() {
+    let network = Network::new("e2einactive", 31, &dhcp(31));
+    let world = World::with_slave("inactive", &["--vm_network=e2einactive"]);
+    virsh(&["net-destroy", "e2einactive"]);
+    let output = world.execute(&["--command=true"]);
+    assert_failed(&world, &output, &["e2einactive", "net-start"]);
+    virsh(&["net-start", "e2einactive"]);
+    assert_works(&world);
+    world.end();
+    drop(network);
+}
+
+#[test]
+fn a_guest_that_asks_for_no_address_fails_its_task_within_the_boot_timeout() {
+    let mut world = World::new("nolease");
+    let images = own_image(&world, |conf| conf.replace("root=/dev/vda", "root=/dev/nosuch"));
+    world.start_master();
+    world.start_slave(&[&images, "--vm_boot_timeout=15secs"]);
+    let start = std::time::Instant::now();
+    let output = world.execute(&["--command=true"]);
+    assert_failed(&world, &output, &["--vm_boot_timeout", "console.log"]);
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    world.end();
+}
+
+#[test]
+fn a_guest_whose_sshd_never_answers_fails_its_task_within_the_boot_timeout() {
+    let network = Network::new("e2enossh", 32, &dhcp(32));
+    let rule = |verb: &str| {
+        run("iptables", &["-w", verb, "OUTPUT", "-d", "10.99.32.0/24", "-p", "tcp", "--dport", "22", "-j", "DROP"]);
+    };
+    rule("-I");
+    let world = World::with_slave("nossh", &["--vm_network=e2enossh", "--vm_boot_timeout=20secs"]);
+    let output = world.execute(&["--command=true"]);
+    rule("-D");
+    assert_failed(&world, &output, &["ssh", "--vm_boot_timeout"]);
+    world.end();
+    drop(network);
+}
+
+#[test]
+fn a_guest_that_refuses_the_key_fails_its_task_and_says_which() {
+    let mut world = World::new("key");
+    let images = own_image(&world, |conf| conf.replace("provision=fw_cfg", "provision=none"));
+    let key = world.path("key");
+    run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
+    world.start_master();
+    world.start_slave(&[&images, &format!("--vm_ssh_key={key}"), "--vm_boot_timeout=60secs"]);
+    let output = world.execute(&["--command=true"]);
+    assert_failed(&world, &output, &["key", "--vm_ssh_key"]);
+    world.end();
+}
+
+#[test]
+fn a_domain_that_libvirt_refuses_fails_its_task_with_libvirts_reason() {
+    let world = World::with_slave("refused", &["--resources=cpus:1;mem:4000000"]);
+    let output = world.execute(&["--resources=cpus:1;mem:3000000", "--command=true"]);
+    assert_failed(&world, &output, &["memory"]);
+    world.end();
+}

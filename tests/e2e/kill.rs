@@ -1,0 +1,75 @@
+//! Killing a task at any moment.
+
+use std::time::{Duration, Instant};
+
+use super::support::*;
+
+/// Starts a task, waits for a text in its progress, sends Ctrl-C, and gives how long the end took.
+fn killed_at(world: &World, text: &str, command: &str) -> (Duration, String) {
+    let mut task = world.spawn_execute("task", &["--command", command]);
+    task.await_log(text);
+    let start = Instant::now();
+    task.signal("INT");
+    let status = task.wait();
+    let log = task.log();
+    assert!(!status.success(), "{log}");
+    assert!(log.contains("TASK_KILLED"), "{log}");
+    world.assert_clean();
+    (start.elapsed(), log)
+}
+
+#[test]
+fn a_task_killed_before_its_domain_exists_is_killed() {
+    let world = World::with_slave("early", &[]);
+    killed_at(&world, "TASK_STARTING", "sleep 600");
+    world.end();
+}
+
+#[test]
+fn a_task_killed_while_its_guest_boots_is_killed() {
+    let world = World::with_slave("boot", &[]);
+    killed_at(&world, "boot ", "sleep 600");
+    world.end();
+}
+
+#[test]
+fn a_running_task_is_killed_and_its_guest_is_gone() {
+    let world = World::with_slave("running", &[]);
+    let (_, log) = killed_at(&world, "TASK_RUNNING", "sleep 600");
+    assert!(log.contains("Terminated"), "{log}");
+    world.end();
+}
+
+#[test]
+fn a_command_that_ignores_term_is_gone_after_the_grace_period() {
+    let world = World::with_slave("ignore", &[]);
+    let (took, _) = killed_at(&world, "deaf", "trap '' TERM; echo deaf; while :; do sleep 1; done");
+    assert!(took >= Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    world.end();
+}
+
+#[test]
+fn a_slave_that_is_stopped_ends_its_guests() {
+    let mut world = World::with_slave("stop", &[]);
+    let task = world.spawn_execute("task", &["--command=sleep 600"]);
+    task.await_log("TASK_RUNNING");
+    world.slave().signal("TERM");
+    task.await_log("TASK_KILLED");
+    world.assert_clean();
+    drop(task);
+    world.start_slave(&[]);
+    world.end();
+}
+
+#[test]
+fn a_slave_that_is_killed_leaves_no_guest_of_a_framework_that_does_not_checkpoint() {
+    let mut world = World::with_slave("sigkill", &[]);
+    let task = world.spawn_execute("task", &["--command=sleep 600"]);
+    task.await_log("TASK_RUNNING");
+    world.slave().signal("KILL");
+    eventually("the guest is gone", || world.vms().is_empty().then_some(()));
+    drop(task);
+    world.start_slave(&[]);
+    world.end();
+}
