@@ -43,15 +43,6 @@ fn run(program: &str, args: &[&str]) -> Output {
         .unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
-fn succeed(program: &str, args: &[&str]) {
-    let output = run(program, args);
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
 fn job(spawn: Spawn) {
     let end = Job::start(spawn, Instant::now() + Duration::from_secs(60))
         .and_then(Job::wait)
