@@ -80,7 +80,8 @@ fn write_domain(
     }
     write_boot(xml, image)?;
     writeln!(xml, "<features><acpi/><apic/></features>")?;
-    // `maximum` boots under TCG as fast as the bare `qemu64`, and guests for newer CPUs (x86-64-v2) run on it.
+    // Under TCG `maximum` costs a boot 0.2 s of 3.2 s of CPU more than the bare `qemu64`, but distributions that are built for
+    // newer CPUs (x86-64-v2 and up) do not even start on that.
     writeln!(
         xml,
         "<cpu mode='{}'/>",
