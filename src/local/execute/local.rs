@@ -47,7 +47,8 @@ impl Cluster {
     /// # Errors
     /// Why one of them could not be started, with what it printed.
     pub fn start(flags: &ExecuteFlags) -> Result<Cluster, String> {
-        let directory = make_directory().map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+        let directory = make_directory()
+            .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
         let started = start_in(&directory, flags);
         if started.is_err() {
             let _ = fs::remove_dir_all(&directory);
@@ -72,10 +73,16 @@ impl Cluster {
     pub fn ended(&mut self) -> Option<String> {
         let slave = self.slave.as_mut().and_then(Subprocess::try_wait);
         if let Some(exit) = slave {
-            return Some(format!("the slave ended with {exit}:\n{}", self.log("slave.log")));
+            return Some(format!(
+                "the slave ended with {exit}:\n{}",
+                self.log("slave.log")
+            ));
         }
         let exit = self.master.try_wait()?;
-        Some(format!("the master ended with {exit}:\n{}", self.log("master.log")))
+        Some(format!(
+            "the master ended with {exit}:\n{}",
+            self.log("master.log")
+        ))
     }
 
     /// The last lines of the slave's log.
@@ -102,13 +109,17 @@ impl Cluster {
 }
 
 fn start_in(directory: &Path, flags: &ExecuteFlags) -> Result<Cluster, String> {
-    let log = |name: &str| File::create(directory.join(name)).map_err(|error| format!("cannot make a log: {error}"));
-    let mut master = start_master(log("master.log")?).map_err(|error| format!("cannot start the master: {error}"))?;
-    let started = await_address(&mut master, &directory.join("master.log")).and_then(|(stdout, address)| {
-        let slave = start_slave(directory, flags, address, log("slave.log")?);
-        let slave = slave.map_err(|error| format!("cannot start the slave: {error}"))?;
-        Ok((stdout, address, slave))
-    });
+    let log = |name: &str| {
+        File::create(directory.join(name)).map_err(|error| format!("cannot make a log: {error}"))
+    };
+    let mut master = start_master(log("master.log")?)
+        .map_err(|error| format!("cannot start the master: {error}"))?;
+    let started =
+        await_address(&mut master, &directory.join("master.log")).and_then(|(stdout, address)| {
+            let slave = start_slave(directory, flags, address, log("slave.log")?);
+            let slave = slave.map_err(|error| format!("cannot start the slave: {error}"))?;
+            Ok((stdout, address, slave))
+        });
     match started {
         Ok((stdout, address, slave)) => Ok(Cluster {
             directory: directory.to_path_buf(),
@@ -147,12 +158,18 @@ fn start_master(log: File) -> io::Result<Subprocess> {
 }
 
 /// Waits for `listening on 127.0.0.1:PORT`.
-fn await_address(master: &mut Subprocess, log: &Path) -> Result<(ChildStdout, SocketAddrV4), String> {
+fn await_address(
+    master: &mut Subprocess,
+    log: &Path,
+) -> Result<(ChildStdout, SocketAddrV4), String> {
     let Some(mut stdout) = master.stdout.take() else {
         return Err("the master has no output".to_string());
     };
-    let line = read_line(&mut stdout, Instant::now() + MASTER_START).map_err(|error| format!("cannot hear the master: {error}"))?;
-    let address = line.strip_prefix("listening on ").and_then(|address| address.trim().parse().ok());
+    let line = read_line(&mut stdout, Instant::now() + MASTER_START)
+        .map_err(|error| format!("cannot hear the master: {error}"))?;
+    let address = line
+        .strip_prefix("listening on ")
+        .and_then(|address| address.trim().parse().ok());
     match address {
         Some(address) => Ok((stdout, address)),
         None => Err(format!("the master did not start:\n{line}{}", tail(log))),
@@ -179,9 +196,17 @@ fn read_line(stdout: &mut ChildStdout, deadline: Instant) -> io::Result<String> 
     Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
-fn start_slave(directory: &Path, flags: &ExecuteFlags, master: SocketAddrV4, log: File) -> io::Result<Subprocess> {
+fn start_slave(
+    directory: &Path,
+    flags: &ExecuteFlags,
+    master: SocketAddrV4,
+    log: File,
+) -> io::Result<Subprocess> {
     let mut spawn = Spawn::new("/proc/self/exe").with(|command| {
-        command.arg0("mesos-slave").stdout(Stdio::null()).stderr(log);
+        command
+            .arg0("mesos-slave")
+            .stdout(Stdio::null())
+            .stderr(log);
     });
     for argument in slave_arguments(directory, flags, master) {
         spawn = spawn.arg(argument);
@@ -215,13 +240,19 @@ fn end(process: &mut Subprocess, patience: Duration, signals: &mut Signals) {
 }
 
 /// Whether it ended before the deadline, and before a signal.
-fn await_end(process: &mut Subprocess, deadline: Instant, mut signals: Option<&mut Signals>) -> bool {
+fn await_end(
+    process: &mut Subprocess,
+    deadline: Instant,
+    mut signals: Option<&mut Signals>,
+) -> bool {
     let mut set = PollSet::new();
     loop {
         if process.try_wait().is_some() {
             return true;
         }
-        let told = signals.as_mut().is_some_and(|signals| matches!(signals.next(), Ok(Some(_))));
+        let told = signals
+            .as_mut()
+            .is_some_and(|signals| matches!(signals.next(), Ok(Some(_))));
         if told || Instant::now() >= deadline {
             return false;
         }
@@ -246,11 +277,16 @@ fn tail(path: &Path) -> String {
         file.take(LOG_END).read_to_end(&mut bytes)?;
         let cut = match start {
             0 => 0,
-            _ => bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1),
+            _ => bytes
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(0, |end| end + 1),
         };
         Ok(bytes.split_off(cut))
     };
-    read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    read()
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -265,8 +301,14 @@ mod tests {
         };
         let master = SocketAddrV4::new([127, 0, 0, 1].into(), 1234);
         let arguments = slave_arguments(Path::new("/tmp/x"), &flags, master);
-        let expected =
-            ["--master=127.0.0.1:1234", "--isolation=vm", "--work_dir=/w", "--ip=127.0.0.1", "--port=0", "--runtime_dir=/tmp/x/run"];
+        let expected = [
+            "--master=127.0.0.1:1234",
+            "--isolation=vm",
+            "--work_dir=/w",
+            "--ip=127.0.0.1",
+            "--port=0",
+            "--runtime_dir=/tmp/x/run",
+        ];
         assert_eq!(arguments, expected);
     }
 
