@@ -387,7 +387,10 @@ fn reason(exit: Option<Exit>, directory: &RuntimeDirectory) -> String {
 /// have a descriptor of the number of one that was ready then.
 fn has_ended(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR))
+    !matches!(
+        waitid(Id::Pid(pid), flags),
+        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+    )
 }
 
 /// Whether a task in this state stays in it.
