@@ -122,9 +122,14 @@ impl<'a> Shell<'a> {
 
     fn deadline(&self) -> Option<Instant> {
         let (stdout, stderr) = (self.stdout.has_room(), self.stderr.has_room());
-        let follower = self.follower.as_ref().and_then(|follower| follower.deadline(|kind| room(kind, stdout, stderr)));
+        let follower = self
+            .follower
+            .as_ref()
+            .and_then(|follower| follower.deadline(|kind| room(kind, stdout, stderr)));
         let leaving = self.leaving.as_ref().map(|(_, deadline)| *deadline);
-        [self.network.deadline(), self.scheduler.deadline(), leaving].into_iter().fold(follower, earlier)
+        [self.network.deadline(), self.scheduler.deadline(), leaving]
+            .into_iter()
+            .fold(follower, earlier)
     }
 
     fn turn(&mut self, set: &PollSet, now: Instant) -> io::Result<()> {
@@ -210,7 +215,8 @@ impl<'a> Shell<'a> {
     }
 
     fn call(&mut self, call: &Call, now: Instant) -> Result<(), String> {
-        let json = to_v1_json("mesos.v1.scheduler.Call", call).map_err(|error| error.to_string())?;
+        let json =
+            to_v1_json("mesos.v1.scheduler.Call", call).map_err(|error| error.to_string())?;
         let body = json.to_string().into_bytes();
         if call.r#type() == call::Type::Subscribe {
             self.subscribe(body, 0, now);
@@ -226,7 +232,9 @@ impl<'a> Shell<'a> {
     }
 
     fn subscribe(&mut self, body: Vec<u8>, redirects: u32, now: Instant) {
-        let request = self.network.request_stream(self.master, api_request(body.clone()), now);
+        let request = self
+            .network
+            .request_stream(self.master, api_request(body.clone()), now);
         self.stream = Some(Stream {
             request,
             body,
@@ -240,8 +248,16 @@ impl<'a> Shell<'a> {
 
     fn network_event(&mut self, event: NetworkEvent, now: Instant) {
         match event {
-            NetworkEvent::StreamHead { request, status, headers } => {
-                let Some(stream) = self.stream.as_mut().filter(|stream| stream.request == request) else {
+            NetworkEvent::StreamHead {
+                request,
+                status,
+                headers,
+            } => {
+                let Some(stream) = self
+                    .stream
+                    .as_mut()
+                    .filter(|stream| stream.request == request)
+                else {
                     return;
                 };
                 stream.status = status;
@@ -251,13 +267,23 @@ impl<'a> Shell<'a> {
                 }
             }
             NetworkEvent::StreamData { request, bytes } => {
-                if self.stream.as_ref().is_some_and(|stream| stream.request == request) {
+                if self
+                    .stream
+                    .as_ref()
+                    .is_some_and(|stream| stream.request == request)
+                {
                     self.stream_data(&bytes, now);
                 }
             }
-            NetworkEvent::Response { request, response } => self.answered(request, Ok(response), now),
+            NetworkEvent::Response { request, response } => {
+                self.answered(request, Ok(response), now)
+            }
             NetworkEvent::RequestEnded { request, error } => {
-                if self.stream.as_ref().is_some_and(|stream| stream.request == request) {
+                if self
+                    .stream
+                    .as_ref()
+                    .is_some_and(|stream| stream.request == request)
+                {
                     self.stream_ended(error, now);
                 } else {
                     let why = error.unwrap_or_else(|| "no answer".to_string());
@@ -285,8 +311,14 @@ impl<'a> Shell<'a> {
                 self.master = leader;
                 self.subscribe(stream.body, stream.redirects + 1, now);
             }
-            Ok(_) => self.handle(Event::Lost("each master names another as the leader".to_string()), now),
-            Err(why) => self.handle(Event::Lost(format!("it names a leader that cannot be found: {why}")), now),
+            Ok(_) => self.handle(
+                Event::Lost("each master names another as the leader".to_string()),
+                now,
+            ),
+            Err(why) => self.handle(
+                Event::Lost(format!("it names a leader that cannot be found: {why}")),
+                now,
+            ),
         }
     }
 
@@ -296,7 +328,9 @@ impl<'a> Shell<'a> {
         };
         if stream.status != 200 {
             let room = 1024usize.saturating_sub(stream.text.len());
-            stream.text.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            stream
+                .text
+                .extend_from_slice(&bytes[..bytes.len().min(room)]);
             return;
         }
         stream.records.push(bytes);
@@ -304,14 +338,16 @@ impl<'a> Shell<'a> {
             let record = self.stream.as_mut().map(|stream| stream.records.next());
             let event = match record {
                 None | Some(Ok(None)) => return,
-                Some(Ok(Some(record))) => from_v1_json("mesos.v1.scheduler.Event", &record).map_err(|error| error.to_string()),
+                Some(Ok(Some(record))) => from_v1_json("mesos.v1.scheduler.Event", &record)
+                    .map_err(|error| error.to_string()),
                 Some(Err(error)) => Err(error.to_string()),
             };
             match event {
                 Ok(event) => self.handle(Event::Master(Box::new(event)), now),
                 Err(why) => {
                     self.drop_stream();
-                    return self.handle(Event::Lost(format!("it sent what is no event: {why}")), now);
+                    return self
+                        .handle(Event::Lost(format!("it sent what is no event: {why}")), now);
                 }
             }
         }
@@ -364,12 +400,18 @@ impl<'a> Shell<'a> {
     fn call_answered(&mut self, kind: call::Type, answer: Result<Response, String>, now: Instant) {
         let why = match answer {
             Ok(response) if response.status < 300 => return,
-            Ok(response) => format!("{} {}", response.status, String::from_utf8_lossy(&response.body).trim()),
+            Ok(response) => format!(
+                "{} {}",
+                response.status,
+                String::from_utf8_lossy(&response.body).trim()
+            ),
             Err(why) => why,
         };
         let name = kind.as_str_name();
         match kind {
-            call::Type::Accept | call::Type::Kill => self.handle(Event::Lost(format!("{name}: {why}")), now),
+            call::Type::Accept | call::Type::Kill => {
+                self.handle(Event::Lost(format!("{name}: {why}")), now)
+            }
             _ => log::debug!("{name}: {why}"),
         }
     }
@@ -410,12 +452,16 @@ fn room(kind: Kind, stdout: bool, stderr: bool) -> bool {
 }
 
 fn api_request(body: Vec<u8>) -> Request {
-    Request::new("POST", API, body).with("Content-Type", "application/json").with("Accept", "application/json")
+    Request::new("POST", API, body)
+        .with("Content-Type", "application/json")
+        .with("Accept", "application/json")
 }
 
 /// The first IPv4 address of `host:port`.
 pub fn resolve(address: &str) -> Result<SocketAddrV4, String> {
-    let mut addresses = address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))?;
+    let mut addresses = address
+        .to_socket_addrs()
+        .map_err(|error| format!("{address}: {error}"))?;
     let ipv4 = addresses.find_map(|address| match address {
         SocketAddr::V4(address) => Some(address),
         SocketAddr::V6(_) => None,
