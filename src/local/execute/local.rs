@@ -24,6 +24,9 @@ const SLAVE_END: Duration = Duration::from_secs(40);
 /// How long a killed process may take to be gone.
 const KILLED_END: Duration = Duration::from_secs(5);
 
+/// Longest path of our directory, in bytes: sockets are made below it, and Linux limits their paths.
+const DIRECTORY_LIMIT: usize = 48;
+
 /// How much of a log's end is shown, in bytes: all that a failed start prints.
 const LOG_END: u64 = 16 * 1024;
 
@@ -120,7 +123,11 @@ fn start_in(directory: &Path, flags: &ExecuteFlags) -> Result<Cluster, String> {
 /// Others may pass through it, to a sandbox that is theirs, but see nothing.
 fn make_directory() -> io::Result<PathBuf> {
     let unique = Random::from_system()?.uuid_text();
-    let directory = std::env::temp_dir().join(format!("mesos-slave-{unique}"));
+    let name = format!("mesos-slave-{}", &unique[..8]);
+    let mut directory = std::env::temp_dir().join(&name);
+    if directory.as_os_str().len() > DIRECTORY_LIMIT {
+        directory = Path::new("/tmp").join(&name);
+    }
     DirBuilder::new().mode(0o711).create(&directory)?;
     Ok(directory)
 }

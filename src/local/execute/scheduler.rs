@@ -77,8 +77,8 @@ impl Interrupt {
 pub enum Action {
     /// Post a call to the master.
     Call(Box<Call>),
-    /// Tell the user that the task has this state.
-    State(TaskState, Option<String>),
+    /// Tell the user that the task has this state, why, and since when. The last state is told after the last output.
+    State(TaskState, Option<String>, Instant),
     /// Tell the user something.
     Say(String),
     /// Find the task's sandbox at this agent and show what is written to it.
@@ -122,6 +122,7 @@ enum State {
     Draining {
         status: Box<TaskStatus>,
         outcome: Outcome,
+        at: Instant,
     },
     Done,
 }
@@ -163,7 +164,13 @@ impl Scheduler {
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Master(event) => self.master(&event, now),
-            Event::Lost(why) => self.give_up(format!("lost the master: {why}")),
+            Event::Lost(why) => {
+                let what = match self.state {
+                    State::Subscribing => "cannot subscribe with the master",
+                    _ => "lost the master",
+                };
+                self.give_up(format!("{what}: {why}"));
+            }
             Event::Interrupt(why) => self.interrupt(why),
             Event::Drained => self.drained(),
             Event::Tick => {}
@@ -235,7 +242,7 @@ impl Scheduler {
             }
             event::Type::Update => {
                 if let Some(update) = &event.update {
-                    self.update(&update.status);
+                    self.update(&update.status, now);
                 }
             }
             event::Type::Failure => {
@@ -305,23 +312,22 @@ impl Scheduler {
         self.state = State::Launched { target };
     }
 
-    fn update(&mut self, status: &TaskStatus) {
+    fn update(&mut self, status: &TaskStatus, now: Instant) {
         if status.task_id.value != self.caller.task().id {
             return;
         }
         let ended = is_terminal(status.state());
         let repeated = self.last_state == Some(status.state());
         self.last_state = Some(status.state());
-        if !repeated {
-            let message = status.message.clone().filter(|message| !message.is_empty());
-            self.actions.push(Action::State(status.state(), message));
+        if !repeated && !ended {
+            self.actions.push(state_of(status, now));
         }
         if matches!(self.state, State::Draining { .. } | State::Done) {
             return;
         }
         self.follow(status);
         match ended {
-            true => self.ended(status),
+            true => self.ended(status, now),
             false => self.acknowledge(status),
         }
     }
@@ -353,7 +359,7 @@ impl Scheduler {
         }
     }
 
-    fn ended(&mut self, status: &TaskStatus) {
+    fn ended(&mut self, status: &TaskStatus, now: Instant) {
         let why = match self.state {
             State::Killing { why, .. } => Some(why),
             _ => None,
@@ -363,13 +369,19 @@ impl Scheduler {
         self.state = State::Draining {
             status: Box::new(status.clone()),
             outcome,
+            at: now,
         };
         self.actions.push(Action::Drain);
     }
 
     fn drained(&mut self) {
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Draining { status, outcome } => {
+            State::Draining {
+                status,
+                outcome,
+                at,
+            } => {
+                self.actions.push(state_of(&status, at));
                 self.acknowledge(&status);
                 self.leave(outcome);
             }
@@ -393,11 +405,16 @@ impl Scheduler {
                 )));
                 self.leave(Outcome::Interrupted(first));
             }
-            State::Draining { status, outcome } => {
+            State::Draining {
+                status,
+                outcome,
+                at,
+            } => {
                 self.actions.push(Action::Say(format!(
                     "{}: the rest of the output is left out",
                     why.text()
                 )));
+                self.actions.push(state_of(&status, at));
                 self.acknowledge(&status);
                 self.leave(outcome);
             }
@@ -436,7 +453,14 @@ impl Scheduler {
     fn give_up(&mut self, why: String) {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Done => {}
-            State::Draining { outcome, .. } => self.actions.push(Action::Exit(outcome)),
+            State::Draining {
+                status,
+                outcome,
+                at,
+            } => {
+                self.actions.push(state_of(&status, at));
+                self.actions.push(Action::Exit(outcome));
+            }
             State::Subscribing
             | State::Waiting { .. }
             | State::Launched { .. }
@@ -455,6 +479,11 @@ impl Scheduler {
         self.caller.sent(&call);
         self.actions.push(Action::Call(Box::new(call)));
     }
+}
+
+fn state_of(status: &TaskStatus, at: Instant) -> Action {
+    let message = status.message.clone().filter(|message| !message.is_empty());
+    Action::State(status.state(), message, at)
 }
 
 /// What a plain task may take of an offer: nothing that is reserved or may be revoked.

@@ -191,8 +191,8 @@ impl<'a> Shell<'a> {
                     Ok(()) => {}
                     Err(why) => actions.extend(self.scheduler.handle(Event::Lost(why), now)),
                 },
-                Action::State(state, message) => {
-                    let line = self.progress.state(state, message.as_deref(), now);
+                Action::State(state, message, at) => {
+                    let line = self.progress.state(state, message.as_deref(), at);
                     self.stderr.push_line(&line);
                 }
                 Action::Say(text) => self.say(&text),
@@ -365,6 +365,7 @@ impl<'a> Shell<'a> {
         };
         let text = String::from_utf8_lossy(&stream.text).trim().to_string();
         let why = match (stream.status, error) {
+            (0, Some(error)) if error.starts_with(&self.master.to_string()) => error,
             (0, Some(error)) => format!("{}: {error}", self.master),
             (0, None) => format!("{} closed the connection", self.master),
             (200, Some(error)) => error,
