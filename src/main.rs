@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
         
+        Some("vm-container") => vm::main(rest),
+        Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-preflight") => preflight::main(rest),
         Some("vm-worker") => vm::worker::main(rest),
         

@@ -11,6 +11,8 @@ mod member;
 pub mod process;
 mod session;
 pub mod vm;
+#[cfg(test)]
+mod vm_tests;
 
 use std::fmt;
 use std::io;

@@ -61,7 +61,7 @@ fn cleanup(directory: &Path) -> Spawn {
 
 impl VmConfig {
     /// How the VM of a container with these resources is to be made.
-    fn vm(&self, container: &str, resources: &[mesos::Resource]) -> Vm {
+    pub(super) fn vm(&self, container: &str, resources: &[mesos::Resource]) -> Vm {
         Vm {
             uri: self.uri.clone(),
             network: self.network.clone(),

@@ -1,12 +1,20 @@
 //! The child's half of `--isolation=vm`: one virtual machine, from its overlay to its end.
+//!
+//! ```text
+//! mesos-slave vm-container DIR        life.rs decides, shell.rs does
+//!   ├── qemu-img, ssh-keygen          image.rs, keys.rs
+//!   ├── mesos-slave vm-worker OP DIR  worker.rs: one libvirt operation
+//!   ├── ssh -M                        connection.rs, over ssh.rs; the sessions of jobs.rs and output.rs ride on it
+//!   └── mesos-slave vm-collect …      collect.rs
+//! ```
 
-#[cfg(test)]
-mod host_tests;
 pub mod banner;
 pub mod collect;
+pub mod connection;
 pub mod domain;
 pub mod host;
 pub mod image;
+pub mod jobs;
 pub mod keys;
 pub mod launcher;
 pub mod lease;
@@ -19,5 +27,166 @@ pub mod output;
 pub mod qemu;
 pub mod quote;
 pub mod random;
+pub mod record;
+pub mod shell;
 pub mod ssh;
 pub mod worker;
+
+#[cfg(test)]
+mod host_tests;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::container::directory::{DirectoryError, RuntimeDirectory};
+use crate::container::server::{Channel, ChannelError};
+use crate::container::status::StatusMaker;
+use crate::messages::container::{Spec, Vm, VmState};
+use crate::poll::Signals;
+
+use self::image::Image;
+use self::jobs::Plan;
+use self::life::Settings;
+use self::record::Record;
+use self::shell::{SIGNALS, Shell};
+
+/// Why a child could not even begin, or go on; the slave reads it in the child's log.
+#[derive(Debug)]
+pub enum VmError {
+    /// Called wrongly.
+    Usage,
+    /// The runtime directory.
+    Directory(DirectoryError),
+    /// The channel to the slave.
+    Channel(ChannelError),
+    /// The spec has no VM, or no command task.
+    Spec(&'static str),
+    /// The VM's directory could not be made.
+    Files(PathBuf, io::Error),
+    /// A system call failed.
+    Io(&'static str, io::Error),
+}
+
+impl fmt::Display for VmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VmError::Usage => write!(
+                f,
+                "usage: mesos-slave vm-container DIR; it is for the slave to start"
+            ),
+            VmError::Directory(source) => write!(f, "{source}"),
+            VmError::Channel(source) => write!(f, "{source}"),
+            VmError::Spec(what) => write!(f, "the container's spec has no {what}"),
+            VmError::Files(path, source) => {
+                write!(
+                    f,
+                    "cannot make {}: {source}; check --vm_dir and its file system",
+                    path.display()
+                )
+            }
+            VmError::Io(what, source) => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for VmError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            VmError::Usage | VmError::Spec(_) => None,
+            VmError::Directory(source) => Some(source),
+            VmError::Channel(source) => Some(source),
+            VmError::Files(_, source) | VmError::Io(_, source) => Some(source),
+        }
+    }
+}
+
+impl From<DirectoryError> for VmError {
+    fn from(source: DirectoryError) -> VmError {
+        VmError::Directory(source)
+    }
+}
+
+/// `mesos-slave vm-container DIR`: runs the container whose spec is in DIR, to its end.
+pub fn main(args: &[String]) -> ExitCode {
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<(), VmError> {
+    let [directory] = args else {
+        return Err(VmError::Usage);
+    };
+    // Without a logger the child is only harder to watch.
+    let _ = simple_logger::SimpleLogger::new()
+        .with_utc_timestamps()
+        .with_level(log::LevelFilter::Info)
+        .init();
+    let directory = RuntimeDirectory::new(directory);
+    let spec = directory.read_spec()?;
+    let now = Instant::now();
+    let channel =
+        Channel::inherited(&spec.container_id, spec.checkpoint(), now).map_err(VmError::Channel)?;
+    let signals =
+        Signals::block(&SIGNALS).map_err(|error| VmError::Io("cannot block signals", error))?;
+    let vm = spec.vm.clone().ok_or(VmError::Spec("virtual machine"))?;
+    let statuses = StatusMaker::new(&spec).ok_or(VmError::Spec("command task"))?;
+    let files = PathBuf::from(&vm.directory);
+    let state = write_state(&directory, &spec, &vm)?;
+    image::make_directory(&files).map_err(|error| VmError::Files(files.clone(), error))?;
+    let record = Record::open(Path::new(&spec.sandbox));
+    let image = Image::load(Path::new(&vm.image)).map_err(|error| error.to_string());
+    let plan = Plan {
+        directory,
+        spec,
+        vm,
+        files,
+        image,
+        owner: record.owner(),
+    };
+    let settings = settings(&plan, &state);
+    log::info!(
+        "container {}: domain {}, {} MiB, {} vCPUs",
+        plan.spec.container_id,
+        state.domain,
+        plan.vm.memory_mb,
+        plan.vm.vcpus
+    );
+    let shell = Shell::begin(plan, settings, channel, signals, record, statuses);
+    shell.run().map_err(|error| VmError::Io("poll", error))
+}
+
+/// Writes what must be undone, before there is anything to undo.
+fn write_state(directory: &RuntimeDirectory, spec: &Spec, vm: &Vm) -> Result<VmState, VmError> {
+    let state = VmState {
+        uri: vm.uri.clone(),
+        network: vm.network.clone(),
+        domain: domain::name(&spec.container_id),
+        mac: domain::random_mac()
+            .map_err(|error| VmError::Io("no random bytes for a MAC", error))?,
+        directory: vm.directory.clone(),
+        ..Default::default()
+    };
+    directory.write_vm(&state)?;
+    Ok(state)
+}
+
+fn settings(plan: &Plan, state: &VmState) -> Settings {
+    let user = plan.spec.user.clone().or(plan.vm.ssh_user.clone());
+    Settings {
+        boot_timeout: Duration::from_millis(plan.vm.boot_timeout_ms),
+        makes_keys: plan.makes_keys(),
+        uri: plan.vm.uri.clone(),
+        network: plan.vm.network.clone(),
+        image: plan.vm.image.clone(),
+        user: user.unwrap_or_else(|| "root".to_string()),
+        mac: state.mac.clone(),
+    }
+}

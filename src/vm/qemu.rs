@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -63,7 +63,13 @@ impl Qemu {
         }
     }
 
-    fn is_running(&self) -> bool {
+    /// Readable when it has ended.
+    pub fn fd(&self) -> RawFd {
+        self.pidfd.as_raw_fd()
+    }
+
+    /// Whether it has not ended; never blocks.
+    pub fn is_running(&self) -> bool {
         let mut set = PollSet::new();
         set.add(self.pidfd.as_raw_fd(), Interest::Read);
         set.wait(Some(Instant::now())).is_ok() && !set.is_readable(self.pidfd.as_raw_fd())

@@ -1,7 +1,7 @@
 //! `mesos-slave vm-worker OP …`: one operation with libvirt, in a process that whoever started it may kill at any moment.
 //!
 //! ```text
-//! start DIR     reserve an address, make and start the domain          address=… qemu_pid=…
+//! start DIR     claim an address, make and start the domain            qemu_pid=…, address=… if it is reserved
 //! lease DIR     wait for the DHCP lease of the VM's MAC, until killed   address=…
 //! destroy DIR   end the domain, give back lease and reservation, remove the VM's files
 //! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done
@@ -203,29 +203,26 @@ fn start(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     let image = Image::load(Path::new(&vm.image))?;
     let libvirt = Libvirt::connect(&state.uri)?;
     leftovers::settle(&vm_dir, &libvirt)?;
-    let address = reserve(&libvirt, &state, &vm_dir)?;
-    state.address = Some(address.to_string());
+    state.address = claim(&libvirt, &state, &vm_dir)?.map(|address| address.to_string());
     dir.write_vm(&state)?;
     create(&libvirt, &spec, vm, &state, &image)?;
     let qemu = Qemu::find(&state.domain).ok_or_else(|| WorkerError::Gone(state.domain.clone()))?;
     state.qemu_pid = Some(qemu.pid);
     state.qemu_start_time = Some(qemu.start_time);
     dir.write_vm(&state)?;
-    Ok(vec![
-        ("address", address.to_string()),
-        ("qemu_pid", qemu.pid.to_string()),
-    ])
+    let mut findings = vec![("qemu_pid", qemu.pid.to_string())];
+    findings.extend(state.address.map(|address| ("address", address)));
+    Ok(findings)
 }
 
-fn reserve(libvirt: &Libvirt, state: &VmState, vm_dir: &Path) -> Result<Ipv4Addr, WorkerError> {
+fn claim(
+    libvirt: &Libvirt,
+    state: &VmState,
+    vm_dir: &Path,
+) -> Result<Option<Ipv4Addr>, WorkerError> {
     let lock = Lock::take(&lock_path(vm_dir))?;
     let network = network::ensure(libvirt, &state.network, &lock)?;
-    Ok(network::reserve(
-        &network,
-        &state.network,
-        &state.mac,
-        &lock,
-    )?)
+    Ok(network::claim(&network, &state.network, &state.mac, &lock)?)
 }
 
 fn create(
@@ -326,8 +323,16 @@ fn destroy(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     Ok(Vec::new())
 }
 
-/// Undoes all that libvirt knows of a VM. The lease comes after the domain: a guest would renew it.
+/// Undoes all that libvirt knows of a VM. QEMU is killed first: libvirt would ask it to end, and look every 0.2 s whether it has, while
+/// there is nothing that it could usefully do in the second that it takes. The lease comes last: a guest would renew it.
 pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
+    if let Some(qemu) = Qemu::find(&state.domain) {
+        qemu.kill(KILL_PATIENCE)
+            .map_err(|source| WorkerError::Kill {
+                pid: qemu.pid,
+                source,
+            })?;
+    }
     libvirt.destroy_domain(&state.domain)?;
     Ok(network::give_back(libvirt, &state.network, &state.mac)?)
 }

@@ -1,0 +1,479 @@
+//! Whole lives of real virtual machines: the parent's half here, the child's half in the real binary. They need a libvirt host, so
+//! they are ignored by default:
+//!
+//! ```text
+//! cargo build && scripts/libvirt-host exec -- cargo test isolation::vm_tests -- --ignored
+//! ```
+//!
+//! `MESOS_TEST_IMAGE` is the image's directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::children::{Children, Cleanup};
+use super::vm::VmConfig;
+use super::{ContainerEvent, Ended, Isolation};
+use crate::container::scratch::Scratch;
+use crate::ids::ContainerId;
+use crate::messages::container::{self, Spec, vm};
+use crate::messages::mesos::{self, TaskState, TaskStatus, task_status::Reason};
+use crate::poll::PollSet;
+use crate::subprocess::Spawn;
+
+const URI: &str = "qemu:///system";
+
+/// The binary beside the test's own.
+fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("our own path");
+    test.ancestors()
+        .nth(2)
+        .expect("the target's directory")
+        .join("mesos-slave")
+}
+
+fn program(directory: &Path) -> Spawn {
+    Spawn::new(binary()).arg("vm-container").arg(directory)
+}
+
+fn cleanup(directory: &Path) -> Spawn {
+    Spawn::new(binary())
+        .arg("vm-worker")
+        .arg("cleanup")
+        .arg(directory)
+}
+
+fn image() -> PathBuf {
+    std::env::var_os("MESOS_TEST_IMAGE").map_or_else(
+        || PathBuf::from("/var/lib/mesos-slave/images/default"),
+        PathBuf::from,
+    )
+}
+
+/// One container, its directories, and what became of it.
+struct Story {
+    scratch: Scratch,
+    vm_dir: PathBuf,
+    children: Children,
+    container: ContainerId,
+    spec: Spec,
+    began: Instant,
+    events: Vec<ContainerEvent>,
+}
+
+impl Story {
+    fn new(command: &str) -> Story {
+        let scratch = Scratch::new();
+        let id = fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .expect("a uuid")
+            .trim()
+            .to_string();
+        // ssh's control socket lies in it, so the path must be short, and QEMU's user must pass through.
+        let vm_dir = PathBuf::from(format!("/var/lib/mesos-slave/t{}", &id[..8]));
+        fs::create_dir_all(&vm_dir).expect("the VMs' directory");
+        let sandbox = scratch.path().join("sandbox");
+        fs::create_dir(&sandbox).expect("a sandbox");
+        let config = VmConfig {
+            uri: URI.into(),
+            network: "default".into(),
+            vm_dir: vm_dir.clone(),
+            image_dir: image().parent().expect("a parent").to_path_buf(),
+            image: image()
+                .file_name()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned(),
+            image_memory_mb: 96,
+            accelerator: vm::Accelerator::Tcg,
+            ssh_user: None,
+            ssh_key: None,
+            boot_timeout: Duration::from_secs(120),
+        };
+        let task = mesos::TaskInfo {
+            name: "test".into(),
+            task_id: mesos::TaskId {
+                value: "task".into(),
+            },
+            command: Some(mesos::CommandInfo {
+                value: Some(command.into()),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let spec = Spec {
+            version: 1,
+            container_id: id.clone(),
+            task: Some(task),
+            sandbox: sandbox.to_string_lossy().into_owned(),
+            user: Some("root".into()),
+            vm: Some(config.vm(&id, &[])),
+            environment: vec![container::Variable {
+                name: "GREETING".into(),
+                value: "it's $HOME".into(),
+            }],
+            ..Default::default()
+        };
+        let children = Children::new(
+            scratch.path().join("run"),
+            program,
+            Cleanup::Worker(cleanup),
+        );
+        let container = ContainerId::new(id).expect("an id");
+        Story {
+            scratch,
+            vm_dir,
+            children,
+            container,
+            spec,
+            began: Instant::now(),
+            events: Vec::new(),
+        }
+    }
+
+    fn vm(mut self, change: impl FnOnce(&mut container::Vm)) -> Story {
+        change(self.spec.vm.as_mut().expect("a VM"));
+        self
+    }
+
+    fn launch(mut self) -> Story {
+        self.began = Instant::now();
+        self.children
+            .launch(self.spec.clone(), self.began)
+            .expect("launch");
+        self
+    }
+
+    /// Turns until an event is as wanted, acknowledging updates.
+    fn until(mut self, wanted: impl Fn(&ContainerEvent) -> bool) -> Story {
+        let mut set = PollSet::new();
+        loop {
+            let from = self.events.len();
+            self.events.extend(self.children.turn(&set, Instant::now()));
+            for event in self.events[from..].to_vec() {
+                println!("{:7.3} {event:?}", self.began.elapsed().as_secs_f64());
+                if let ContainerEvent::Update { container, status } = &event {
+                    self.children.acknowledge(container, status.uuid());
+                }
+            }
+            if self.events[from..].iter().any(&wanted) {
+                return self;
+            }
+            assert!(
+                self.began.elapsed() < Duration::from_secs(300),
+                "{:?}",
+                self.events
+            );
+            set.clear();
+            self.children.register(&mut set);
+            let limit = Instant::now() + Duration::from_secs(5);
+            set.wait(Some(
+                self.children.deadline().map_or(limit, |at| at.min(limit)),
+            ))
+            .expect("poll");
+        }
+    }
+
+    fn until_state(self, state: TaskState) -> Story {
+        self.until(|event| matches!(event, ContainerEvent::Update { status, .. } if status.state() == state))
+    }
+
+    fn until_step(self, step: &str) -> Story {
+        self.until(|event| matches!(event, ContainerEvent::Step { name, .. } if name == step))
+    }
+
+    fn kill(mut self, grace: Duration) -> Story {
+        let container = self.container.clone();
+        self.children.kill(&container, grace, Instant::now());
+        self
+    }
+
+    /// To the end; nothing may be left.
+    fn end(self) -> End {
+        let story = self.until(|event| matches!(event, ContainerEvent::Exited { .. }));
+        let log = fs::read_to_string(story.sandbox().join("vm.log")).unwrap_or_default();
+        println!("{log}");
+        let domain = format!("mesos-{}", story.container);
+        let list = Command::new("virsh")
+            .args(["-q", "-c", URI, "list", "--all", "--name"])
+            .output();
+        if let Ok(list) = list {
+            assert!(
+                !String::from_utf8_lossy(&list.stdout).contains(&domain),
+                "the domain is left"
+            );
+        }
+        assert!(
+            !story
+                .vm_dir
+                .join("vms")
+                .join(story.container.as_str())
+                .exists(),
+            "the VM's directory is left"
+        );
+        assert!(
+            !story
+                .scratch
+                .path()
+                .join("run/containers")
+                .join(story.container.as_str())
+                .exists()
+        );
+        let terminal = story.events.iter().rev().find_map(|event| match event {
+            ContainerEvent::Update { status, .. } => Some(status.clone()),
+            _ => None,
+        });
+        End {
+            status: terminal.expect("a terminal update"),
+            story,
+        }
+    }
+
+    fn sandbox(&self) -> PathBuf {
+        self.scratch.path().join("sandbox")
+    }
+
+    fn qemu(&self) -> i32 {
+        let pid = fs::read_to_string(format!("/run/libvirt/qemu/mesos-{}.pid", self.container))
+            .expect("QEMU's pid");
+        pid.trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.vm_dir);
+    }
+}
+
+struct End {
+    status: TaskStatus,
+    story: Story,
+}
+
+impl End {
+    fn is(&self, state: TaskState, reason: Option<Reason>, words: &[&str]) -> &End {
+        let message = self.status.message();
+        assert_eq!(self.status.state(), state, "{message}");
+        assert_eq!(
+            self.status.reason,
+            reason.map(|reason| reason as i32),
+            "{message}"
+        );
+        for word in words {
+            assert!(message.contains(word), "{word:?} is not in {message:?}");
+        }
+        self
+    }
+
+    fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.story.sandbox().join(name)).unwrap_or_default()
+    }
+}
+
+fn orderly(end: &End) {
+    let exited = end.story.events.last();
+    assert!(
+        matches!(
+            exited,
+            Some(ContainerEvent::Exited {
+                ended: Ended::Orderly,
+                ..
+            })
+        ),
+        "{exited:?}"
+    );
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn a_command_runs_in_a_guest_and_its_output_and_files_come_back() {
+    let end = Story::new("echo \"$GREETING\"; uname -s; echo oops >&2; echo result >made")
+        .launch()
+        .end();
+    end.is(
+        TaskState::TaskFinished,
+        None,
+        &["Command exited with status 0"],
+    );
+    orderly(&end);
+    assert_eq!(end.file("stdout"), "it's $HOME\nLinux\n");
+    assert_eq!(
+        (end.file("stderr").as_str(), end.file("made").as_str()),
+        ("oops\n", "result\n")
+    );
+    for step in [
+        "overlay", "start", "address", "ssh", "copy", "run", "collect", "destroy",
+    ] {
+        assert!(end.file("vm.log").contains(&format!(" {step} ")), "{step}");
+    }
+    assert!(!end.file("console.log").is_empty());
+    let network = end
+        .status
+        .container_status
+        .as_ref()
+        .map(|status| status.network_infos.len());
+    assert_eq!(network, Some(1));
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn statuses_and_signals_are_passed_on() {
+    let failed = Some(Reason::CommandExecutorFailed);
+    let end = Story::new("no-such-command").launch().end();
+    end.is(
+        TaskState::TaskFailed,
+        failed,
+        &["Command exited with status 127"],
+    );
+    let end = Story::new("kill -KILL $$").launch().end();
+    end.is(
+        TaskState::TaskFailed,
+        failed,
+        &["Command terminated with signal Killed"],
+    );
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn a_guest_that_powers_off_panics_or_is_killed_is_a_terminated_executor() {
+    let terminated = Some(Reason::ExecutorTerminated);
+    let end = Story::new("poweroff; sleep 60").launch().end();
+    end.is(
+        TaskState::TaskFailed,
+        terminated,
+        &["virtual machine ended"],
+    );
+    let end = Story::new("echo c >/proc/sysrq-trigger; sleep 60")
+        .launch()
+        .end();
+    end.is(TaskState::TaskFailed, terminated, &["Kernel panic"]);
+    assert!(end.file("console.log").contains("Kernel panic"));
+    let story = Story::new("sleep 600")
+        .launch()
+        .until_state(TaskState::TaskRunning);
+    let qemu = nix::unistd::Pid::from_raw(story.qemu());
+    nix::sys::signal::kill(qemu, nix::sys::signal::Signal::SIGKILL).expect("kill");
+    story.end().is(
+        TaskState::TaskFailed,
+        terminated,
+        &["virtual machine ended"],
+    );
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn a_kill_at_any_moment_leaves_nothing() {
+    let during = Some(Reason::TaskKilledDuringLaunch);
+    let grace = Duration::from_secs(3);
+    Story::new("true")
+        .launch()
+        .kill(grace)
+        .end()
+        .is(TaskState::TaskKilled, during, &[]);
+    for step in ["overlay", "start", "address"] {
+        let end = Story::new("sleep 600")
+            .launch()
+            .until_step(step)
+            .kill(grace)
+            .end();
+        end.is(TaskState::TaskKilled, during, &[]);
+    }
+    let end = Story::new("sleep 600")
+        .launch()
+        .until_state(TaskState::TaskRunning)
+        .kill(grace)
+        .end();
+    end.is(TaskState::TaskKilled, None, &["Terminated"]);
+    let deaf = "trap '' TERM; echo deaf; while :; do sleep 1; done";
+    let end = Story::new(deaf)
+        .launch()
+        .until_state(TaskState::TaskRunning)
+        .kill(grace)
+        .end();
+    end.is(TaskState::TaskKilled, None, &["Killed"]);
+    assert_eq!(end.file("stdout"), "deaf\n");
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn what_cannot_be_launched_says_why() {
+    let not_launched = Some(Reason::ContainerLaunchFailed);
+    let cases: [(&str, fn(&mut container::Vm), &[&str]); 3] = [
+        (
+            "image",
+            |vm| vm.image = "/var/lib/mesos-slave/images/none".into(),
+            &["step overlay", "build-guest-image"],
+        ),
+        (
+            "network",
+            |vm| vm.network = "none".into(),
+            &["step start", "none"],
+        ),
+        (
+            "memory",
+            |vm| vm.memory_mb = 1 << 30,
+            &["step start", "refused"],
+        ),
+    ];
+    for (what, change, words) in cases {
+        println!("{what}");
+        Story::new("true")
+            .vm(change)
+            .launch()
+            .end()
+            .is(TaskState::TaskFailed, not_launched, words);
+    }
+    let mut story = Story::new("true");
+    story.spec.user = Some("nobody-here".into());
+    story.launch().end().is(
+        TaskState::TaskFailed,
+        not_launched,
+        &["step run", "nobody-here", "images/"],
+    );
+}
+
+/// The image with another `image.conf`.
+fn variant(change: impl Fn(&str) -> String) -> Scratch {
+    let scratch = Scratch::new();
+    for file in ["disk.qcow2", "vmlinuz", "initrd"] {
+        std::os::unix::fs::symlink(image().join(file), scratch.path().join(file)).expect("link");
+    }
+    let conf = fs::read_to_string(image().join("image.conf")).expect("image.conf");
+    fs::write(scratch.path().join("image.conf"), change(&conf)).expect("write");
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+    scratch
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn a_guest_that_is_deaf_or_refuses_the_key_says_so() {
+    let not_launched = Some(Reason::ContainerLaunchFailed);
+    let deaf = variant(|conf| conf.replace("console=ttyS0", "console=ttyS0 rdinit=/bin/busybox"));
+    let path = deaf.path().to_string_lossy().into_owned();
+    let end = Story::new("true").vm(|vm| {
+        vm.image = path;
+        vm.boot_timeout_ms = 10_000;
+    });
+    end.launch()
+        .end()
+        .is(TaskState::TaskFailed, not_launched, &["step"]);
+    let strange = variant(|conf| conf.replace("provision=fw_cfg", "provision=none"));
+    let key = strange.path().join("some_key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let path = strange.path().to_string_lossy().into_owned();
+    let end = Story::new("true").vm(|vm| {
+        vm.image = path;
+        vm.ssh_key = Some(key.to_string_lossy().into_owned());
+    });
+    end.launch().end().is(
+        TaskState::TaskFailed,
+        not_launched,
+        &["step ssh", "refused the key"],
+    );
+}

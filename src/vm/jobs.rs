@@ -1,0 +1,349 @@
+//! The jobs of a VM's life: which command each of them is, and what its end means.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::collect::{self, Limits, Owner};
+use super::domain;
+use super::image::{self, Image, Provision};
+use super::keys::{self, Key};
+use super::launcher::{self, LauncherScript, Program, VerbError};
+use super::life::{Cause, Failure, Found, JobKind};
+use super::output::{self, Part};
+use super::ssh::{Ssh, SshError};
+use crate::container::directory::RuntimeDirectory;
+use crate::messages::container::{self, Spec};
+use crate::messages::mesos::CommandInfo;
+use crate::subprocess::{JobEnd, Spawn};
+
+/// What is brought back of a task without a `disk` resource: bytes of its files, and bytes of each output.
+const DEFAULT_DISK: u64 = 10 << 30;
+
+/// How many files and directories are brought back.
+const FILES: u64 = 100_000;
+
+/// All that the jobs of one VM are made of.
+#[derive(Debug)]
+pub struct Plan {
+    /// The container's runtime directory.
+    pub directory: RuntimeDirectory,
+    /// The container.
+    pub spec: Spec,
+    /// Its VM.
+    pub vm: container::Vm,
+    /// The VM's directory.
+    pub files: PathBuf,
+    /// Its image, or why it cannot be used.
+    pub image: Result<Image, String>,
+    /// Whose the sandbox is on the host.
+    pub owner: (u32, u32),
+}
+
+impl Plan {
+    /// Keys are made for the VM.
+    pub fn makes_keys(&self) -> bool {
+        self.image
+            .as_ref()
+            .is_ok_and(|image| image.provision == Provision::FwCfg)
+    }
+
+    /// The name of the VM's domain, which is also the name by which ssh knows the guest.
+    pub fn domain(&self) -> String {
+        domain::name(&self.spec.container_id)
+    }
+
+    /// The console's log, as QEMU writes it.
+    pub fn console(&self) -> PathBuf {
+        self.files.join("console.log")
+    }
+
+    /// How much the task may leave, in bytes.
+    pub fn disk(&self) -> u64 {
+        let disks = self
+            .spec
+            .resources
+            .iter()
+            .filter(|resource| resource.name == "disk");
+        let megabytes: f64 = disks.filter_map(|disk| Some(disk.scalar?.value)).sum();
+        if megabytes > 0.0 {
+            (megabytes * 1_048_576.0) as u64
+        } else {
+            DEFAULT_DISK
+        }
+    }
+
+    /// How to reach the guest.
+    ///
+    /// # Errors
+    /// When the image is not there, or a path or name cannot be used.
+    pub fn ssh(&self, address: Ipv4Addr) -> Result<Ssh, Failure> {
+        let image = self.image()?;
+        let key = match &self.vm.ssh_key {
+            Some(key) if !self.makes_keys() => PathBuf::from(key),
+            _ => Key::Client.path(&self.files),
+        };
+        let ssh = Ssh {
+            address,
+            port: 22,
+            user: self
+                .vm
+                .ssh_user
+                .clone()
+                .unwrap_or_else(|| image.ssh_user.clone()),
+            key,
+            known_hosts: self.files.join("known_hosts"),
+            alias: self.domain(),
+            control_path: self.files.join("ssh"),
+            strict: self.makes_keys(),
+        };
+        ssh.check().map_err(ssh_failure)?;
+        Ok(ssh)
+    }
+
+    fn image(&self) -> Result<&Image, Failure> {
+        self.image.as_ref().map_err(|reason| Failure {
+            cause: Cause::Fatal,
+            text: reason.clone(),
+        })
+    }
+
+    /// The command of a job.
+    ///
+    /// # Errors
+    /// When there cannot be one.
+    pub fn spawn(&self, job: JobKind, ssh: Option<&Ssh>) -> Result<Spawn, Failure> {
+        let worker = |operation| {
+            Ok(Spawn::ourselves("vm-worker")
+                .arg(operation)
+                .arg(self.directory.path()))
+        };
+        let session = || ssh.ok_or_else(|| Failure::other("there is no ssh connection"));
+        let verb = |verb| Ok(session()?.run_as_root(&launcher::verb(&self.state(), verb)));
+        match job {
+            JobKind::Overlay => self.overlay(),
+            JobKind::ClientKey => Ok(Key::Client.command(&self.files)),
+            JobKind::HostKey => Ok(Key::Host.command(&self.files)),
+            JobKind::Start => worker("start"),
+            JobKind::Lease => worker("lease"),
+            JobKind::Destroy => worker("destroy"),
+            JobKind::Copy => session()?
+                .copy(&self.launcher(), &launcher::path(&self.state()))
+                .map_err(ssh_failure),
+            JobKind::Launch => verb("start"),
+            JobKind::Wait => verb("wait"),
+            JobKind::Term => verb("kill TERM"),
+            JobKind::Kill => verb("kill KILL"),
+            JobKind::Collect => Ok(self.collect(session()?)),
+        }
+    }
+
+    fn state(&self) -> String {
+        launcher::state_directory(&self.spec.container_id)
+    }
+
+    fn launcher(&self) -> PathBuf {
+        self.files.join("launcher")
+    }
+
+    /// With everything else that is to be there before the VM is: its directory, its launcher, the note of what to undo.
+    fn overlay(&self) -> Result<Spawn, Failure> {
+        let image = self.image()?;
+        let script = self.script().map_err(|text| Failure {
+            cause: Cause::Fatal,
+            text,
+        })?;
+        write_private(&self.launcher(), &script).map_err(|error| {
+            Failure::other(format!(
+                "cannot write {}: {error}",
+                self.launcher().display()
+            ))
+        })?;
+        Ok(image::overlay_command(image, &self.files))
+    }
+
+    fn script(&self) -> Result<Vec<u8>, String> {
+        let task = self.spec.task.as_ref();
+        let command =
+            task.and_then(|task| task.command.as_ref())
+                .or(self.spec.executor.command.as_ref());
+        let command = command.ok_or("the task has no command")?;
+        let variables = self.spec.environment.iter();
+        let script = LauncherScript {
+            state: self.state(),
+            sandbox: self.spec.sandbox.clone(),
+            user: self.spec.user.clone(),
+            environment: variables
+                .map(|variable| (variable.name.clone(), variable.value.clone()))
+                .collect(),
+            program: program(command)?,
+        };
+        launcher::script(&script).map_err(|error| error.to_string())
+    }
+
+    fn collect(&self, ssh: &Ssh) -> Spawn {
+        let limits = Limits {
+            bytes: self.disk(),
+            files: FILES,
+        };
+        let (uid, gid) = self.owner;
+        collect::job(
+            ssh,
+            &self.spec.sandbox,
+            Path::new(&self.spec.sandbox),
+            limits,
+            Owner { uid, gid },
+        )
+    }
+
+    /// The command that brings a part of an output of the command's.
+    pub fn fetch(&self, ssh: &Ssh, name: &str) -> impl Fn(Part) -> Spawn + 'static {
+        let (ssh, file) = (ssh.clone(), format!("{}/{name}", self.spec.sandbox));
+        move |part| ssh.run_as_root(&output::remote_script(&file, part))
+    }
+
+    /// What the end of a job means; for `Wait` also how large the outputs are.
+    pub fn understand(&self, job: JobKind, end: &JobEnd, ssh: Option<&Ssh>) -> Understood {
+        match job {
+            JobKind::Start | JobKind::Lease => plain(end).map(|()| address(end)).into(),
+            JobKind::HostKey => plain(end).and_then(|()| self.know_host()).into(),
+            JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => {
+                plain(end).map(|()| Found::Nothing).into()
+            }
+            JobKind::Copy | JobKind::Term | JobKind::Kill | JobKind::Collect => {
+                match end.is_success() {
+                    true => Ok(Found::Nothing).into(),
+                    false => Err(session_failure(end, ssh)).into(),
+                }
+            }
+            JobKind::Launch => match launcher::parse_start(end) {
+                Ok(_) => Ok(Found::Nothing).into(),
+                Err(error) => Err(verb_failure(error, end, ssh)).into(),
+            },
+            JobKind::Wait => match launcher::parse_wait(end) {
+                Ok(ended) => Understood {
+                    result: Ok(Found::CommandEnded(ended.exit)),
+                    sizes: Some((ended.stdout, ended.stderr)),
+                },
+                Err(error) => Err(verb_failure(error, end, ssh)).into(),
+            },
+        }
+    }
+
+    fn know_host(&self) -> Result<Found, Failure> {
+        let written = keys::write_known_hosts(&self.files, &self.domain());
+        written
+            .map(|_| Found::Nothing)
+            .map_err(|error| Failure::other(format!("cannot write known_hosts: {error}")))
+    }
+}
+
+/// What a job's end means.
+#[derive(Debug)]
+pub struct Understood {
+    /// For the life.
+    pub result: Result<Found, Failure>,
+    /// Bytes of stdout and stderr that the command left.
+    pub sizes: Option<(u64, u64)>,
+}
+
+impl From<Result<Found, Failure>> for Understood {
+    fn from(result: Result<Found, Failure>) -> Understood {
+        Understood {
+            result,
+            sizes: None,
+        }
+    }
+}
+
+fn program(command: &CommandInfo) -> Result<Program, String> {
+    let value = command.value.clone();
+    if command.shell() {
+        return value
+            .map(Program::Shell)
+            .ok_or("the task's command has no value".to_string());
+    }
+    let file = value
+        .ok_or("the task's command has no value; with shell=false it is the file to execute")?;
+    Ok(Program::Exec {
+        file,
+        arguments: command.arguments.clone(),
+    })
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)
+}
+
+fn plain(end: &JobEnd) -> Result<(), Failure> {
+    match end.exit {
+        None => Err(Failure::deadline()),
+        Some(exit) if exit.is_success() => Ok(()),
+        Some(_) => Err(Failure::other(end.reason())),
+    }
+}
+
+fn address(end: &JobEnd) -> Found {
+    let text = String::from_utf8_lossy(&end.stdout);
+    let address = text
+        .lines()
+        .find_map(|line| line.strip_prefix("address=")?.parse().ok());
+    address.map_or(Found::Nothing, Found::Address)
+}
+
+/// QEMU's pid, as `start` printed it.
+pub fn qemu_pid(end: &JobEnd) -> Option<u32> {
+    let text = String::from_utf8_lossy(&end.stdout);
+    text.lines()
+        .find_map(|line| line.strip_prefix("qemu_pid=")?.parse().ok())
+}
+
+fn session_failure(end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
+    match ssh {
+        Some(ssh) => ssh_failure(ssh.failure(end)),
+        None => Failure::other(end.reason()),
+    }
+}
+
+/// What a failure of ssh means for what is done next.
+pub fn ssh_failure(error: SshError) -> Failure {
+    let cause = match error {
+        SshError::KeyRefused(_) => Cause::KeyRefused,
+        SshError::User(_)
+        | SshError::Path(_)
+        | SshError::ControlPathTooLong(_)
+        | SshError::KeyUnusable(..)
+        | SshError::HostKey(_) => Cause::Fatal,
+        SshError::Deadline => Cause::Deadline,
+        SshError::File(..)
+        | SshError::Refused(_)
+        | SshError::NoAnswer(_)
+        | SshError::Lost(_)
+        | SshError::Other(_) => Cause::Other,
+    };
+    Failure {
+        cause,
+        text: error.to_string(),
+    }
+}
+
+fn verb_failure(error: VerbError, end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
+    let cause = match error {
+        VerbError::Other(_) => return session_failure(end, ssh),
+        VerbError::NoUser => Cause::NoUser,
+        VerbError::NoRoot => Cause::Fatal,
+        VerbError::NotStarted => Cause::Rebooted,
+        VerbError::Lost => Cause::Supervisor,
+    };
+    Failure {
+        cause,
+        text: error.to_string(),
+    }
+}

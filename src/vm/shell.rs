@@ -1,0 +1,488 @@
+//! Carries out what a VM's life decides, and brings it what happens: jobs, the ssh connection, QEMU's end, the slave's
+//! channel, signals and deadlines meet in one `poll`.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::banner::BannerProbe;
+use super::connection::{Master, News};
+use super::jobs::{self, Plan};
+use super::life::{Action, Event, Failure, JobKind, Life, Settings, Step};
+use super::output::Follower;
+use super::qemu::Qemu;
+use super::record::{self, Record};
+use super::ssh::Ssh;
+use crate::container::server::{Channel, FromParent};
+use crate::container::status::{Report, StatusMaker};
+use crate::messages::mesos::{TaskState, TaskStatus};
+use crate::poll::{Interest, PollSet, Signals, earlier};
+use crate::subprocess::Job;
+
+/// The grace period when the child itself is told to end, by a signal.
+const SIGNAL_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a killed QEMU may take to be gone before the slave is told that the VM is.
+const QEMU_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Everything that the life's actions are carried out with.
+pub struct Shell {
+    plan: Plan,
+    channel: Channel,
+    signals: Signals,
+    record: Record,
+    statuses: StatusMaker,
+    life: Life,
+    events: VecDeque<Event>,
+    jobs: Vec<Running>,
+    ssh: Option<Ssh>,
+    master: Option<Master>,
+    probe: Option<BannerProbe>,
+    followers: Option<[Follower; 2]>,
+    sizes: (u64, u64),
+    qemu: Option<Qemu>,
+    outcome: Option<TaskStatus>,
+    told: bool,
+    exit: bool,
+}
+
+#[derive(Debug)]
+struct Running {
+    kind: JobKind,
+    job: Job,
+    cancelled: bool,
+}
+
+impl Shell {
+    /// Begins a VM's life.
+    pub fn begin(
+        plan: Plan,
+        settings: Settings,
+        channel: Channel,
+        signals: Signals,
+        record: Record,
+        statuses: StatusMaker,
+    ) -> Shell {
+        let now = Instant::now();
+        let (life, actions) = Life::begin(settings, now);
+        let mut shell = Shell {
+            plan,
+            channel,
+            signals,
+            record,
+            statuses,
+            life,
+            events: VecDeque::new(),
+            jobs: Vec::new(),
+            ssh: None,
+            master: None,
+            probe: None,
+            followers: None,
+            sizes: (0, 0),
+            qemu: None,
+            outcome: None,
+            told: false,
+            exit: false,
+        };
+        shell.perform(actions, now);
+        shell
+    }
+
+    /// Goes on to the life's end.
+    ///
+    /// # Errors
+    /// What `poll(2)` gives; the slave cleans up then.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut set = PollSet::new();
+        loop {
+            while let Some(event) = self.events.pop_front() {
+                let now = Instant::now();
+                let actions = self.life.handle(event, now);
+                self.perform(actions, now);
+            }
+            if self.exit {
+                return Ok(());
+            }
+            set.clear();
+            self.register(&mut set);
+            set.wait(self.deadline())?;
+            self.turn(&set, Instant::now());
+        }
+    }
+
+    fn register(&self, set: &mut PollSet) {
+        set.add(self.signals.fd(), Interest::Read);
+        self.channel.register(set);
+        self.jobs
+            .iter()
+            .for_each(|running| running.job.register(set));
+        if let Some(master) = &self.master {
+            master.register(set);
+        }
+        if let Some(probe) = &self.probe {
+            probe.register(set);
+        }
+        if let Some(qemu) = &self.qemu {
+            set.add(qemu.fd(), Interest::Read);
+        }
+        for follower in self.followers.iter().flatten() {
+            follower.register(set);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let jobs = self
+            .jobs
+            .iter()
+            .filter(|running| !running.cancelled)
+            .map(|running| running.job.deadline())
+            .min();
+        let followers = self
+            .followers
+            .iter()
+            .flatten()
+            .map(Follower::deadline)
+            .fold(None, earlier);
+        let probe = self.probe.as_ref().and_then(BannerProbe::deadline);
+        [
+            self.life.deadline(),
+            self.channel.deadline(),
+            jobs,
+            followers,
+            probe,
+        ]
+        .into_iter()
+        .fold(None, earlier)
+    }
+
+    fn turn(&mut self, set: &PollSet, now: Instant) {
+        self.turn_signals();
+        self.turn_channel(now);
+        self.turn_jobs(now);
+        self.turn_master();
+        if self
+            .probe
+            .as_mut()
+            .is_some_and(|probe| probe.turn(set, now))
+        {
+            self.probe = None;
+            self.events.push_back(Event::BannerSeen);
+        }
+        if self
+            .qemu
+            .as_ref()
+            // The set may speak of an older descriptor of the same number: ask the process itself.
+            .is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running())
+        {
+            self.qemu = None;
+            let panic = record::find_panic(&self.plan.console());
+            self.events.push_back(Event::QemuGone { panic });
+        }
+        self.turn_followers(now);
+        if self.life.deadline().is_some_and(|at| now >= at) {
+            self.events.push_back(Event::Tick);
+        }
+    }
+
+    fn turn_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.next() {
+            log::info!("told to end by {signal}");
+            self.events.push_back(Event::Kill {
+                grace: SIGNAL_GRACE,
+            });
+        }
+    }
+
+    fn turn_channel(&mut self, now: Instant) {
+        for message in self.channel.turn(now) {
+            match message {
+                FromParent::Kill { grace } => {
+                    log::info!(
+                        "the slave ends the container, with {} s of grace",
+                        grace.as_secs_f64()
+                    );
+                    self.events.push_back(Event::Kill { grace });
+                }
+                FromParent::Gone => {
+                    log::warn!("the slave is gone, and so the container ends");
+                    self.events.push_back(Event::ParentGone);
+                }
+                FromParent::ResourcesChanged(_) => {
+                    log::debug!("resources have changed; a running VM keeps its size")
+                }
+            }
+        }
+        if self.told && self.channel.is_settled() {
+            self.events.push_back(Event::Settled);
+        }
+    }
+
+    fn turn_jobs(&mut self, now: Instant) {
+        let mut ended = Vec::new();
+        self.jobs.retain_mut(|running| match running.job.turn(now) {
+            Some(end) => {
+                if !running.cancelled {
+                    ended.push((running.kind, end));
+                }
+                false
+            }
+            None => true,
+        });
+        for (job, end) in ended {
+            if job == JobKind::Start {
+                let pid = jobs::qemu_pid(&end);
+                self.qemu = pid.and_then(|pid| Qemu::open(pid, &self.plan.domain()));
+                if pid.is_some() && self.qemu.is_none() {
+                    let panic = record::find_panic(&self.plan.console());
+                    self.events.push_back(Event::QemuGone { panic });
+                }
+            }
+            if job == JobKind::Collect {
+                let summary = String::from_utf8_lossy(&end.stdout).into_owned();
+                summary.lines().for_each(|line| self.record.note(line));
+            }
+            let understood = self.plan.understand(job, &end, self.ssh.as_ref());
+            if let Some(sizes) = understood.sizes {
+                self.sizes = sizes;
+            }
+            self.events.push_front(Event::Ended {
+                job,
+                result: understood.result,
+            });
+        }
+    }
+
+    fn turn_master(&mut self) {
+        match self.master.as_mut().and_then(Master::turn) {
+            None => {}
+            Some(News::Connected { boot_id }) => {
+                self.events.push_back(Event::Connected { boot_id })
+            }
+            Some(News::Ended(error)) => {
+                self.master = None;
+                self.events
+                    .push_back(Event::ConnectionEnded(jobs::ssh_failure(error)));
+            }
+        }
+    }
+
+    fn turn_followers(&mut self, now: Instant) {
+        let Some(followers) = &mut self.followers else {
+            return;
+        };
+        let mut notes = Vec::new();
+        for (follower, name) in followers.iter_mut().zip(["stdout", "stderr"]) {
+            if let Some(end) = follower.turn(now) {
+                notes.push(format!("{name}: {end}"));
+            }
+        }
+        if notes.len() == 2 {
+            self.followers = None;
+            notes
+                .iter()
+                .filter(|note| !note.ends_with(": complete"))
+                .for_each(|note| self.note(note));
+            self.events.push_back(Event::OutputDone);
+        }
+    }
+
+    fn perform(&mut self, actions: Vec<Action>, now: Instant) {
+        for action in actions {
+            self.act(action, now);
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Start { job, deadline } => self.start(job, deadline),
+            Action::Cancel(kind) => self.cancel(|running| running.kind == kind),
+            Action::CancelAll => {
+                self.probe = None;
+                self.cancel(|_| true);
+            }
+            Action::Probe(address) => self.probe = Some(BannerProbe::new(address, 22, now)),
+            Action::Connect => self.connect(),
+            Action::Disconnect => self.master = None,
+            Action::Follow => self.follow(now),
+            Action::FinishOutput => self.finish_output(now),
+            Action::StopOutput => self.followers = None,
+            Action::Step { step, took } => self.step(step, took),
+            Action::Note(text) => self.note(&text),
+            Action::WriteOutcome(report) => self.write_outcome(&report),
+            Action::Report(report) => self.report(report),
+            Action::KeepConsole => self.keep_console(),
+            Action::KillQemu => self.kill_qemu(),
+            Action::RemoveFiles => self.remove_files(),
+            Action::MarkDone => {
+                if let Err(error) = self.plan.directory.mark_done() {
+                    log::error!("{error}");
+                }
+            }
+            Action::Exit => self.exit = true,
+        }
+    }
+
+    fn start(&mut self, kind: JobKind, deadline: Instant) {
+        let started = self.plan.spawn(kind, self.ssh.as_ref()).and_then(|spawn| {
+            Job::start(spawn, deadline)
+                .map_err(|error| Failure::other(format!("cannot start {kind:?}: {error}")))
+        });
+        match started {
+            Ok(job) => self.jobs.push(Running {
+                kind,
+                job,
+                cancelled: false,
+            }),
+            Err(failure) => self.events.push_back(Event::Ended {
+                job: kind,
+                result: Err(failure),
+            }),
+        }
+    }
+
+    fn cancel(&mut self, which: impl Fn(&Running) -> bool) {
+        for running in self.jobs.iter_mut().filter(|running| which(running)) {
+            running.cancelled = true;
+            running.job.cancel();
+        }
+        // What they have already left in the queue is of no interest either, but the life leaves it alone by itself.
+    }
+
+    fn connect(&mut self) {
+        let address = self.life.address().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let connected = self.plan.ssh(address).and_then(|ssh| {
+            let master = Master::connect(&ssh)
+                .map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
+            self.ssh = Some(ssh);
+            Ok(master)
+        });
+        match connected {
+            Ok(master) => self.master = Some(master),
+            Err(failure) => self.events.push_back(Event::ConnectionEnded(failure)),
+        }
+    }
+
+    fn follow(&mut self, now: Instant) {
+        let Some(ssh) = &self.ssh else { return };
+        let sandbox = Path::new(&self.plan.spec.sandbox);
+        let open = |name| {
+            let owner = Some(self.record.owner());
+            Follower::open(
+                sandbox,
+                name,
+                owner,
+                self.plan.disk(),
+                self.plan.fetch(ssh, name),
+                now,
+            )
+        };
+        match open("stdout").and_then(|stdout| Ok([stdout, open("stderr")?])) {
+            Ok(followers) => self.followers = Some(followers),
+            Err(error) => self.note(&format!(
+                "output cannot be written to {}: {error}",
+                sandbox.display()
+            )),
+        }
+    }
+
+    fn finish_output(&mut self, now: Instant) {
+        match &mut self.followers {
+            Some([stdout, stderr]) => {
+                stdout.finish(self.sizes.0, now);
+                stderr.finish(self.sizes.1, now);
+            }
+            None => self.events.push_back(Event::OutputDone),
+        }
+    }
+
+    fn step(&mut self, step: Step, took: Duration) {
+        log::info!("{step}: {:.3} s", took.as_secs_f64());
+        self.record.step(&step.to_string(), took);
+        self.channel.send_step(&step.to_string(), took);
+    }
+
+    fn note(&mut self, text: &str) {
+        log::warn!("{text}");
+        self.record.note(text);
+    }
+
+    fn write_outcome(&mut self, report: &Report) {
+        if let Some(message) = &report.message {
+            self.record.note(message);
+        }
+        let Some(status) = self.status(report) else {
+            return;
+        };
+        if let Err(error) = self.plan.directory.write_outcome(&status) {
+            log::error!("{error}");
+        }
+        self.outcome = Some(status);
+    }
+
+    fn report(&mut self, report: Report) {
+        log::info!(
+            "{}{}",
+            report.state.as_str_name(),
+            report
+                .message
+                .as_deref()
+                .map(|text| format!(": {text}"))
+                .unwrap_or_default()
+        );
+        let terminal = !matches!(
+            report.state,
+            TaskState::TaskStarting | TaskState::TaskRunning
+        );
+        let status = if terminal {
+            self.outcome.take()
+        } else {
+            self.status(&report)
+        };
+        if let Some(status) = status {
+            self.channel.send_update(status);
+        }
+        self.told |= terminal;
+    }
+
+    fn status(&self, report: &Report) -> Option<TaskStatus> {
+        self.statuses
+            .make(report, self.life.address())
+            .inspect_err(|error| log::error!("no random bytes for an update: {error}"))
+            .ok()
+    }
+
+    fn keep_console(&mut self) {
+        match self.record.keep_console(&self.plan.console()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("the guest's console is not kept: {error}");
+            }
+            _ => {}
+        }
+    }
+
+    fn kill_qemu(&mut self) {
+        let qemu = self.qemu.take().or_else(|| Qemu::find(&self.plan.domain()));
+        let Some(qemu) = qemu else { return };
+        match qemu.kill(QEMU_PATIENCE) {
+            Ok(()) => log::warn!("QEMU, pid {}, was killed without libvirt", qemu.pid),
+            Err(error) => log::error!("cannot kill QEMU, pid {}: {error}", qemu.pid),
+        }
+    }
+
+    fn remove_files(&mut self) {
+        match fs::remove_dir_all(&self.plan.files) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::error!("cannot remove {}: {error}", self.plan.files.display());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The signals that end a container.
+pub const SIGNALS: [Signal; 2] = [Signal::SIGTERM, Signal::SIGINT];
