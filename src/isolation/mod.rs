@@ -10,6 +10,7 @@ pub mod children;
 mod member;
 pub mod process;
 mod session;
+pub mod settle;
 pub mod vm;
 #[cfg(test)]
 mod vm_tests;

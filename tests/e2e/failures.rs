@@ -131,7 +131,7 @@ fn an_image_that_is_gone_fails_the_task_and_names_the_image() {
     world.start_slave(&[&images]);
     fs::rename(world.path("images/default"), world.path("images/moved")).expect("rename");
     let output = world.execute(&["--command=true"]);
-    assert_failed(&world, &output, &["image", "images/default"]);
+    assert_failed(&world, &output, &["image default", &world.path("images")]);
     fs::rename(world.path("images/moved"), world.path("images/default")).expect("rename");
     assert_works(&world);
     world.end();

@@ -74,6 +74,7 @@ fn a_slave_that_is_killed_leaves_no_guest_of_a_framework_that_does_not_checkpoin
     world.slave().signal("KILL");
     eventually("the guest is gone", || world.vms().is_empty().then_some(()));
     drop(task);
+    // The next slave removes the directories that nobody was left to remove.
     world.start_slave(&[]);
     world.end();
 }
