@@ -33,7 +33,7 @@ pub enum ContainerEvent {
     Step {
         /// Whose.
         container: ContainerId,
-        /// `overlay`, `start`, `address`, `ssh`, `run`, `collect`, `destroy`.
+        /// `overlay`, `boot`, `address`, `ssh`, `run`, `collect`, `destroy`.
         name: String,
         /// How long it took.
         took: Duration,

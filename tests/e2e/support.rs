@@ -311,14 +311,9 @@ impl World {
             (self.vms().is_empty() && names(&self.dir.join("run/containers")).is_empty())
                 .then_some(())
         });
-        let own = self.path("");
-        let left = processes(&own);
-        let strays: Vec<&String> = left
-            .iter()
-            .filter(|line| {
-                line.contains("-container") || line.contains("qemu") || line.contains("ssh")
-            })
-            .collect();
+        // The slave itself stays; a child, a worker, ssh or QEMU names a path of a container.
+        let places = [self.path("run/containers/"), self.path("vm/vms/")];
+        let strays = places.map(|place| processes(&place)).concat();
         assert!(strays.is_empty(), "left running: {strays:?}");
     }
 

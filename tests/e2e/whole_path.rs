@@ -38,7 +38,7 @@ fn one_command_brings_up_everything_runs_in_a_guest_and_leaves_nothing() {
         places.iter().all(Option::is_some) && places.is_sorted(),
         "{err}"
     );
-    for step in ["overlay", "boot", "address", "ssh"] {
+    for step in ["overlay", "boot", "address", "ssh", "run"] {
         assert!(err.contains(step), "no step {step}:\n{err}");
     }
     world.end();
