@@ -408,12 +408,12 @@ fn what_cannot_be_launched_says_why() {
         (
             "network",
             |vm| vm.network = "none".into(),
-            &["step start", "none"],
+            &["step boot", "none"],
         ),
         (
             "memory",
             |vm| vm.memory_mb = 1 << 30,
-            &["step start", "refused"],
+            &["step boot", "refused"],
         ),
     ];
     for (what, change, words) in cases {

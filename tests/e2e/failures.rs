@@ -151,17 +151,31 @@ fn a_network_that_is_inactive_fails_the_task_and_names_the_command() {
 }
 
 #[test]
-fn a_guest_that_asks_for_no_address_fails_its_task_within_the_boot_timeout() {
-    let mut world = World::new("nolease");
-    let images = own_image(&world, |conf| {
-        conf.replace("root=/dev/vda", "root=/dev/nosuch")
-    });
-    world.start_master();
-    world.start_slave(&[&images, "--vm_boot_timeout=15secs"]);
+fn a_guest_that_gets_no_address_fails_its_task_within_the_boot_timeout() {
+    let network = Network::new("e2enodhcp", 33, &dhcp(33));
+    let rule = |verb: &str| {
+        run("iptables", &["-w", verb, "INPUT", "-i", "vt33", "-p", "udp", "--dport", "67", "-j", "DROP"]);
+    };
+    rule("-I");
+    let flags = ["--vm_network=e2enodhcp", "--vm_boot_timeout=15secs"];
+    let world = World::with_slave("nolease", &flags);
     let start = std::time::Instant::now();
     let output = world.execute(&["--command=true"]);
-    assert_failed(&world, &output, &["--vm_boot_timeout", "console.log"]);
+    rule("-D");
+    assert_failed(&world, &output, &["--vm_boot_timeout", "e2enodhcp"]);
     assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    world.end();
+    drop(network);
+}
+
+#[test]
+fn a_guest_that_cannot_boot_fails_its_task_with_the_kernels_words() {
+    let mut world = World::new("noroot");
+    let images = own_image(&world, |conf| conf.replace("root=/dev/vda", "root=/dev/nosuch"));
+    world.start_master();
+    world.start_slave(&[&images, "--vm_boot_timeout=60secs"]);
+    let output = world.execute(&["--command=true"]);
+    assert_failed(&world, &output, &["panicked", "console.log"]);
     world.end();
 }
 
