@@ -13,6 +13,7 @@ mod local;
 mod messages;
 mod poll;
 mod preflight;
+mod process;
 
 mod random;
 mod resources;
@@ -40,12 +41,10 @@ fn main() -> ExitCode {
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
         
-        Some("vm-preflight") => preflight::main(rest),
-        Some("vm-collect") => {
-            let rest: Vec<std::ffi::OsString> = std::env::args_os().skip(2).collect();
-            vm::collect::main(&rest)
-        }
+        Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
+        Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
+        Some("vm-preflight") => preflight::main(rest),
         Some("vm-worker") => vm::worker::main(rest),
         
         _ => parsed(CommandKind::Slave, &args),
@@ -62,8 +61,7 @@ fn parsed(command: CommandKind, args: &[String]) -> ExitCode {
         Ok(Parsed::Slave(flags)) => slave(&flags),
         Ok(Parsed::Execute(flags)) => {
             log_to_stderr(log::LevelFilter::Warn);
-            let _ = flags;
-            ExitCode::FAILURE
+            local::execute::main(&flags)
         }
         Ok(Parsed::LocalMaster(flags)) => {
             log_to_stderr(flags.logging_level);

@@ -43,8 +43,11 @@ impl Interest {
 /// Descriptors to wait for and, after [`PollSet::wait`], what became of each.
 #[derive(Debug, Default)]
 pub struct PollSet {
-    entries: Vec<(RawFd, PollFlags, PollFlags)>,
+    entries: Vec<Entry>,
 }
+
+/// A descriptor, what is awaited of it, and what became of it.
+type Entry = (RawFd, PollFlags, PollFlags);
 
 impl PollSet {
     /// An empty set.
@@ -89,14 +92,18 @@ impl PollSet {
         for (entry, result) in self.entries.iter_mut().zip(results) {
             entry.2 = result;
         }
+        self.entries.sort_unstable_by_key(|entry| entry.0);
         Ok(())
     }
 
+    /// What became of a descriptor, by binary search: after a wait the entries are sorted. One that was opened after the wait
+    /// may have the number of one that was closed since, so "ready" may be wrong: reads do not block, ends are asked for.
     fn result(&self, fd: RawFd) -> PollFlags {
-        self.entries
+        let first = self.entries.partition_point(|entry| entry.0 < fd);
+        self.entries[first..]
             .iter()
-            .filter(|(other, ..)| *other == fd)
-            .fold(PollFlags::empty(), |all, (_, _, result)| all | *result)
+            .take_while(|entry| entry.0 == fd)
+            .fold(PollFlags::empty(), |all, entry| all | entry.2)
     }
 
     /// A read will not block: there are bytes, or the end, or an error to be had.

@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
@@ -38,6 +39,8 @@ const LOCAL_MASTER_PORT: u16 = 5050;
 pub enum StartError {
     /// The host lacks something; each with its mend.
     Preflight(preflight::Report),
+    /// Another slave has the runtime directory.
+    Taken(PathBuf),
     /// A directory cannot be made.
     Directory(PathBuf, io::Error),
     /// The port cannot be listened on.
@@ -58,6 +61,11 @@ impl fmt::Display for StartError {
             StartError::Preflight(report) => {
                 write!(f, "this host is not ready for --isolation=vm:\n{report}")
             }
+            StartError::Taken(path) => write!(
+                f,
+                "another slave runs with --runtime_dir={}; end it, or choose another --runtime_dir and --work_dir",
+                path.display()
+            ),
             StartError::Directory(path, source) => {
                 write!(f, "cannot make {}: {source}", path.display())
             }
@@ -100,6 +108,8 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         .map_err(|error| StartError::System("cannot read /dev/urandom", error))?;
     make_directory(&flags.work_dir.join("slaves"))?;
     make_directory(&flags.runtime_dir.join("containers"))?;
+    let _lock = lock(&flags.runtime_dir)?;
+    isolation::settle::settle(&flags.runtime_dir);
     let (master, embedded) = find_master(flags)?;
     let network = listen(flags)?;
     let pid = own_pid(flags, &network, &master);
@@ -173,6 +183,15 @@ fn make_directory(path: &Path) -> Result<(), StartError> {
         .mode(0o755)
         .create(path)
         .map_err(|error| StartError::Directory(path.to_path_buf(), error))
+}
+
+/// One slave per runtime directory: a second would take the first one's containers for leftovers. The lock ends with the process.
+fn lock(runtime_dir: &Path) -> Result<Flock<fs::File>, StartError> {
+    let path = runtime_dir.join("lock");
+    let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| StartError::Directory(path, error))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| StartError::Taken(runtime_dir.to_path_buf()))
 }
 
 fn find_master(flags: &Flags) -> Result<(Pid, Option<Embedded>), StartError> {
@@ -286,7 +305,10 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("vm_uri", flags.vm.uri.clone()),
         ("vm_network", flags.vm.network.clone()),
         ("vm_image", flags.vm.image.clone()),
-        ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
+        (
+            "vm_boot_timeout",
+            flags::values::format_duration(flags.vm.boot_timeout),
+        ),
     ];
     shown.map(|(name, value)| (name.to_string(), value)).into()
 }

@@ -18,7 +18,9 @@ mod tests;
 
 pub use files::Files;
 pub use history::History;
-pub use state::{Executor, Framework, State};
+pub use state::State;
+#[cfg(test)]
+use state::{Executor, Framework};
 
 use serde_json::{Value, json};
 

@@ -3,9 +3,7 @@
 use std::fmt::Write;
 
 use super::CommandKind;
-#[cfg(test)]
-use super::table::Sources;
-use super::table::{self, Group, Row};
+use super::table::{self, Group, Row, Sources};
 
 /// Widest line of the help, in columns.
 const WIDTH: usize = 96;
@@ -32,7 +30,7 @@ pub(super) fn help(command: CommandKind) -> String {
         let _ = writeln!(text, "{left:INDENT$}{right}");
     }
     text.push_str(ending(command));
-    text
+    text.trim_end().to_string()
 }
 
 fn introduction(command: CommandKind) -> &'static str {
@@ -69,7 +67,8 @@ fn ending(command: CommandKind) -> &'static str {
         CommandKind::Slave => {
             "\nDurations: 500ms, 5secs, 15mins, 2hrs, 1days, 1weeks. Sizes: 64MB, 2GB.\n\
              Each flag may also be an environment variable (MESOS_WORK_DIR) or a line of the file that --conf\n\
-             names (work_dir=...). The command line wins over the environment, the environment over the file.\n"
+             names (work_dir=...). The command line wins over the environment, the environment over the file.\n\
+             'mesos-slave help conf' prints such a file with every key explained.\n"
         }
         CommandKind::Execute => {
             "\nDurations: 500ms, 5secs, 15mins, 2hrs, 1days, 1weeks. Sizes: 64MB, 2GB.\n\
@@ -126,8 +125,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// `conf/mesos.conf`: every flag of the slave that a file may hold, as a comment, with its texts and its default.
-#[cfg(test)]
-pub(super) fn conf_file() -> String {
+pub fn conf_file() -> String {
     let mut text = String::from(
         "# Configuration of mesos-slave, for --conf=FILE (or a directory that holds mesos.conf).\n\
          # Lines are key=value; a comment has a line of its own. The command line and the environment\n\

@@ -30,9 +30,9 @@ mod tests;
 pub mod values;
 
 pub use error::FlagError;
-#[cfg(test)]
-use help::conf_file;
+pub use help::conf_file;
 pub use master::Master;
+pub use values::format_duration;
 
 /// Which command the arguments belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

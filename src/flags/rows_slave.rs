@@ -11,10 +11,6 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
-/// Longest `--runtime_dir`, in bytes: `/containers/<container id>/sock` (53 bytes) has to fit behind it in a Unix socket's
-/// address of 107 bytes.
-const RUNTIME_DIR_LENGTH: usize = 107 - 53;
-
 const NETWORK: Row = Row {
     group: Group::Network,
     ..Row::PLAIN
@@ -133,15 +129,9 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "runtime_dir",
         default: Some("/var/run/mesos"),
-        allowed: "an absolute path of at most 54 bytes without '..'",
+        allowed: "an absolute path without '..'",
         help: "Where the state of running containers is; need not survive a reboot.",
-        set: |s, v| {
-            let why = "sockets are made below it, whose paths Linux limits to 107 bytes";
-            put(
-                &mut s.slave.runtime_dir,
-                values::path_at_most(v, RUNTIME_DIR_LENGTH, why),
-            )
-        },
+        set: |s, v| put(&mut s.slave.runtime_dir, values::path(v)),
         ..DIRECTORY
     },
     Row {

@@ -103,6 +103,7 @@ impl Row {
     }
 
     /// `MESOS_WORK_DIR`.
+    #[cfg(test)]
     pub fn variable(&self) -> String {
         format!("MESOS_{}", self.name.to_uppercase())
     }

@@ -10,6 +10,7 @@ pub mod children;
 mod member;
 pub mod process;
 mod session;
+pub mod settle;
 pub mod vm;
 #[cfg(test)]
 mod vm_tests;
@@ -32,7 +33,7 @@ pub enum ContainerEvent {
     Step {
         /// Whose.
         container: ContainerId,
-        /// `overlay`, `start`, `address`, `ssh`, `run`, `collect`, `destroy`.
+        /// `overlay`, `boot`, `address`, `ssh`, `run`, `collect`, `destroy`.
         name: String,
         /// How long it took.
         took: Duration,

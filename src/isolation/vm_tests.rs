@@ -304,7 +304,7 @@ fn a_command_runs_in_a_guest_and_its_output_and_files_come_back() {
         ("oops\n", "result\n")
     );
     for step in [
-        "overlay", "start", "address", "ssh", "run", "collect", "destroy",
+        "overlay", "boot", "address", "ssh", "run", "collect", "destroy",
     ] {
         assert!(end.file("vm.log").contains(&format!(" {step} ")), "{step}");
     }
@@ -372,7 +372,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
         .kill(grace)
         .end()
         .is(TaskState::TaskKilled, during, &[]);
-    for step in ["overlay", "start", "address"] {
+    for step in ["overlay", "boot", "address"] {
         let end = Story::new("sleep 600")
             .launch()
             .until_step(step)

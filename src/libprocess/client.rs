@@ -249,6 +249,7 @@ pub struct Client {
 }
 
 impl Client {
+    /// Begins a request whose whole answer is wanted.
     pub fn request(
         &mut self,
         to: SocketAddrV4,
@@ -265,6 +266,7 @@ impl Client {
         )
     }
 
+    /// Begins a request whose answer is wanted as it comes.
     pub fn request_stream(
         &mut self,
         to: SocketAddrV4,
@@ -274,6 +276,7 @@ impl Client {
         self.begin(to, request, Answer::Stream, None, now)
     }
 
+    /// Forgets a request.
     pub fn cancel(&mut self, id: RequestId) {
         self.exchanges.remove(&id);
         self.pending.retain(
@@ -352,6 +355,7 @@ impl Client {
         None
     }
 
+    /// Adds all descriptors.
     pub fn register(&self, set: &mut PollSet) {
         self.exchanges
             .values()
@@ -366,6 +370,7 @@ impl Client {
         !self.pending.is_empty()
     }
 
+    /// The next time at which a request fails if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         self.exchanges
             .values()
@@ -373,6 +378,7 @@ impl Client {
             .fold(None, earlier)
     }
 
+    /// Reads and writes what can be.
     pub fn turn(
         &mut self,
         set: &PollSet,

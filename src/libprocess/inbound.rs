@@ -1,49 +1,23 @@
 //! Connections that others made to us: libprocess peers that send messages, and HTTP clients.
-//!
-//! ```text
-//! Reading ── message ──► Reading (1.1: 202)        Answering ── respond ─────► Reading
-//! Reading ── request ──► Answering                 Answering ── open_stream ─► Streaming ── close_stream ─► Reading
-//! Reading, Answering, Streaming ── last request, malformed, end ──► Closing: write what waits, shut down, await the peer's end
-//! ```
-//!
-//! While a request is being answered the next ones wait in the parser, so that answers come in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use super::buffer::Output;
+use super::connection::{Connection, Fate, Phase};
 use super::http::{End, Headers, Response, encode_chunk, encode_head, encode_response};
-use super::message;
 use super::network::{ConnectionId, NetworkEvent};
-use super::parse::{ParseError, RequestHead, RequestParser};
-use super::socket::{self, Reading};
+use super::socket;
 use crate::poll::{Interest, PollSet, earlier};
 
-/// From the first byte of a request to its last; a peer that stops in between is dropped.
-const UNFINISHED: Duration = Duration::from_secs(30);
-/// How long a peer may read nothing of an answer.
-const STALLED: Duration = Duration::from_secs(60);
-/// How long an answer may still come for a client that has ended its side.
-const HALF_CLOSED: Duration = Duration::from_secs(30);
-/// How long the peer's end is awaited after ours: closing at once could lose our last answer to a reset.
-const DRAIN: Duration = Duration::from_secs(5);
 /// How long no connection is accepted when there are no descriptors or no memory for one.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Most connections accepted in one turn and listener.
 const ACCEPT_PER_TURN: usize = 64;
-/// Unread answers above which a peer's requests wait.
-const MAX_UNREAD: usize = 1024 * 1024;
-/// Requests that may wait behind an unanswered one, in bytes.
-const MAX_PIPELINED: usize = 64 * 1024;
 /// A body from which on the total of [`Limits::held`] is looked at.
 const LARGE: usize = 1024 * 1024;
-
-/// The answer to a message: exactly what Mesos 1.11 sends, without the date.
-const ACCEPTED: &[u8] = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// What strangers may take of us.
 #[derive(Debug, Clone, Copy)]
@@ -66,292 +40,13 @@ impl Default for Limits {
     }
 }
 
-/// What is kept of a request until its answer is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Asked {
-    keep: bool,
-    head_only: bool,
-    version_1_1: bool,
-}
-
-impl Asked {
-    fn of(head: &RequestHead) -> Asked {
-        Asked {
-            keep: head.keeps_alive(),
-            head_only: head.method == "HEAD",
-            version_1_1: head.version_1_1,
-        }
-    }
-}
-
-/// Where a connection stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The next request is awaited.
-    Reading,
-    /// A request waits for its answer; the peer has ended its side at that time, and we have said so.
-    Answering { asked: Asked, left: Option<Instant> },
-    /// An answer without a known end is under way.
-    Streaming { chunked: bool, keep: bool },
-    /// What waits is written; then, until that time, the peer's end is awaited.
-    Closing { until: Option<Instant> },
-}
-
-/// What became of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Stays,
-    Gone,
-}
-
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    peer: SocketAddr,
-    parser: RequestParser,
-    output: Output,
-    phase: Phase,
-    /// The peer sends no more.
-    ended: bool,
-    /// Since when a request is unfinished.
-    unfinished: Option<Instant>,
-    /// When the peer last took something of what waits for it.
-    progress: Instant,
-}
-
-impl Connection {
-    fn new(stream: TcpStream, peer: SocketAddr, max_body: usize, now: Instant) -> Connection {
-        let (parser, output) = (RequestParser::new(max_body), Output::default());
-        Connection {
-            stream,
-            peer,
-            parser,
-            output,
-            phase: Phase::Reading,
-            ended: false,
-            unfinished: None,
-            progress: now,
-        }
-    }
-
-    fn wants_read(&self) -> bool {
-        let room = match self.phase {
-            Phase::Reading => self.output.len() <= MAX_UNREAD,
-            Phase::Answering { .. } | Phase::Streaming { .. } => self.parser.held() < MAX_PIPELINED,
-            Phase::Closing { .. } => true,
-        };
-        room && !self.ended
-    }
-
-    fn interest(&self) -> Option<Interest> {
-        match (self.wants_read(), !self.output.is_empty()) {
-            (true, true) => Some(Interest::Both),
-            (true, false) => Some(Interest::Read),
-            (false, true) => Some(Interest::Write),
-            (false, false) => None,
-        }
-    }
-
-    fn owes_an_answer(&self) -> bool {
-        match self.phase {
-            Phase::Answering { left, .. } => left.is_none(),
-            Phase::Streaming { .. } => true,
-            Phase::Reading | Phase::Closing { .. } => false,
-        }
-    }
-
-    fn push(&mut self, bytes: Vec<u8>, now: Instant) -> Fate {
-        if self.output.is_empty() {
-            self.progress = now;
-        }
-        match self.output.push(bytes) {
-            Ok(()) => Fate::Stays,
-            Err(_) => {
-                log::warn!(
-                    "connection from {} dropped: it does not read what it asked for",
-                    self.peer
-                );
-                Fate::Gone
-            }
-        }
-    }
-
-    fn flush(&mut self, now: Instant) -> Fate {
-        match self.output.write_to(&self.stream) {
-            Ok(progress) => {
-                if progress {
-                    self.progress = now;
-                }
-                Fate::Stays
-            }
-            Err(error) => {
-                log::debug!("connection from {} broke: {error}", self.peer);
-                Fate::Gone
-            }
-        }
-    }
-
-    fn read(&mut self, scratch: &mut [u8]) -> Fate {
-        let closing = matches!(self.phase, Phase::Closing { .. });
-        let parser = &mut self.parser;
-        let taken = socket::read_all(&self.stream, scratch, |bytes| {
-            if !closing {
-                parser.push(bytes);
-            }
-        });
-        match taken {
-            Ok(Reading::Open) => Fate::Stays,
-            Ok(Reading::Ended) => {
-                self.ended = true;
-                Fate::Stays
-            }
-            Err(error) => {
-                log::debug!("connection from {} broke: {error}", self.peer);
-                Fate::Gone
-            }
-        }
-    }
-
-    /// Takes requests out of the parser until one must be answered by others.
-    fn parse(&mut self, id: ConnectionId, now: Instant, events: &mut Vec<NetworkEvent>) -> Fate {
-        while self.phase == Phase::Reading && self.output.len() <= MAX_UNREAD {
-            match self.parser.next() {
-                Ok(Some((head, body))) => {
-                    self.unfinished = None;
-                    if self.take(id, head, body, now, events) == Fate::Gone {
-                        return Fate::Gone;
-                    }
-                }
-                Ok(None) if self.ended => self.phase = Phase::Closing { until: None },
-                Ok(None) => {
-                    let idle = self.parser.is_idle();
-                    self.unfinished = if idle {
-                        None
-                    } else {
-                        self.unfinished.or(Some(now))
-                    };
-                    return if self.parser.take_continue() {
-                        self.push(CONTINUE.to_vec(), now)
-                    } else {
-                        Fate::Stays
-                    };
-                }
-                Err(error) => return self.refuse(&error, now),
-            }
-        }
-        Fate::Stays
-    }
-
-    /// One request: a message, or a question for others.
-    fn take(
-        &mut self,
-        id: ConnectionId,
-        head: RequestHead,
-        body: Vec<u8>,
-        now: Instant,
-        events: &mut Vec<NetworkEvent>,
-    ) -> Fate {
-        let asked = Asked::of(&head);
-        let Some(message) = message::recognise(&head) else {
-            self.phase = Phase::Answering { asked, left: None };
-            events.push(NetworkEvent::Request {
-                connection: id,
-                request: message::plain(head, body),
-                peer: self.peer,
-            });
-            return Fate::Stays;
-        };
-        let message::Message { from, to, name } = message;
-        events.push(NetworkEvent::Message {
-            from,
-            to,
-            name,
-            body,
-            peer: self.peer,
-        });
-        if !asked.keep {
-            self.phase = Phase::Closing { until: None };
-        }
-        // 2012's senders write and never read.
-        if asked.version_1_1 {
-            self.push(ACCEPTED.to_vec(), now)
-        } else {
-            Fate::Stays
-        }
-    }
-
-    /// Says why it is refused, then closes.
-    fn refuse(&mut self, error: &ParseError, now: Instant) -> Fate {
-        log::debug!("request from {} refused: {error}", self.peer);
-        self.dismiss(&Response::text(error.status(), format!("{error}\n")), now)
-    }
-
-    fn dismiss(&mut self, response: &Response, now: Instant) -> Fate {
-        self.phase = Phase::Closing { until: None };
-        self.unfinished = None;
-        self.parser = RequestParser::new(0);
-        self.push(encode_response(response, false, false), now)
-    }
-
-    /// What follows from the peer's end of its side, and from the end of ours.
-    fn settle(&mut self, id: ConnectionId, now: Instant, events: &mut Vec<NetworkEvent>) -> Fate {
-        match &mut self.phase {
-            Phase::Answering {
-                left: left @ None, ..
-            } if self.ended => {
-                *left = Some(now);
-                events.push(NetworkEvent::Closed { connection: id });
-                Fate::Stays
-            }
-            Phase::Streaming { .. } if self.ended => Fate::Gone,
-            Phase::Closing { .. } if self.output.is_empty() && self.ended => Fate::Gone,
-            Phase::Closing {
-                until: until @ None,
-            } if self.output.is_empty() => {
-                *until = Some(now + DRAIN);
-                if self.stream.shutdown(Shutdown::Write).is_ok() {
-                    Fate::Stays
-                } else {
-                    Fate::Gone
-                }
-            }
-            Phase::Reading
-            | Phase::Answering { .. }
-            | Phase::Streaming { .. }
-            | Phase::Closing { .. } => Fate::Stays,
-        }
-    }
-
-    /// When it is dropped if nothing happens.
-    fn deadline(&self) -> Option<Instant> {
-        let streaming = matches!(self.phase, Phase::Streaming { .. });
-        let stalled = (!self.output.is_empty() && !streaming).then(|| self.progress + STALLED);
-        let phase = match self.phase {
-            Phase::Reading => self.unfinished.map(|since| since + UNFINISHED),
-            Phase::Answering { left, .. } => left.map(|since| since + HALF_CLOSED),
-            Phase::Streaming { .. } => None,
-            Phase::Closing { until } => until,
-        };
-        earlier(stalled, phase)
-    }
-
-    /// The phase after an answer.
-    fn after_answer(keep: bool) -> Phase {
-        if keep {
-            Phase::Reading
-        } else {
-            Phase::Closing { until: None }
-        }
-    }
-}
-
 /// All connections that others made to us, and the sockets on which they do.
 #[derive(Debug, Default)]
 pub struct Inbound {
     listeners: Vec<TcpListener>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Connections whose waiting bytes are to be looked at without more of them coming.
-    resumed: Vec<ConnectionId>,
+    resumed: BTreeSet<ConnectionId>,
     /// Events between two turns.
     pending: Vec<NetworkEvent>,
     paused: Option<Instant>,
@@ -361,6 +56,10 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// Listens on one more address.
+    ///
+    /// # Errors
+    /// The address cannot be listened on.
     pub fn add_listener(&mut self, address: SocketAddrV4) -> std::io::Result<()> {
         self.listeners.push(socket::listen_on(address)?);
         Ok(())
@@ -374,6 +73,7 @@ impl Inbound {
         }
     }
 
+    /// Answers the connection's request.
     pub fn respond(&mut self, id: ConnectionId, response: &Response, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -390,9 +90,10 @@ impl Inbound {
         if connection.push(bytes, now) == Fate::Gone {
             self.remove(id);
         }
-        self.resumed.push(id);
+        self.resumed.insert(id);
     }
 
+    /// Begins an answer without a known end.
     pub fn open_stream(&mut self, id: ConnectionId, status: u16, headers: &Headers, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -410,6 +111,7 @@ impl Inbound {
         }
     }
 
+    /// Adds to an open stream; false when it is gone.
     pub fn write_stream(&mut self, id: ConnectionId, bytes: &[u8], now: Instant) -> bool {
         let Some(connection) = self.connections.get_mut(&id) else {
             return false;
@@ -432,6 +134,7 @@ impl Inbound {
         true
     }
 
+    /// Ends an open stream.
     pub fn close_stream(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
@@ -443,7 +146,7 @@ impl Inbound {
         if chunked && connection.push(b"0\r\n\r\n".to_vec(), now) == Fate::Gone {
             self.remove(id);
         }
-        self.resumed.push(id);
+        self.resumed.insert(id);
     }
 
     /// Drops a connection; who owes it an answer hears of it.
@@ -457,6 +160,7 @@ impl Inbound {
         }
     }
 
+    /// Adds all descriptors.
     pub fn register(&self, set: &mut PollSet) {
         if self.paused.is_none() {
             self.listeners
@@ -475,6 +179,7 @@ impl Inbound {
         !self.resumed.is_empty() || !self.pending.is_empty()
     }
 
+    /// The next time at which a connection is dropped, or connections are accepted again.
     pub fn deadline(&self) -> Option<Instant> {
         self.connections
             .values()
@@ -496,10 +201,11 @@ impl Inbound {
             if connection.flush(now) == Fate::Gone {
                 self.remove(id);
             }
-            self.resumed.push(id);
+            self.resumed.insert(id);
         }
     }
 
+    /// Reads and writes what can be, takes new connections last: their descriptors may be ones that the set knows as others'.
     pub fn turn(
         &mut self,
         set: &PollSet,

@@ -127,6 +127,7 @@ pub struct Links {
 }
 
 impl Links {
+    /// Adds a message to what waits for the peer.
     pub fn send(&mut self, from: &Pid, to: &Pid, name: &str, body: &[u8], now: Instant) {
         let peer = match self.peer(to.address, now) {
             Ok(peer) => peer,
@@ -145,6 +146,7 @@ impl Links {
         }
     }
 
+    /// Watches a peer.
     pub fn link(&mut self, to: &Pid, now: Instant) {
         match self.peer(to.address, now) {
             Ok(peer) => {
@@ -157,6 +159,7 @@ impl Links {
         }
     }
 
+    /// Watches a peer no longer.
     pub fn unlink(&mut self, to: &Pid) {
         if let Some(peer) = self.peers.get_mut(&to.address) {
             peer.linked.remove(to);
@@ -205,6 +208,7 @@ impl Links {
             .extend(linked.into_iter().map(|pid| NetworkEvent::Exited { pid }));
     }
 
+    /// Adds all descriptors.
     pub fn register(&self, set: &mut PollSet) {
         self.peers
             .values()
@@ -216,6 +220,7 @@ impl Links {
         !self.pending.is_empty()
     }
 
+    /// The next time at which a connect fails.
     pub fn deadline(&self) -> Option<Instant> {
         self.peers.values().map(Peer::deadline).fold(None, earlier)
     }
@@ -237,6 +242,7 @@ impl Links {
         );
     }
 
+    /// Reads and writes what can be.
     pub fn turn(
         &mut self,
         set: &PollSet,

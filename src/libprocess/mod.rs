@@ -9,12 +9,12 @@
 //! ```text
 //! pid        `slave(1)@127.0.0.1:5051`
 //! http       requests, responses, headers, as the other rooms see them
-//! parse      bytes in, heads and bodies out: pure, incremental, bounded
+//! parse      bytes in, heads and bodies out: pure, incremental, bounded; body: where a body ends
 //! message    what makes a request a message, and a message a request
 //! recordio   the framing of the v1 APIs' streams
 //! buffer     bytes that wait to be written
 //! socket     listen, connect, read and write without blocking
-//! inbound    connections that others made to us        ─┐
+//! inbound    connections that others made to us        ─┐    connection: one of them
 //! link       connections on which we send messages      ├─ network: all of them, under one poll
 //! client     HTTP requests that we make                ─┘
 //! ```
@@ -23,8 +23,10 @@ pub mod http;
 pub mod pid;
 pub mod recordio;
 
+mod body;
 mod buffer;
 mod client;
+mod connection;
 mod inbound;
 mod link;
 mod message;
@@ -36,4 +38,4 @@ mod tests;
 
 pub use http::{Headers, Request, Response};
 pub use network::{ConnectionId, Network, NetworkEvent, RequestId};
-pub use pid::{Pid, PidError};
+pub use pid::Pid;

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+/// The name space of libvirt's options for dnsmasq (<https://libvirt.org/formatnetwork.html>, "Namespaces").
+const DNSMASQ: &str = "http://libvirt.org/schemas/network/dnsmasq/1.0";
 /// Longest XML that is read, in bytes: a network of 4096 reservations has 0.4 MiB.
 const MAX_XML: usize = 8 * 1024 * 1024;
 /// Prefix length of the subnet of a network that we make: 4093 guests.
@@ -21,6 +23,8 @@ pub struct NetworkFacts {
     pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// Reserved addresses, with the MAC where one is given.
     pub hosts: Vec<(Option<String>, Ipv4Addr)>,
+    /// dnsmasq pings an address, for 3 s, before it leases it to a MAC for which it is not reserved.
+    pub pings: bool,
 }
 
 /// Why a network's XML cannot be used.
@@ -83,14 +87,17 @@ impl NetworkFacts {
             .find(|node| node.has_tag_name("bridge"))
             .and_then(|node| node.attribute("name"));
         let bridge = bridge.ok_or(NetworkXmlError::NoBridge)?.to_string();
+        let pings = !document.descendants().any(|node| {
+            node.has_tag_name((DNSMASQ, "option")) && node.attribute("value") == Some("no-ping")
+        });
         children()
             .filter(|node| node.has_tag_name("ip"))
-            .find_map(|ip| NetworkFacts::from_ip(&bridge, ip))
+            .find_map(|ip| NetworkFacts::from_ip(&bridge, pings, ip))
             .ok_or(NetworkXmlError::NoDhcp)
     }
 
     /// An `<ip>` element; `None` when it is IPv6 or has no DHCP range.
-    fn from_ip(bridge: &str, ip: roxmltree::Node<'_, '_>) -> Option<NetworkFacts> {
+    fn from_ip(bridge: &str, pings: bool, ip: roxmltree::Node<'_, '_>) -> Option<NetworkFacts> {
         let gateway = ip.attribute("address")?.parse().ok()?;
         let dhcp = ip.children().find(|node| node.has_tag_name("dhcp"))?;
         let address = |node: roxmltree::Node<'_, '_>, name: &str| {
@@ -117,6 +124,7 @@ impl NetworkFacts {
             gateway,
             ranges,
             hosts,
+            pings,
         })
     }
 
@@ -244,7 +252,7 @@ pub fn network_xml(name: &str, bridge: &str, subnet: Subnet) -> String {
     let gateway = subnet.host(1);
     let last = subnet.host((1 << (32 - subnet.prefix)) - 2);
     format!(
-        "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
+        "<network xmlns:dnsmasq='{DNSMASQ}'>
   <name>{name}</name>
   <forward mode='nat'/>
   <bridge name='{bridge}' stp='off' delay='0'/>
@@ -316,6 +324,7 @@ mod tests {
         assert_eq!(facts.gateway, Ipv4Addr::new(192, 168, 122, 1));
         assert_eq!(facts.size(), 6);
         assert_eq!(facts.hosts.len(), 2);
+        assert!(facts.pings);
         assert_eq!(
             facts.reserved("52:54:00:aa:bb:cc"),
             Some(Ipv4Addr::new(192, 168, 122, 3))
@@ -408,6 +417,7 @@ mod tests {
         ))
         .expect("our network");
         assert_eq!(facts.gateway, Ipv4Addr::new(10, 97, 16, 1));
+        assert!(!facts.pings);
         assert_eq!(
             facts.ranges,
             [(Ipv4Addr::new(10, 97, 16, 2), Ipv4Addr::new(10, 97, 31, 254))]

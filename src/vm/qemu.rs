@@ -68,7 +68,8 @@ impl Qemu {
         self.pidfd.as_raw_fd()
     }
 
-    fn is_running(&self) -> bool {
+    /// Whether it has not ended; never blocks.
+    pub fn is_running(&self) -> bool {
         let mut set = PollSet::new();
         set.add(self.pidfd.as_raw_fd(), Interest::Read);
         set.wait(Some(Instant::now())).is_ok() && !set.is_readable(self.pidfd.as_raw_fd())

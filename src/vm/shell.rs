@@ -165,7 +165,7 @@ impl Shell {
         if self
             .qemu
             .as_ref()
-            .is_some_and(|qemu| set.is_readable(qemu.fd()))
+            .is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running())
         {
             self.qemu = None;
             let panic = record::find_panic(&self.plan.console());

@@ -82,9 +82,7 @@ impl Files {
             "browse" | "browse.json" => {
                 self.with_place(request, |place, path| browse::browse(place, path, request))
             }
-            "download" | "download.json" => {
-                self.with_place(request, |place, path| read::download(place, path))
-            }
+            "download" | "download.json" => self.with_place(request, read::download),
             _ => not_found(),
         }
     }

@@ -49,6 +49,8 @@ fn until_with(
 ) {
     let end = Instant::now() + PATIENCE;
     let mut set = PollSet::new();
+    // The first turn does not wait: what `step` is after may be there already.
+    let mut first = Some(Instant::now());
     loop {
         set.clear();
         plain
@@ -60,7 +62,7 @@ fn until_with(
         let deadline = networks
             .iter()
             .map(|network| network.deadline())
-            .fold(Some(end), earlier);
+            .fold(earlier(first.take(), Some(end)), earlier);
         set.wait(deadline).expect("poll");
         for (at, network) in networks.iter_mut().enumerate() {
             let events = network.turn(&set, Instant::now());

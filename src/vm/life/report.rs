@@ -44,8 +44,8 @@ pub fn prepare(settings: &Settings, job: JobKind, failure: &Failure) -> Report {
 /// libvirt did not start the domain.
 pub fn start(settings: &Settings, failure: &Failure) -> Report {
     match failure.cause {
-        Cause::Deadline => not_launched("start", &no_libvirt(settings)),
-        _ => not_launched("start", &failure.text),
+        Cause::Deadline => not_launched("boot", &no_libvirt(settings)),
+        _ => not_launched("boot", &failure.text),
     }
 }
 

@@ -230,7 +230,7 @@ fn a_command_that_succeeds_has_all_its_steps_and_states_in_order() {
         .collect();
     assert_eq!(
         steps,
-        ["overlay", "start", "address", "ssh", "run", "collect"]
+        ["overlay", "boot", "address", "ssh", "run", "collect"]
     );
     let states: Vec<TaskState> = story.reports().iter().map(|report| report.state).collect();
     assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskRunning]);

@@ -76,7 +76,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Step::Overlay => "overlay",
-            Step::Start => "start",
+            Step::Start => "boot",
             Step::Address => "address",
             Step::Ssh => "ssh",
             Step::Run => "run",

@@ -254,3 +254,42 @@ fn a_slave_that_is_lost_and_comes_back_is_reported_as_mesos_reports_it() {
         captured_message("update-framework.pb")
     );
 }
+
+#[test]
+fn a_scheduler_that_speaks_protobuf_is_offered_what_mesos_offered_it() {
+    let body = captured("subscribe.pb");
+    let media = Some("application/x-protobuf");
+    let posted = Posted {
+        method: "POST",
+        content_type: media,
+        accept: media,
+        stream_id: None,
+        body: &body,
+    };
+    let Ok(Parsed::Subscribe(subscribe, Format::Protobuf)) = parse(&posted) else {
+        panic!("a subscription");
+    };
+    let mut world = World::new();
+    raw(&mut world, "RegisterSlaveMessage", "register.pb");
+    let scheduler = world.subscribe(subscribe.framework_info);
+    let event = world
+        .events(&scheduler)
+        .into_iter()
+        .find(|event| event.offers.is_some())
+        .expect("offers");
+    let bytes = Format::Protobuf.encode(&event).expect("protobuf");
+    let mine =
+        crate::messages::from_v1_bytes("mesos.v1.scheduler.Event", &bytes).expect("our own event");
+    assert_eq!(by_name(mine), by_name(v1_event("offers-event.pb")));
+}
+
+fn by_name(mut event: scheduler::Event) -> scheduler::Event {
+    for offer in event
+        .offers
+        .iter_mut()
+        .flat_map(|offers| &mut offers.offers)
+    {
+        offer.resources.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    event
+}
