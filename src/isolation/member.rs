@@ -235,7 +235,7 @@ impl Member {
         }
         let exit = self.process.try_wait();
         if self.directory.is_done() {
-            return self.gone(Ok(()), reason(exit, &self.directory));
+            return self.gone(Ok(()), None);
         }
         let reason = reason(exit, &self.directory);
         log::warn!(
@@ -247,14 +247,14 @@ impl Member {
 
     fn start_worker(&mut self, reason: String, now: Instant) -> Vec<ContainerEvent> {
         let Cleanup::Worker(worker) = self.cleanup else {
-            return self.gone(Ok(()), reason);
+            return self.gone(Ok(()), Some(reason));
         };
         match Job::start(worker(self.directory.path()), now + CLEANUP_DEADLINE) {
             Ok(job) => {
                 self.phase = Phase::Sweeping(Sweep::Worker { job, reason });
                 Vec::new()
             }
-            Err(error) => self.gone(Err(error.to_string()), reason),
+            Err(error) => self.gone(Err(error.to_string()), Some(reason)),
         }
     }
 
@@ -273,7 +273,7 @@ impl Member {
                 } else {
                     Err(end.reason())
                 };
-                self.gone(cleaned, reason)
+                self.gone(cleaned, Some(reason))
             }
             Sweep::Session { until, next } => {
                 let left = session::kill_members(self.process.pid());
@@ -286,13 +286,14 @@ impl Member {
                     0 => Ok(()),
                     _ => Err(format!("{left} of its processes do not die")),
                 };
-                self.gone(cleaned, reason(exit, &self.directory))
+                let died = (!self.directory.is_done()).then(|| reason(exit, &self.directory));
+                self.gone(cleaned, died)
             }
         }
     }
 
-    /// The last events. What could not be cleaned up keeps its runtime directory, for the next start of the slave.
-    fn gone(&mut self, cleaned: Result<(), String>, reason: String) -> Vec<ContainerEvent> {
+    /// The last events; `died` says why the child ended without cleaning up by itself. What could not be cleaned up keeps its runtime directory, for the next start of the slave.
+    fn gone(&mut self, cleaned: Result<(), String>, died: Option<String>) -> Vec<ContainerEvent> {
         self.phase = Phase::Gone;
         let outcome = self.directory.read_outcome().unwrap_or_else(|error| {
             log::warn!("container {}: {error}", self.container);
@@ -302,10 +303,9 @@ impl Member {
         if let (Some(status), false) = (outcome, self.terminal_seen) {
             events.push(self.update(status));
         }
-        let ended = if self.terminal_seen || (self.directory.is_done() && cleaned.is_ok()) {
-            Ended::Orderly
-        } else {
-            Ended::Died { reason }
+        let ended = match died.filter(|_| !self.terminal_seen) {
+            Some(reason) => Ended::Died { reason },
+            None => Ended::Orderly,
         };
         self.forget(cleaned);
         events.push(ContainerEvent::Exited {

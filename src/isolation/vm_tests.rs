@@ -5,7 +5,8 @@
 //! cargo build && scripts/libvirt-host exec -- cargo test isolation::vm_tests -- --ignored
 //! ```
 //!
-//! `MESOS_TEST_IMAGE` is the image's directory.
+//! `MESOS_TEST_IMAGE` is the image's directory, `MESOS_TEST_LIBVIRTD_PID` the file with libvirtd's pid; that of a private host is
+//! `libvirtd.pid` in its directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -450,15 +451,22 @@ fn variant(change: impl Fn(&str) -> String) -> Scratch {
 #[ignore = "needs a libvirt host"]
 fn a_guest_that_is_deaf_or_refuses_the_key_says_so() {
     let not_launched = Some(Reason::ContainerLaunchFailed);
-    let deaf = variant(|conf| conf.replace("console=ttyS0", "console=ttyS0 rdinit=/bin/busybox"));
+    let deaf = variant(|conf| {
+        conf.replace(
+            "cryptomgr.notests",
+            "cryptomgr.notests rdinit=/bin/busybox -- sleep 600",
+        )
+    });
     let path = deaf.path().to_string_lossy().into_owned();
     let end = Story::new("true").vm(|vm| {
         vm.image = path;
         vm.boot_timeout_ms = 10_000;
     });
-    end.launch()
-        .end()
-        .is(TaskState::TaskFailed, not_launched, &["step"]);
+    end.launch().end().is(
+        TaskState::TaskFailed,
+        not_launched,
+        &["step address", "no DHCP lease", "--vm_boot_timeout"],
+    );
     let strange = variant(|conf| conf.replace("provision=fw_cfg", "provision=none"));
     let key = strange.path().join("some_key");
     let made = Command::new("ssh-keygen")
@@ -475,5 +483,122 @@ fn a_guest_that_is_deaf_or_refuses_the_key_says_so() {
         TaskState::TaskFailed,
         not_launched,
         &["step ssh", "refused the key"],
+    );
+}
+
+/// Stops libvirtd, and lets it go on when dropped. No other test of this host can run meanwhile.
+struct Stopped(nix::unistd::Pid);
+
+impl Stopped {
+    fn now() -> Stopped {
+        let file =
+            std::env::var_os("MESOS_TEST_LIBVIRTD_PID").unwrap_or("/run/libvirtd.pid".into());
+        let pid = fs::read_to_string(file).expect("libvirtd's pid");
+        let pid = nix::unistd::Pid::from_raw(pid.trim().parse().expect("a number"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("stop");
+        Stopped(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(self.0, nix::sys::signal::Signal::SIGCONT);
+    }
+}
+
+#[test]
+#[ignore = "needs a libvirt host of its own"]
+fn a_libvirtd_that_hangs_holds_up_nothing() {
+    hangs_while_the_command_runs();
+    let story = Story::new("true").launch().until_step("overlay");
+    let stopped = Stopped::now();
+    let story = story.until_state(TaskState::TaskFailed);
+    assert!(
+        story.began.elapsed() < Duration::from_secs(45),
+        "{:?}",
+        story.began.elapsed()
+    );
+    let story = story.until(|event| matches!(event, ContainerEvent::Exited { .. }));
+    drop(stopped);
+    assert!(
+        !story
+            .vm_dir
+            .join("vms")
+            .join(story.container.as_str())
+            .exists()
+    );
+}
+
+/// The VM goes all the same. In one test with the other, since both stop the one libvirtd.
+fn hangs_while_the_command_runs() {
+    let story = Story::new("sleep 600")
+        .launch()
+        .until_state(TaskState::TaskRunning);
+    let qemu = story.qemu();
+    let stopped = Stopped::now();
+    let story = story
+        .kill(Duration::from_secs(2))
+        .until_state(TaskState::TaskKilled);
+    assert!(
+        !Path::new(&format!("/proc/{qemu}")).exists(),
+        "the VM is gone when its end is told"
+    );
+    let story = story.until(|event| matches!(event, ContainerEvent::Exited { .. }));
+    drop(stopped);
+    assert!(matches!(
+        story.events.last(),
+        Some(ContainerEvent::Exited {
+            ended: Ended::Orderly,
+            ..
+        })
+    ));
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn without_libvirtd_the_task_fails_with_what_to_do() {
+    let story = Story::new("true")
+        .vm(|vm| vm.uri = "qemu+unix:///system?socket=/nonexistent/libvirt-sock".into());
+    let end = story.launch().end();
+    end.is(
+        TaskState::TaskFailed,
+        Some(Reason::ContainerLaunchFailed),
+        &["step start", "libvirt"],
+    );
+}
+
+#[test]
+#[ignore = "needs a libvirt host"]
+fn a_child_that_is_killed_is_cleaned_up_after() {
+    let story = Story::new("sleep 600")
+        .launch()
+        .until_state(TaskState::TaskRunning);
+    let pid = story
+        .scratch
+        .path()
+        .join("run/containers")
+        .join(story.container.as_str())
+        .join("pid");
+    let pid = fs::read_to_string(pid)
+        .expect("the child's pid")
+        .trim()
+        .parse()
+        .expect("a number");
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .expect("kill");
+    let end = story.end();
+    let last = end.story.events.last();
+    assert!(
+        matches!(
+            last,
+            Some(ContainerEvent::Exited {
+                ended: Ended::Died { .. },
+                ..
+            })
+        ),
+        "{last:?}"
     );
 }
