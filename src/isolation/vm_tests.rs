@@ -563,7 +563,7 @@ fn without_libvirtd_the_task_fails_with_what_to_do() {
     end.is(
         TaskState::TaskFailed,
         Some(Reason::ContainerLaunchFailed),
-        &["step start", "libvirt"],
+        &["step boot", "libvirt"],
     );
 }
 
