@@ -292,7 +292,7 @@ fn an_inactive_network_a_refused_domain_or_no_libvirtd_fail_with_the_workers_wor
             .prepared()
             .fails(JobKind::Start, Cause::Other, words)
             .end();
-        assert_not_launched(&report, &["step start", words]);
+        assert_not_launched(&report, &["step boot", words]);
     }
 }
 
@@ -321,7 +321,7 @@ fn a_stopped_libvirtd_is_given_up_on_and_qemu_killed_without_it() {
     assert_not_launched(
         &story.settle(),
         &[
-            "step start",
+            "step boot",
             "libvirt did not answer",
             "virsh -c qemu:///system list",
         ],
