@@ -52,6 +52,9 @@ fn image() -> PathBuf {
     )
 }
 
+/// A change of how a VM is to be made.
+type Change = fn(&mut container::Vm);
+
 /// The names of libvirt's domains.
 fn domains() -> String {
     let list = Command::new("virsh")
@@ -160,9 +163,9 @@ impl Story {
         loop {
             let from = self.events.len();
             self.events.extend(self.children.turn(&set, Instant::now()));
-            for event in self.events[from..].to_vec() {
+            for event in &self.events[from..] {
                 println!("{:7.3} {event:?}", self.began.elapsed().as_secs_f64());
-                if let ContainerEvent::Update { container, status } = &event {
+                if let ContainerEvent::Update { container, status } = event {
                     self.children.acknowledge(container, status.uuid());
                 }
             }
@@ -401,7 +404,7 @@ fn a_kill_at_any_moment_leaves_nothing() {
 #[ignore = "needs a libvirt host"]
 fn what_cannot_be_launched_says_why() {
     let not_launched = Some(Reason::ContainerLaunchFailed);
-    let cases: [(&str, fn(&mut container::Vm), &[&str]); 3] = [
+    let cases: [(&str, Change, &[&str]); 3] = [
         (
             "image",
             |vm| vm.image = "/var/lib/mesos-slave/images/none".into(),
