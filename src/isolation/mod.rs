@@ -26,7 +26,8 @@ use crate::messages::container::Spec;
 use crate::messages::mesos;
 use crate::poll::PollSet;
 
-/// What happened to a container.
+/// What happened to a container. An event lives from one turn to the next: its size does not matter.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum ContainerEvent {
     /// A step of its life is done.
@@ -77,8 +78,6 @@ pub enum LaunchError {
     Directory(DirectoryError),
     /// Its child could not be started.
     Spawn(io::Error),
-    /// Its image cannot be used; the text says why and what to do.
-    Image(String),
 }
 
 impl fmt::Display for LaunchError {
@@ -93,7 +92,6 @@ impl fmt::Display for LaunchError {
                 f,
                 "cannot start the container's child: {source}; check the limits on processes and descriptors"
             ),
-            LaunchError::Image(reason) => write!(f, "image: {reason}"),
         }
     }
 }
@@ -104,7 +102,7 @@ impl std::error::Error for LaunchError {
             LaunchError::Id(source) => Some(source),
             LaunchError::Directory(source) => Some(source),
             LaunchError::Spawn(source) => Some(source),
-            LaunchError::Exists(_) | LaunchError::Image(_) => None,
+            LaunchError::Exists(_) => None,
         }
     }
 }
