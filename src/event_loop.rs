@@ -262,7 +262,10 @@ fn prepare_sandbox(sandbox: &Path) -> io::Result<()> {
     let Some(runs) = sandbox.parent() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(runs)?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(runs)?;
     fs::DirBuilder::new().mode(0o750).create(sandbox)?;
     let latest = runs.join("latest");
     let _ = fs::remove_file(&latest);

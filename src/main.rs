@@ -13,6 +13,7 @@ mod local;
 mod messages;
 mod poll;
 mod preflight;
+mod process;
 
 mod random;
 mod resources;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
         
+        Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-preflight") => preflight::main(rest),

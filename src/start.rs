@@ -286,7 +286,10 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("vm_uri", flags.vm.uri.clone()),
         ("vm_network", flags.vm.network.clone()),
         ("vm_image", flags.vm.image.clone()),
-        ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
+        (
+            "vm_boot_timeout",
+            flags::values::format_duration(flags.vm.boot_timeout),
+        ),
     ];
     shown.map(|(name, value)| (name.to_string(), value)).into()
 }

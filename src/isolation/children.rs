@@ -94,11 +94,11 @@ impl Isolation for Children {
             .for_each(|member| member.register(set));
     }
 
-    fn turn(&mut self, set: &PollSet, now: Instant) -> Vec<ContainerEvent> {
+    fn turn(&mut self, _set: &PollSet, now: Instant) -> Vec<ContainerEvent> {
         let events: Vec<ContainerEvent> = self
             .members
             .values_mut()
-            .flat_map(|member| member.turn(set, now))
+            .flat_map(|member| member.turn(now))
             .collect();
         for event in &events {
             if let ContainerEvent::Exited { container, .. } = event {

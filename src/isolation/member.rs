@@ -9,7 +9,10 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use super::{ContainerEvent, Ended, LaunchError, session};
 use crate::container::connection::Connection;
@@ -144,9 +147,9 @@ impl Member {
     }
 
     /// Takes what has come. After an `Exited` the member is to be dropped.
-    pub fn turn(&mut self, set: &PollSet, now: Instant) -> Vec<ContainerEvent> {
+    pub fn turn(&mut self, now: Instant) -> Vec<ContainerEvent> {
         // Looked at first: what the child said before its end is then read before the end is acted upon.
-        let exited = set.is_readable(self.process.fd());
+        let exited = has_ended(self.process.pid());
         let mut events = self.read(now);
         match &mut self.phase {
             Phase::Alive { kill_at } => {
@@ -378,6 +381,16 @@ fn reason(exit: Option<Exit>, directory: &RuntimeDirectory) -> String {
         Some(line) => format!("{how}; its log ends with: {line}"),
         None => how,
     }
+}
+
+/// Whether a child of ours has ended; it is not reaped by that. The poll set is not asked: a child that was started since the wait may
+/// have a descriptor of the number of one that was ready then.
+fn has_ended(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    !matches!(
+        waitid(Id::Pid(pid), flags),
+        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
+    )
 }
 
 /// Whether a task in this state stays in it.

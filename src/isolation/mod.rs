@@ -32,7 +32,7 @@ pub enum ContainerEvent {
     Step {
         /// Whose.
         container: ContainerId,
-        /// `overlay`, `start`, `address`, `ssh`, `copy`, `run`, `collect`, `destroy`.
+        /// `overlay`, `start`, `address`, `ssh`, `run`, `collect`, `destroy`.
         name: String,
         /// How long it took.
         took: Duration,

@@ -303,7 +303,7 @@ fn a_command_runs_in_a_guest_and_its_output_and_files_come_back() {
         ("oops\n", "result\n")
     );
     for step in [
-        "overlay", "start", "address", "ssh", "copy", "run", "collect", "destroy",
+        "overlay", "start", "address", "ssh", "run", "collect", "destroy",
     ] {
         assert!(end.file("vm.log").contains(&format!(" {step} ")), "{step}");
     }

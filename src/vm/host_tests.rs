@@ -6,19 +6,15 @@
 //!
 //! Each makes a network of its own. A guest is booted only where one is needed; where it is about addresses, a veth pair
 //! on the network's bridge sends the one DHCP message of a guest's that makes a lease.
-#![allow(unsafe_code)]
-
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-
 use super::domain;
+use super::host_port::{Port, request};
 use super::image::{Image, make_directory, overlay_command};
 use super::keys::{Key, write_known_hosts};
 use super::libvirt::{self, Libvirt};
@@ -45,15 +41,6 @@ fn run(program: &str, args: &[&str]) -> Output {
         .args(args)
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"))
-}
-
-fn succeed(program: &str, args: &[&str]) {
-    let output = run(program, args);
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }
 
 fn job(spawn: Spawn) {
@@ -402,104 +389,6 @@ fn two_children_at_once_never_get_the_same_address_and_the_last_is_told() {
     assert_eq!(network.reservations(), 0);
 }
 
-/// A veth pair, one end of which is on a network's bridge: what is sent by the other comes in like a guest's.
-struct Port {
-    outer: String,
-    index: i32,
-}
-
-impl Port {
-    fn new(network: &TestNetwork) -> Port {
-        let (outer, inner) = (
-            format!("mt{}o", network.subnet),
-            format!("mt{}i", network.subnet),
-        );
-        succeed(
-            "ip",
-            &[
-                "link", "add", &outer, "type", "veth", "peer", "name", &inner,
-            ],
-        );
-        succeed(
-            "ip",
-            &["link", "set", &inner, "master", &network.bridge, "up"],
-        );
-        succeed("ip", &["link", "set", &outer, "up"]);
-        let index = nix::net::if_::if_nametoindex(outer.as_str()).expect("index") as i32;
-        Port { outer, index }
-    }
-
-    fn send(&self, frame: &[u8]) {
-        let socket = socket(
-            AddressFamily::Packet,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            None,
-        )
-        .expect("packet socket");
-        // SAFETY: all zeroes is a sockaddr_ll; the pointers are valid for the call with the lengths given.
-        let sent = unsafe {
-            let mut to: libc::sockaddr_ll = std::mem::zeroed();
-            to.sll_family = libc::AF_PACKET as u16;
-            to.sll_ifindex = self.index;
-            let length = size_of::<libc::sockaddr_ll>() as u32;
-            libc::sendto(
-                socket.as_raw_fd(),
-                frame.as_ptr().cast(),
-                frame.len(),
-                0,
-                (&raw const to).cast(),
-                length,
-            )
-        };
-        assert_eq!(
-            sent,
-            frame.len() as isize,
-            "{}",
-            std::io::Error::last_os_error()
-        );
-    }
-}
-
-impl Drop for Port {
-    fn drop(&mut self) {
-        run("ip", &["link", "del", &self.outer]);
-    }
-}
-
-/// The DHCPREQUEST of a guest that takes the address it was offered, as udhcpc sends it, in an Ethernet frame.
-fn request(mac: [u8; 6], address: Ipv4Addr, server: Ipv4Addr) -> Vec<u8> {
-    let mut dhcp = vec![0u8; 240];
-    dhcp[..3].copy_from_slice(&[1, 1, 6]);
-    dhcp[4..8].copy_from_slice(&mac[2..6]);
-    dhcp[28..34].copy_from_slice(&mac);
-    dhcp[236..240].copy_from_slice(&[99, 130, 83, 99]);
-    dhcp.extend([53, 1, 3, 50, 4]);
-    dhcp.extend(address.octets());
-    dhcp.extend([54, 4]);
-    dhcp.extend(server.octets());
-    // A client id that is not the MAC's: the release has to carry it.
-    dhcp.extend([61, 5, 0xff, mac[2], mac[3], mac[4], mac[5], 255]);
-    let mut ip = vec![
-        0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255,
-    ];
-    ip[2..4].copy_from_slice(&(28 + dhcp.len() as u16).to_be_bytes());
-    let sum: u32 = ip
-        .chunks(2)
-        .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
-        .sum();
-    ip[10..12].copy_from_slice(&(!((sum >> 16) as u16 + sum as u16)).to_be_bytes());
-    let mut frame = vec![255; 6];
-    frame.extend(mac);
-    frame.extend([8, 0]);
-    frame.extend(ip);
-    frame.extend([0, 68, 0, 67]);
-    frame.extend((8 + dhcp.len() as u16).to_be_bytes());
-    frame.extend([0, 0]);
-    frame.extend(dhcp);
-    frame
-}
-
 #[test]
 #[ignore = "needs a libvirt host"]
 fn three_hundred_vms_in_a_row_have_addresses_on_a_network_of_twenty() {
@@ -516,7 +405,7 @@ fn reservations_and_leases_are_given_back_on_a_network_that_pings() {
 
 /// Claims an address, has it leased as a guest would, and gives it back, so many times.
 fn many_in_a_row(network: &TestNetwork, rounds: u32) {
-    let port = Port::new(network);
+    let port = Port::new(network.subnet, &network.bridge);
     let scratch = Scratch::new();
     let libvirt = Libvirt::connect(URI).expect("libvirt");
     let server = Ipv4Addr::new(10, 91, network.subnet, 1);
@@ -559,7 +448,7 @@ fn many_in_a_row(network: &TestNetwork, rounds: u32) {
 #[ignore = "needs a libvirt host"]
 fn a_network_whose_leases_are_all_taken_is_told_before_the_vm_boots() {
     let network = TestNetwork::new(6, 3, NO_PING);
-    let port = Port::new(&network);
+    let port = Port::new(network.subnet, &network.bridge);
     let scratch = Scratch::new();
     let libvirt = Libvirt::connect(URI).expect("libvirt");
     let lock = super::network::Lock::take(&scratch.path().join("lock")).expect("lock");

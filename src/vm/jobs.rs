@@ -1,6 +1,6 @@
 //! The jobs of a VM's life: which command each of them is, and what its end means.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,6 +13,7 @@ use super::keys::{self, Key};
 use super::launcher::{self, LauncherScript, Program, VerbError};
 use super::life::{Cause, Failure, Found, JobKind};
 use super::output::{self, Part};
+use super::quote::quote;
 use super::ssh::{Ssh, SshError};
 use crate::container::directory::RuntimeDirectory;
 use crate::messages::container::{self, Spec};
@@ -121,7 +122,7 @@ impl Plan {
                 .arg(self.directory.path()))
         };
         let session = || ssh.ok_or_else(|| Failure::other("there is no ssh connection"));
-        let verb = |verb| Ok(session()?.run_as_root(&launcher::verb(&self.state(), verb)));
+        let verb = |verb| Ok(as_root(session()?, &launcher::verb(&self.state(), verb)));
         match job {
             JobKind::Overlay => self.overlay(),
             JobKind::ClientKey => Ok(Key::Client.command(&self.files)),
@@ -129,10 +130,7 @@ impl Plan {
             JobKind::Start => worker("start"),
             JobKind::Lease => worker("lease"),
             JobKind::Destroy => worker("destroy"),
-            JobKind::Copy => session()?
-                .copy(&self.launcher(), &launcher::path(&self.state()))
-                .map_err(ssh_failure),
-            JobKind::Launch => verb("start"),
+            JobKind::Launch => self.launch(session()?),
             JobKind::Wait => verb("wait"),
             JobKind::Term => verb("kill TERM"),
             JobKind::Kill => verb("kill KILL"),
@@ -148,6 +146,30 @@ impl Plan {
         self.files.join("launcher")
     }
 
+    /// The launcher goes in by the session's input and is run. One that arrives in part, over a connection that breaks, does nothing:
+    /// its last lines are what does something.
+    fn launch(&self, ssh: &Ssh) -> Result<Spawn, Failure> {
+        let path = self.launcher();
+        let file = File::open(&path).map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
+        let state = self.state();
+        let (directory, launcher) = (quote(&state), quote(&launcher::path(&state)));
+        let script = format!(
+            "umask 077; mkdir -p {directory} && cat >{launcher} || exit 1; {}",
+            launcher::verb(&state, "start")
+        );
+        Ok(as_root(ssh, &script).with(|command| {
+            command.stdin(file);
+        }))
+    }
+
+    /// A copy of the launcher for whoever wants to know what was run; it is root's, since the environment may hold secrets.
+    fn keep_launcher(&self, script: &[u8]) {
+        let path = Path::new(&self.spec.sandbox).join("launcher.sh");
+        if let Err(error) = write_private(&path, script) {
+            log::warn!("{} is not kept: {error}", path.display());
+        }
+    }
+
     /// With everything else that is to be there before the VM is: its directory, its launcher, the note of what to undo.
     fn overlay(&self) -> Result<Spawn, Failure> {
         let image = self.image()?;
@@ -161,6 +183,7 @@ impl Plan {
                 self.launcher().display()
             ))
         })?;
+        self.keep_launcher(&script);
         Ok(image::overlay_command(image, &self.files))
     }
 
@@ -201,7 +224,7 @@ impl Plan {
     /// The command that brings a part of an output of the command's.
     pub fn fetch(&self, ssh: &Ssh, name: &str) -> impl Fn(Part) -> Spawn + 'static {
         let (ssh, file) = (ssh.clone(), format!("{}/{name}", self.spec.sandbox));
-        move |part| ssh.run_as_root(&output::remote_script(&file, part))
+        move |part| as_root(&ssh, &output::remote_script(&file, part))
     }
 
     /// What the end of a job means; for `Wait` also how large the outputs are.
@@ -212,7 +235,7 @@ impl Plan {
             JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => {
                 plain(end).map(|()| Found::Nothing).into()
             }
-            JobKind::Copy | JobKind::Term | JobKind::Kill | JobKind::Collect => {
+            JobKind::Term | JobKind::Kill | JobKind::Collect => {
                 match end.is_success() {
                     true => Ok(Found::Nothing).into(),
                     false => Err(session_failure(end, ssh)).into(),
@@ -256,6 +279,11 @@ impl From<Result<Found, Failure>> for Understood {
             sizes: None,
         }
     }
+}
+
+/// A session as root. To find out that we are root already costs the guest a process, and most images have us log in as root.
+fn as_root(ssh: &Ssh, script: &str) -> Spawn {
+    if ssh.user == "root" { ssh.run(script) } else { ssh.run_as_root(script) }
 }
 
 fn program(command: &CommandInfo) -> Result<Program, String> {

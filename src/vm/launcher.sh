@@ -7,8 +7,8 @@
 #   kill SIGNAL  signal all that the command has started
 #
 # $state, which only root can write:
-#   pid      the command's pid, which is also its session, and the boot it belongs to
-#   status   how it ended; both are made by rename, so they are whole when they are there
+#   pid      the command's pid, which is also its session, and the boot it belongs to: one short write, before `ready`
+#   status   how it ended; made by rename, so it is whole when it is there
 #   alive    a FIFO that the supervisor holds open: its end of file is the supervisor's end
 #   ready    a FIFO that tells `start` of the pid
 #
@@ -38,33 +38,50 @@ started() {
     [ -n "$pid" ] && [ "$of" = "$boot" ]
 }
 
-# Sets $uid, $gid, $home and $login_shell of the user.
+# Every program that is started costs an emulated guest a twentieth of a second, and the command waits for all of them: what the
+# shell can do by itself it does.
+
+# Sets $me to the user that we are, $uid, $gid, $home and $login_shell to those of the user.
 resolve() {
+    me=
+    while read -r key me _; do
+        [ "$key" = Uid: ] && break
+    done </proc/self/status
     [ -n "$user" ] || user=$(id -un)
-    uid=$(id -u "$user" 2>/dev/null) && gid=$(id -g "$user" 2>/dev/null) || {
+    home=/ login_shell=/bin/sh
+    lookup </etc/passwd || lookup_elsewhere || {
         echo nouser
         exit 3
     }
-    me=$(id -u)
     if [ "$me" != 0 ] && [ "$me" != "$uid" ]; then
         echo noroot
         exit 5
     fi
-    home=/ login_shell=/bin/sh
-    passwd=$(getent passwd "$user" 2>/dev/null || cat /etc/passwd)
-    while IFS=: read -r name _ _ _ _ its_home its_shell; do
-        [ "$name" = "$user" ] || continue
-        home=${its_home:-/} login_shell=${its_shell:-/bin/sh}
-        break
-    done <<END
+}
+
+# Looks for the user in a passwd file.
+lookup() {
+    while IFS=: read -r name _ its_uid its_gid _ its_home its_shell; do
+        [ "$name" = "$user" ] && [ -n "$its_uid" ] && [ -n "$its_gid" ] || continue
+        uid=$its_uid gid=$its_gid home=${its_home:-/} login_shell=${its_shell:-/bin/sh}
+        return 0
+    done
+    return 1
+}
+
+# Users can come from elsewhere, too (LDAP).
+lookup_elsewhere() {
+    uid=$(id -u "$user" 2>/dev/null) && gid=$(id -g "$user" 2>/dev/null) || return 1
+    passwd=$(getent passwd "$user" 2>/dev/null) && lookup <<END
 $passwd
 END
+    return 0
 }
 
 # Runs in the command's session, still as root: records the pid, then becomes the command.
 stub='
     { echo 0 >/proc/$$/oom_score_adj; } 2>/dev/null
-    printf "pid=%s\nboot_id=%s\n" "$$" "$0" >"$1/pid.tmp" && mv -f "$1/pid.tmp" "$1/pid"
+    printf "pid=%s\nboot_id=%s\n" "$$" "$0" >"$1/pid"
     echo pid 1<>"$1/ready"
     shift
     exec "$@"
@@ -122,18 +139,22 @@ size() {
 
 start() {
     if started; then
-        cat "$state/pid"
+        tell
         exit 0
     fi
     resolve
     umask 077
-    mkdir -p "$state" || exit 1
-    if mkdir "$state/started" 2>/dev/null; then
+    [ -d "$state" ] || mkdir -p "$state" || exit 1
+    set -C # makes a file that is there already an error
+    if true 2>/dev/null >"$state/started"; then
+        set +C
         prepare
         exec 8<>"$state/ready"
-        setsid /bin/sh "$0" detach </dev/null >/dev/null 2>&1 8>&-
+        # The first makes a session, and the second, which leads it now, has to fork to make another.
+        setsid setsid /bin/sh "$0" run </dev/null >/dev/null 2>&1 8>&-
         read -r _ <&8
     else # another start is at work
+        set +C
         tries=0
         until started || [ "$tries" -ge 100 ]; do
             tries=$((tries + 1))
@@ -141,20 +162,27 @@ start() {
         done
     fi
     started || fail 'the launcher could not start the command in the guest'
-    cat "$state/pid"
+    tell
+}
+
+# What "started" has found.
+tell() {
+    echo "pid=$pid"
+    echo "boot_id=$of"
 }
 
 # Makes the sandbox, which is the user's; the directories above it are root's.
 prepare() {
     umask 022
-    mkdir -p "$sandbox" || exit 1
-    chmod 0750 "$sandbox"
-    (umask 077 && set -C && cat "$0" >"$sandbox/launcher.sh") 2>/dev/null
+    if [ -d "$sandbox" ]; then
+        chmod 0750 "$sandbox"
+    else
+        mkdir -p -m 0750 "$sandbox" || exit 1
+    fi
     for file in stdout stderr; do
         : >>"$sandbox/$file" || exit 1
-        chmod 0644 "$sandbox/$file"
     done
-    if [ "$me" = 0 ]; then
+    if [ "$me" = 0 ] && [ "$uid:$gid" != 0:0 ]; then
         chown "$uid:$gid" "$sandbox/stdout" "$sandbox/stderr" "$sandbox" || exit 1
     fi
     mkfifo "$state/alive" "$state/ready" || exit 1
@@ -205,7 +233,6 @@ await() {
 
 case $1 in
     start) start ;;
-    detach) exec setsid /bin/sh "$0" run ;;
     run) supervise ;;
     wait) await ;;
     kill) if started; then signal_members "${2:-TERM}"; fi ;;

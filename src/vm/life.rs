@@ -1,11 +1,11 @@
 //! The life of one virtual machine: what to do next, decided without doing anything and without a clock.
 //!
 //! ```text
-//! Preparing ─► Starting ─► AwaitingAddress ─► AwaitingSsh ─► Copying ─► Launching ─► Running ──► Collecting ─► Destroying ─► Reporting ─► Ended
-//!  overlay,     libvirt     DHCP lease, or     ssh master                              │  ▲           ▲            ▲
-//!  keys                     sshd's greeting                                kill ───────┤  └ reconnect │            │
-//!                                                                                      └► Stopping ───┘            │
-//!  a failure, a kill or the VM's end in any state ─────────────────────────────────────────────────────────────────┘
+//! Preparing ─► Starting ─► AwaitingAddress ─► AwaitingSsh ─► Launching ─► Running ──► Collecting ─► Destroying ─► Reporting ─► Ended
+//!  overlay,     libvirt     DHCP lease, or     ssh master      the command   │  ▲           ▲            ▲
+//!  keys                     sshd's greeting                    starts  kill ─┤  └ reconnect │            │
+//!                                                                            └► Stopping ───┘            │
+//!  a failure, a kill or the VM's end in any state ───────────────────────────────────────────────────────┘
 //! ```
 //!
 //! The shell (`shell.rs`) carries out the [`Action`]s and brings their results as [`Event`]s.
@@ -30,8 +30,8 @@ const PREPARE: Duration = Duration::from_secs(30);
 const LIBVIRT: Duration = Duration::from_secs(30);
 /// How long `destroy` may take. Less than the slave's own slack after a kill, so that QEMU is killed in time without libvirt.
 const DESTROY: Duration = Duration::from_secs(10);
-/// How long a session over the connection may take to copy or to launch.
-const SESSION: Duration = Duration::from_secs(30);
+/// How long launching may take.
+const LAUNCH: Duration = Duration::from_secs(30);
 /// How long a key may be refused before it is believed: a guest may start its sshd before its keys are in place.
 const REFUSED: Duration = Duration::from_secs(10);
 /// How long output and files may take to come back; and when the container was killed.
@@ -62,7 +62,6 @@ enum State {
         by: Instant,
     },
     AwaitingSsh(Handshake),
-    Copying,
     Launching,
     Running {
         link: Link,
@@ -180,7 +179,6 @@ impl Life {
             } => earlier(*kill_at, *give_up_at),
             State::Collecting { until, .. } | State::Reporting { until } => Some(*until),
             State::Preparing { .. }
-            | State::Copying
             | State::Launching
             | State::Running { link: Link::Up }
             | State::Destroying
@@ -210,7 +208,6 @@ impl Life {
             }
             JobKind::Start => self.start_ended(result, now),
             JobKind::Lease => self.lease_ended(result, now),
-            JobKind::Copy => self.copied(result, now),
             JobKind::Launch => self.launched(result, now),
             JobKind::Wait => self.command_ended(result, now),
             // What they were to achieve is seen by `Wait`, and its deadline stands.
@@ -313,8 +310,8 @@ impl Life {
             State::AwaitingSsh(_) => {
                 self.boot_id = Some(boot_id);
                 self.step(Step::Ssh, now);
-                self.state = State::Copying;
-                self.start(JobKind::Copy, now + SESSION);
+                self.state = State::Launching;
+                self.start(JobKind::Launch, now + LAUNCH);
             }
             State::Running {
                 link: Link::Lost { .. },
@@ -337,7 +334,7 @@ impl Life {
                     self.end(report, now);
                 }
             }
-            State::Copying | State::Launching => self.end(report::session(&failure), now),
+            State::Launching => self.end(report::session(&failure), now),
             State::Running { link } => {
                 link.lose(failure.text, now);
                 self.actions.push(Action::Cancel(JobKind::Wait));
@@ -350,18 +347,6 @@ impl Life {
             | State::Destroying
             | State::Reporting { .. }
             | State::Ended => {}
-        }
-    }
-
-    fn copied(&mut self, result: Result<Found, Failure>, now: Instant) {
-        let State::Copying = self.state else { return };
-        match result {
-            Ok(_) => {
-                self.step(Step::Copy, now);
-                self.state = State::Launching;
-                self.start(JobKind::Launch, now + SESSION);
-            }
-            Err(failure) => self.end(report::session(&failure), now),
         }
     }
 
@@ -446,10 +431,7 @@ impl Life {
 
     fn qemu_gone(&mut self, panic: Option<String>, now: Instant) {
         match &self.state {
-            State::AwaitingAddress { .. }
-            | State::AwaitingSsh(_)
-            | State::Copying
-            | State::Launching => {
+            State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Launching => {
                 self.end(report::ended_at_boot(panic.as_deref()), now);
             }
             State::Running { .. } => self.end(report::ended_while_running(panic.as_deref()), now),
@@ -473,7 +455,7 @@ impl Life {
             State::AwaitingAddress { .. } | State::AwaitingSsh(_) => {
                 self.end(report::killed_during_launch("booted"), now);
             }
-            State::Copying | State::Launching => {
+            State::Launching => {
                 self.end(report::killed_during_launch("was given the command"), now);
             }
             State::Running {
@@ -574,7 +556,6 @@ impl Life {
             | State::Collecting { .. }
             | State::Reporting { .. }
             | State::Preparing { .. }
-            | State::Copying
             | State::Launching
             | State::Running { link: Link::Up }
             | State::Destroying

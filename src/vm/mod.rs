@@ -31,7 +31,12 @@ pub mod record;
 pub mod shell;
 pub mod ssh;
 pub mod worker;
+pub mod worker_error;
 
+#[cfg(test)]
+mod domain_tests;
+#[cfg(test)]
+mod host_port;
 #[cfg(test)]
 mod host_tests;
 

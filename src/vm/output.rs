@@ -55,7 +55,9 @@ pub fn remote_script(guest_file: &str, part: Part) -> String {
     let check = format!("[ -f {file} ] && [ ! -L {file} ] || exit 1");
     match part {
         Part::Follow { from } => format!("{check}; exec tail -c +{} -f {file}", from + 1),
-        Part::Fetch { from, count } => format!("{check}; tail -c +{} {file} | head -c {count}", from + 1),
+        Part::Fetch { from, count } => {
+            format!("{check}; tail -c +{} {file} | head -c {count}", from + 1)
+        }
     }
 }
 
@@ -78,7 +80,9 @@ impl fmt::Display for FollowEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FollowEnd::Complete => write!(f, "complete"),
-            FollowEnd::Short => write!(f, "the command shortened or replaced the file while it ran"),
+            FollowEnd::Short => {
+                write!(f, "the command shortened or replaced the file while it ran")
+            }
             FollowEnd::Limit => write!(f, "longer than its limit; the rest was not kept"),
             FollowEnd::Failed(error) => write!(f, "cannot be written on the host: {error}"),
             FollowEnd::Stopped => write!(f, "not followed to its end"),
@@ -133,19 +137,41 @@ impl Follower {
         let path: PathBuf = sandbox.join(name);
         // O_NONBLOCK: a FIFO under this name must not hold us up; on a regular file it means nothing.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(path)?;
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o644)
+            .custom_flags(flags)
+            .open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::other(format!("{name} in the sandbox is not a regular file")));
+            return Err(io::Error::other(format!(
+                "{name} in the sandbox is not a regular file"
+            )));
         }
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
         }
         let length = metadata.len();
-        let state = if length >= limit { State::Ended(FollowEnd::Limit) } else { State::Waiting { until: now } };
+        let state = if length >= limit {
+            State::Ended(FollowEnd::Limit)
+        } else {
+            State::Waiting { until: now }
+        };
         let backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         let (name, fetch, buffer) = (name.to_string(), Box::new(fetch), vec![0; 64 * 1024]);
-        Ok(Follower { name, file, length, limit, fetch, state, target: None, quiet_since: now, backoff, buffer })
+        Ok(Follower {
+            name,
+            file,
+            length,
+            limit,
+            fetch,
+            state,
+            target: None,
+            quiet_since: now,
+            backoff,
+            buffer,
+        })
     }
 
     /// Bytes in the host's file.
@@ -234,22 +260,31 @@ impl Follower {
         let from = self.length;
         let part = match self.target {
             None => Part::Follow { from },
-            Some(target) => Part::Fetch { from, count: target.saturating_sub(from) },
+            Some(target) => Part::Fetch {
+                from,
+                count: target.saturating_sub(from),
+            },
         };
         self.state = match (Tail::start((self.fetch)(part)), part) {
             (Ok(tail), Part::Follow { .. }) => State::Following(tail),
             (Ok(tail), Part::Fetch { .. }) => State::Fetching(tail),
-            (Err(_), _) => State::Waiting { until: now + self.backoff.next_wait() }, // no process or descriptor is free: later
+            (Err(_), _) => State::Waiting {
+                until: now + self.backoff.next_wait(),
+            }, // no process or descriptor is free: later
         };
     }
 
     fn retry(&mut self, now: Instant) {
-        self.state = State::Waiting { until: now + self.backoff.next_wait() };
+        self.state = State::Waiting {
+            until: now + self.backoff.next_wait(),
+        };
     }
 
     /// Takes what has come.
     fn read(&mut self, now: Instant) -> Result<(), FollowEnd> {
-        let (State::Following(tail) | State::Fetching(tail)) = &mut self.state else { return Ok(()) };
+        let (State::Following(tail) | State::Fetching(tail)) = &mut self.state else {
+            return Ok(());
+        };
         let mut taken = 0;
         while let Some(stdout) = &mut tail.stdout
             && taken < TURN
@@ -258,11 +293,21 @@ impl Follower {
                 Ok(0) => tail.stdout = None,
                 Ok(count) => {
                     taken += count as u64;
-                    let room = usize::try_from(self.limit.saturating_sub(self.length)).unwrap_or(usize::MAX);
-                    append(&mut self.file, &mut self.length, &self.buffer[..count.min(room)]).map_err(FollowEnd::Failed)?;
+                    let room = usize::try_from(self.limit.saturating_sub(self.length))
+                        .unwrap_or(usize::MAX);
+                    append(
+                        &mut self.file,
+                        &mut self.length,
+                        &self.buffer[..count.min(room)],
+                    )
+                    .map_err(FollowEnd::Failed)?;
                     if count > room {
-                        let note = format!("\n[{} is longer than {} bytes; the rest was not kept]\n", self.name, self.limit);
-                        append(&mut self.file, &mut self.length, note.as_bytes()).map_err(FollowEnd::Failed)?;
+                        let note = format!(
+                            "\n[{} is longer than {} bytes; the rest was not kept]\n",
+                            self.name, self.limit
+                        );
+                        append(&mut self.file, &mut self.length, note.as_bytes())
+                            .map_err(FollowEnd::Failed)?;
                         return Err(FollowEnd::Limit);
                     }
                 }
@@ -311,7 +356,10 @@ fn append(file: &mut File, length: &mut u64, mut bytes: &[u8]) -> io::Result<()>
 impl Tail {
     fn start(spawn: Spawn) -> io::Result<Tail> {
         let piped = |command: &mut std::process::Command| {
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null());
         };
         let mut process = spawn.with(piped).session().die_with_parent().spawn()?;
         let stdout = process.stdout.take();
@@ -323,11 +371,18 @@ impl Tail {
 
     /// Its end, once all that it wrote is read.
     fn exit(&mut self) -> Option<Exit> {
-        if self.stdout.is_some() { None } else { self.process.try_wait() }
+        if self.stdout.is_some() {
+            None
+        } else {
+            self.process.try_wait()
+        }
     }
 
     /// Ends and reaps it. A killed process ends at once; the wait is bounded all the same.
     fn kill(&mut self) {
+        if self.process.try_wait().is_some() {
+            return;
+        }
         self.process.signal(Signal::SIGKILL);
         let mut set = PollSet::new();
         self.process.register(&mut set);

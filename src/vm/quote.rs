@@ -26,7 +26,11 @@ mod tests {
         let script = format!("printf %s {word}");
         match Command::new(shell).arg("-c").arg(script).output() {
             Ok(output) => {
-                assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
+                assert!(
+                    output.status.success(),
+                    "{shell}: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
                 Some(output.stdout)
             }
             Err(_) => None,
@@ -35,7 +39,10 @@ mod tests {
 
     #[test]
     fn every_character_of_one_byte_and_some_longer_ones_arrive_as_they_are() {
-        let all: String = (1u8..128).map(char::from).chain("\u{80}\u{81}\u{88}äß€𝄞\u{2028}".chars()).collect();
+        let all: String = (1u8..128)
+            .map(char::from)
+            .chain("\u{80}\u{81}\u{88}äß€𝄞\u{2028}".chars())
+            .collect();
         for shell in ["/bin/sh", "dash", "bash"] {
             if let Some(got) = through(shell, &quote(&all)) {
                 assert_eq!(got, all.as_bytes(), "{shell}");
@@ -45,10 +52,26 @@ mod tests {
 
     #[test]
     fn nothing_in_a_word_is_run() {
-        for hostile in
-            ["", "'", "''", "'; echo run; '", "$(echo run)", "`echo run`", "\\", "\\'", "a\n'b'\n", "-n", "!!", "~", "*", "%s"]
-        {
-            assert_eq!(through("/bin/sh", &quote(hostile)).expect("sh"), hostile.as_bytes());
+        for hostile in [
+            "",
+            "'",
+            "''",
+            "'; echo run; '",
+            "$(echo run)",
+            "`echo run`",
+            "\\",
+            "\\'",
+            "a\n'b'\n",
+            "-n",
+            "!!",
+            "~",
+            "*",
+            "%s",
+        ] {
+            assert_eq!(
+                through("/bin/sh", &quote(hostile)).expect("sh"),
+                hostile.as_bytes()
+            );
         }
     }
 
@@ -65,7 +88,10 @@ mod tests {
                     alphabet[(state % alphabet.len() as u64) as usize]
                 })
                 .collect();
-            assert_eq!(through("/bin/sh", &quote(&text)).expect("sh"), text.as_bytes());
+            assert_eq!(
+                through("/bin/sh", &quote(&text)).expect("sh"),
+                text.as_bytes()
+            );
         }
     }
 }

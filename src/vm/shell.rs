@@ -161,6 +161,16 @@ impl Shell {
     }
 
     fn turn(&mut self, set: &PollSet, now: Instant) {
+        // Before anything opens descriptors: a new one may have the number of one that was ready.
+        if self
+            .qemu
+            .as_ref()
+            .is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running())
+        {
+            self.qemu = None;
+            let panic = record::find_panic(&self.plan.console());
+            self.events.push_back(Event::QemuGone { panic });
+        }
         self.turn_signals();
         self.turn_channel(now);
         self.turn_jobs(now);
@@ -172,16 +182,6 @@ impl Shell {
         {
             self.probe = None;
             self.events.push_back(Event::BannerSeen);
-        }
-        if self
-            .qemu
-            .as_ref()
-            // The set may speak of an older descriptor of the same number: ask the process itself.
-            .is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running())
-        {
-            self.qemu = None;
-            let panic = record::find_panic(&self.plan.console());
-            self.events.push_back(Event::QemuGone { panic });
         }
         self.turn_followers(now);
         if self.life.deadline().is_some_and(|at| now >= at) {

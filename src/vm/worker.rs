@@ -12,7 +12,6 @@
 //! is the last line of stderr, with exit status 1. Each operation may be repeated after any that was killed half-way:
 //! what has been done already is found done, and `destroy` undoes whatever part of `start` there is.
 
-use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -20,14 +19,15 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::domain;
-use super::host::{self, HostError};
-use super::image::{Image, ImageError};
+use super::host;
+use super::image::Image;
 use super::lease;
-use super::leftovers::{self, LeftoverError};
-use super::libvirt::{self, Libvirt, LibvirtError};
+use super::leftovers;
+use super::libvirt::{self, Libvirt};
 use super::network::{self, Lock, NetworkError};
 use super::qemu::Qemu;
-use crate::container::directory::{DirectoryError, RuntimeDirectory};
+use super::worker_error::WorkerError;
+use crate::container::directory::RuntimeDirectory;
 use crate::messages::container::{self, Spec, VmState};
 use crate::subprocess::{Job, Spawn};
 
@@ -38,128 +38,6 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 /// Pauses between two looks at the leases: the shortest against the 2 ms that a look costs, the longest against a boot of seconds.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
-
-/// Why an operation failed.
-#[derive(Debug)]
-pub enum WorkerError {
-    /// Called wrongly.
-    Usage,
-    /// The runtime directory.
-    Directory(DirectoryError),
-    /// The spec is of a container without a VM.
-    NoVm(PathBuf),
-    /// The VM's directory is not as we name them, so it is not touched.
-    Strange {
-        /// The domain that it names.
-        domain: String,
-        /// The VM's directory.
-        directory: String,
-    },
-    /// The image.
-    Image(ImageError),
-    /// libvirt.
-    Libvirt(LibvirtError),
-    /// libvirt would not start the domain.
-    Refused {
-        /// libvirt's error.
-        source: LibvirtError,
-        /// What to do.
-        advice: String,
-    },
-    /// QEMU ended as soon as it was started.
-    Gone(String),
-    /// The network.
-    Network(NetworkError),
-    /// What libvirt says of the host.
-    Host(HostError),
-    /// A VM of an earlier cleanup.
-    Leftover(LeftoverError),
-    /// A file of the VM.
-    File {
-        /// What was tried, to follow "cannot".
-        what: &'static str,
-        /// Which file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// QEMU could not be killed.
-    Kill {
-        /// Its process id.
-        pid: u32,
-        /// The system's reason.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for WorkerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WorkerError::Usage => write!(
-                f,
-                "usage: mesos-slave vm-worker start|lease|destroy|cleanup DIR, or network URI NAME VM_DIR"
-            ),
-            WorkerError::Directory(source) => write!(f, "{source}"),
-            WorkerError::NoVm(path) => {
-                write!(
-                    f,
-                    "the container of {} has no virtual machine",
-                    path.display()
-                )
-            }
-            WorkerError::Strange { domain, directory } => write!(
-                f,
-                "domain {domain:?} with directory {directory:?} is none of ours: remove it by hand"
-            ),
-            WorkerError::Image(source) => write!(f, "{source}"),
-            WorkerError::Libvirt(source) => write!(f, "{source}"),
-            WorkerError::Refused { source, advice } => {
-                write!(f, "libvirt refused the domain: {}; {advice}", source.text())
-            }
-            WorkerError::Gone(domain) => write!(
-                f,
-                "QEMU of {domain} ended at once: see /var/log/libvirt/qemu/{domain}.log"
-            ),
-            WorkerError::Network(source) => write!(f, "{source}"),
-            WorkerError::Host(source) => write!(f, "{source}"),
-            WorkerError::Leftover(source) => write!(f, "{source}"),
-            WorkerError::File { what, path, source } => {
-                write!(f, "cannot {what} {}: {source}", path.display())
-            }
-            WorkerError::Kill { pid, source } => write!(f, "cannot kill QEMU, pid {pid}: {source}"),
-        }
-    }
-}
-
-impl std::error::Error for WorkerError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            WorkerError::Usage
-            | WorkerError::NoVm(_)
-            | WorkerError::Strange { .. }
-            | WorkerError::Gone(_) => None,
-            WorkerError::Directory(source) => Some(source),
-            WorkerError::Image(source) => Some(source),
-            WorkerError::Libvirt(source) | WorkerError::Refused { source, .. } => Some(source),
-            WorkerError::Network(source) => Some(source),
-            WorkerError::Host(source) => Some(source),
-            WorkerError::Leftover(source) => Some(source),
-            WorkerError::File { source, .. } | WorkerError::Kill { source, .. } => Some(source),
-        }
-    }
-}
-
-macro_rules! from {
-    ($($type:ident => $variant:ident),*) => {
-        $(impl From<$type> for WorkerError {
-            fn from(source: $type) -> WorkerError {
-                WorkerError::$variant(source)
-            }
-        })*
-    };
-}
-from!(DirectoryError => Directory, ImageError => Image, LibvirtError => Libvirt, NetworkError => Network,
-    HostError => Host, LeftoverError => Leftover);
 
 /// What an operation found out, as `key=value`.
 type Findings = Vec<(&'static str, String)>;
@@ -337,23 +215,35 @@ pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
     Ok(network::give_back(libvirt, &state.network, &state.mac)?)
 }
 
+/// QEMU goes first, so that its memory is free whatever becomes of libvirt.
 fn cleanup(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
-    if dir.has_vm() && !destroy_in_time(dir) {
+    if dir.is_done() {
+        return Ok(Vec::new());
+    }
+    if dir.has_vm() {
         let state = dir.read_vm()?;
         let vm_dir = vm_dir(&state)?;
-        // First the note, then what it is about: killed in between, `cleanup` is run again.
-        leftovers::note(&vm_dir, &state)?;
-        for qemu in Qemu::all(&state.domain) {
-            qemu.kill(KILL_PATIENCE)
-                .map_err(|source| WorkerError::Kill {
-                    pid: qemu.pid,
-                    source,
-                })?;
+        kill_qemu(&state)?;
+        if !destroy_in_time(dir) {
+            // First the note, then what it is about: killed in between, `cleanup` is run again.
+            leftovers::note(&vm_dir, &state)?;
+            kill_qemu(&state)?;
+            remove_files(&state)?;
         }
-        remove_files(&state)?;
     }
     dir.mark_done()?;
     Ok(Vec::new())
+}
+
+fn kill_qemu(state: &VmState) -> Result<(), WorkerError> {
+    for qemu in Qemu::all(&state.domain) {
+        qemu.kill(KILL_PATIENCE)
+            .map_err(|source| WorkerError::Kill {
+                pid: qemu.pid,
+                source,
+            })?;
+    }
+    Ok(())
 }
 
 /// Runs `destroy` in a process of its own, since it hangs when libvirtd does.
@@ -425,5 +315,82 @@ fn vm_dir(state: &VmState) -> Result<PathBuf, WorkerError> {
             domain: state.domain.clone(),
             directory: state.directory.clone(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(domain: &str, directory: &str) -> VmState {
+        VmState {
+            domain: domain.into(),
+            directory: directory.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn only_what_is_named_as_we_name_it_is_destroyed_or_removed() {
+        let ours = vm_dir(&state("mesos-a", "/var/lib/mesos-slave/vms/a")).expect("ours");
+        assert_eq!(ours, Path::new("/var/lib/mesos-slave"));
+        for (domain, directory) in [
+            ("mesos-a", "/var/lib/mesos-slave/vms/b"),
+            ("a", "/var/lib/mesos-slave/vms/a"),
+            ("mesos-a", "/var/lib/mesos-slave/images/a"),
+            ("mesos-a", "vms/a"),
+            ("mesos-", "/var/lib/mesos-slave/vms/.."),
+            ("mesos-..", "/var/lib/mesos-slave/vms/.."),
+            ("mesos-", "/"),
+            ("", ""),
+        ] {
+            assert!(
+                matches!(
+                    vm_dir(&state(domain, directory)),
+                    Err(WorkerError::Strange { .. })
+                ),
+                "{domain} {directory}"
+            );
+        }
+    }
+
+    #[test]
+    fn libvirts_refusals_come_with_what_to_do() {
+        let vm = container::Vm {
+            memory_mb: 4096,
+            image: "/images/x".into(),
+            ..Default::default()
+        };
+        let of = |text| advice(text, &vm, &state("mesos-a", "/vms/a"));
+        assert!(
+            of("cannot set up guest memory 'pc.ram': Cannot allocate memory").contains("4096 MiB")
+        );
+        assert!(
+            of("Could not open '/images/x/disk.qcow2': Permission denied")
+                .contains("read the image /images/x")
+        );
+        assert!(
+            of("Could not access KVM kernel module: No such device")
+                .contains("--vm_accelerator=tcg")
+        );
+        assert!(of("anything else").contains("/var/log/libvirt/qemu/mesos-a.log"));
+    }
+
+    #[test]
+    fn a_wrong_call_is_told_how_it_should_be() {
+        for args in [&[][..], &["start"], &["explode", "/x"], &["network", "x"]] {
+            let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
+            assert!(matches!(run(&args), Err(WorkerError::Usage)));
+        }
+    }
+
+    #[test]
+    fn without_a_vm_there_is_nothing_to_destroy_and_cleanup_is_done() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let dir = RuntimeDirectory::new(scratch.path());
+        assert!(destroy(&dir).is_ok());
+        assert!(!dir.is_done());
+        assert!(cleanup(&dir).is_ok());
+        assert!(dir.is_done());
     }
 }

@@ -58,7 +58,10 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         let quiet = |args: &[&str]| {
-            let _ = std::process::Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output();
+            let _ = std::process::Command::new("virsh")
+                .args(["-q", "-c", "qemu:///system"])
+                .args(args)
+                .output();
         };
         quiet(&["net-destroy", &self.0]);
         quiet(&["net-undefine", &self.0]);
@@ -99,7 +102,9 @@ fn a_guest_that_powers_itself_off_fails_its_task() {
 #[test]
 fn a_guest_that_panics_fails_its_task_and_says_so() {
     let world = World::with_slave("panic", &[]);
-    let output = world.execute(&["--command=echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 600"]);
+    let output = world.execute(&[
+        "--command=echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 600",
+    ]);
     assert_failed(&world, &output, &["panic"]);
     assert!(!world.sandbox_files("console.log").is_empty());
     world.end();
@@ -148,7 +153,9 @@ fn a_network_that_is_inactive_fails_the_task_and_names_the_command() {
 #[test]
 fn a_guest_that_asks_for_no_address_fails_its_task_within_the_boot_timeout() {
     let mut world = World::new("nolease");
-    let images = own_image(&world, |conf| conf.replace("root=/dev/vda", "root=/dev/nosuch"));
+    let images = own_image(&world, |conf| {
+        conf.replace("root=/dev/vda", "root=/dev/nosuch")
+    });
     world.start_master();
     world.start_slave(&[&images, "--vm_boot_timeout=15secs"]);
     let start = std::time::Instant::now();
@@ -162,10 +169,28 @@ fn a_guest_that_asks_for_no_address_fails_its_task_within_the_boot_timeout() {
 fn a_guest_whose_sshd_never_answers_fails_its_task_within_the_boot_timeout() {
     let network = Network::new("e2enossh", 32, &dhcp(32));
     let rule = |verb: &str| {
-        run("iptables", &["-w", verb, "OUTPUT", "-d", "10.99.32.0/24", "-p", "tcp", "--dport", "22", "-j", "DROP"]);
+        run(
+            "iptables",
+            &[
+                "-w",
+                verb,
+                "OUTPUT",
+                "-d",
+                "10.99.32.0/24",
+                "-p",
+                "tcp",
+                "--dport",
+                "22",
+                "-j",
+                "DROP",
+            ],
+        );
     };
     rule("-I");
-    let world = World::with_slave("nossh", &["--vm_network=e2enossh", "--vm_boot_timeout=20secs"]);
+    let world = World::with_slave(
+        "nossh",
+        &["--vm_network=e2enossh", "--vm_boot_timeout=20secs"],
+    );
     let output = world.execute(&["--command=true"]);
     rule("-D");
     assert_failed(&world, &output, &["ssh", "--vm_boot_timeout"]);
@@ -176,11 +201,17 @@ fn a_guest_whose_sshd_never_answers_fails_its_task_within_the_boot_timeout() {
 #[test]
 fn a_guest_that_refuses_the_key_fails_its_task_and_says_which() {
     let mut world = World::new("key");
-    let images = own_image(&world, |conf| conf.replace("provision=fw_cfg", "provision=none"));
+    let images = own_image(&world, |conf| {
+        conf.replace("provision=fw_cfg", "provision=none")
+    });
     let key = world.path("key");
     run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
     world.start_master();
-    world.start_slave(&[&images, &format!("--vm_ssh_key={key}"), "--vm_boot_timeout=60secs"]);
+    world.start_slave(&[
+        &images,
+        &format!("--vm_ssh_key={key}"),
+        "--vm_boot_timeout=60secs",
+    ]);
     let output = world.execute(&["--command=true"]);
     assert_failed(&world, &output, &["key", "--vm_ssh_key"]);
     world.end();

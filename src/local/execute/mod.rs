@@ -13,15 +13,12 @@
 
 mod answer;
 mod calls;
-mod events;
 mod follow;
 mod local;
 mod outcome;
 mod output;
 mod scheduler;
 mod shell;
-#[cfg(test)]
-mod shell_tests;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +37,7 @@ use calls::Task;
 use local::Cluster;
 use outcome::Outcome;
 use scheduler::Scheduler;
-use shell::{Shell, Streams};
+use shell::Shell;
 
 /// So much of the slave's log is shown when something has failed that is not the command's fault.
 const LOG_LINES: usize = 15;
@@ -102,8 +99,7 @@ fn follow(
 ) -> Result<Outcome, String> {
     let now = Instant::now();
     let (scheduler, first) = Scheduler::new(task, flags.timeout, now);
-    let streams = Streams::own().map_err(|error| format!("no standard output: {error}"))?;
-    let shell = Shell::new(master, scheduler, signals, cluster, streams, now);
+    let shell = Shell::new(master, scheduler, signals, cluster, now);
     shell
         .run(first)
         .map_err(|error| format!("cannot wait for events: {error}"))

@@ -110,10 +110,10 @@ fn guest(address: Option<Ipv4Addr>) -> String {
     })
 }
 
-/// The connection broke, or a session in it, before the command ran.
+/// The connection broke before the command ran.
 pub fn session(failure: &Failure) -> Report {
     not_launched(
-        "copy",
+        "run",
         &format!("{}; console.log in the sandbox may say why", failure.text),
     )
 }

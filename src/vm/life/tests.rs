@@ -113,10 +113,7 @@ impl Story {
     }
 
     fn running() -> Story {
-        Story::greeted()
-            .connected("boot-1")
-            .ok(JobKind::Copy)
-            .ok(JobKind::Launch)
+        Story::greeted().connected("boot-1").ok(JobKind::Launch)
     }
 
     fn exits(self, exit: Exit) -> Story {
@@ -233,9 +230,7 @@ fn a_command_that_succeeds_has_all_its_steps_and_states_in_order() {
         .collect();
     assert_eq!(
         steps,
-        [
-            "overlay", "start", "address", "ssh", "copy", "run", "collect"
-        ]
+        ["overlay", "start", "address", "ssh", "run", "collect"]
     );
     let states: Vec<TaskState> = story.reports().iter().map(|report| report.state).collect();
     assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskRunning]);
@@ -417,12 +412,12 @@ fn a_connection_that_fails_for_the_moment_is_tried_until_it_works() {
         .breaks("the guest refuses ssh connections")
         .wait(Duration::from_secs(2))
         .connected("boot-1");
-    assert!(story.started(JobKind::Copy));
+    assert!(story.started(JobKind::Launch));
 }
 
 #[test]
 fn a_user_that_the_guest_lacks_is_named_with_the_image() {
-    let story = Story::greeted().connected("boot-1").ok(JobKind::Copy);
+    let story = Story::greeted().connected("boot-1");
     let report = story
         .fails(JobKind::Launch, Cause::NoUser, "no such user")
         .end();
@@ -612,7 +607,7 @@ fn a_kill_while_the_guest_boots_destroys_it_at_once() {
         Story::booting(),
         Story::greeted(),
         Story::greeted().connected("b"),
-        Story::greeted().connected("b").ok(JobKind::Copy),
+        Story::greeted().connected("b"),
     ] {
         let report = story.kill(Duration::from_secs(5)).end();
         assert_report(

@@ -39,9 +39,7 @@ pub enum JobKind {
     Start,
     /// `vm-worker lease`.
     Lease,
-    /// The launcher goes into the guest.
-    Copy,
-    /// The launcher starts the command.
+    /// The launcher goes into the guest and starts the command: one session, since each costs an emulated guest half a second.
     Launch,
     /// The launcher waits for the command's end.
     Wait,
@@ -66,8 +64,6 @@ pub enum Step {
     Address,
     /// The ssh connection is there.
     Ssh,
-    /// The launcher is in the guest.
-    Copy,
     /// The command has been started.
     Run,
     /// Output and files are back.
@@ -83,7 +79,6 @@ impl fmt::Display for Step {
             Step::Start => "start",
             Step::Address => "address",
             Step::Ssh => "ssh",
-            Step::Copy => "copy",
             Step::Run => "run",
             Step::Collect => "collect",
             Step::Destroy => "destroy",

@@ -1,0 +1,307 @@
+//! The child's loop: the slave's channel, the command, the signals and the deadlines.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::container::directory::RuntimeDirectory;
+use crate::container::server::{Channel, FromParent};
+use crate::container::status::{Report, StatusMaker};
+use crate::messages::container::Spec;
+use crate::messages::mesos::TaskState;
+use crate::messages::mesos::task_status::Reason;
+use crate::poll::{PollSet, Signals, earlier};
+use crate::subprocess::{Exit, Subprocess};
+
+use super::start::start;
+use super::tree;
+
+/// Between TERM and KILL when nobody says otherwise: the slave is gone, or we are told to end (Mesos'
+/// `EXECUTOR_SHUTDOWN_GRACE_PERIOD`).
+const GRACE: Duration = Duration::from_secs(5);
+/// KILL is repeated while something forks faster than it is found.
+const AGAIN: Duration = Duration::from_millis(20);
+/// Such a fight ends: what is left after so many rounds is the slave's to find by our session.
+const ROUNDS: u32 = 500;
+
+#[derive(Debug)]
+enum State {
+    /// The command runs.
+    Running(Subprocess),
+    /// It is to end: KILL at the deadline.
+    Stopping(Subprocess, Instant),
+    /// It has ended; the rest of its processes are being killed.
+    Sweeping {
+        exit: Exit,
+        killed: bool,
+        rounds: u32,
+        next: Instant,
+    },
+    /// The terminal status is sent and to be acknowledged.
+    Reporting,
+}
+
+/// A container of one process tree.
+pub struct Child {
+    directory: RuntimeDirectory,
+    spec: Spec,
+    channel: Channel,
+    maker: StatusMaker,
+    signals: Signals,
+    state: State,
+    abandoned: bool,
+}
+
+impl Child {
+    /// Takes over what the slave left.
+    ///
+    /// # Errors
+    /// A spec without a task; signals that cannot be blocked.
+    pub fn new(directory: RuntimeDirectory, spec: Spec, channel: Channel) -> Result<Child, String> {
+        let maker = StatusMaker::new(&spec)
+            .ok_or("the spec has no task, and this slave runs command tasks only")?;
+        let signals = Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])
+            .map_err(|error| format!("cannot block signals: {error}"))?;
+        Ok(Child {
+            directory,
+            spec,
+            channel,
+            maker,
+            signals,
+            state: State::Reporting,
+            abandoned: false,
+        })
+    }
+
+    /// The whole life: starting, running, reporting, and nothing left.
+    ///
+    /// # Errors
+    /// What keeps a status from being made or written; the slave finds it in the log.
+    pub fn run(mut self) -> Result<(), String> {
+        self.report(&Report::plain(TaskState::TaskStarting))?;
+        match start(&self.spec) {
+            Ok(process) => {
+                self.state = State::Running(process);
+                self.report(&Report::plain(TaskState::TaskRunning))?;
+            }
+            Err(error) => self.conclude(&Report {
+                state: TaskState::TaskFailed,
+                reason: Some(Reason::ContainerLaunchFailed),
+                message: Some(error.to_string()),
+            })?,
+        }
+        let mut set = PollSet::new();
+        while !self.is_over() {
+            set.clear();
+            self.register(&mut set);
+            set.wait(earlier(self.deadline(), self.channel.deadline()))
+                .map_err(|error| error.to_string())?;
+            self.turn(Instant::now())?;
+        }
+        self.directory
+            .mark_done()
+            .map_err(|error| error.to_string())
+    }
+
+    /// A slave that is gone for good reads the outcome from the directory.
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Reporting) && (self.channel.is_settled() || self.abandoned)
+    }
+
+    fn register(&self, set: &mut PollSet) {
+        set.add(self.signals.fd(), crate::poll::Interest::Read);
+        self.channel.register(set);
+        match &self.state {
+            State::Running(process) | State::Stopping(process, _) => process.register(set),
+            State::Sweeping { .. } | State::Reporting => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Stopping(_, deadline) => Some(*deadline),
+            State::Sweeping { next, .. } => Some(*next),
+            State::Running(_) | State::Reporting => None,
+        }
+    }
+
+    fn turn(&mut self, now: Instant) -> Result<(), String> {
+        for event in self.channel.turn(now) {
+            match event {
+                FromParent::Kill { grace } => self.kill(grace, now),
+                FromParent::Gone => {
+                    self.abandoned = true;
+                    self.kill(GRACE, now);
+                }
+                FromParent::ResourcesChanged(_) => {} // nothing here limits a process to its resources
+            }
+        }
+        while let Some(signal) = self.signals.next().map_err(|error| error.to_string())? {
+            if signal != Signal::SIGCHLD {
+                self.kill(GRACE, now);
+            }
+        }
+        self.advance(now)
+    }
+
+    /// TERM now, KILL after the grace period; a later kill can only hasten that.
+    fn kill(&mut self, grace: Duration, now: Instant) {
+        let by = now.checked_add(grace).unwrap_or(now + GRACE);
+        self.state = match std::mem::replace(&mut self.state, State::Reporting) {
+            State::Running(process) => {
+                tree::signal(Signal::SIGTERM);
+                State::Stopping(process, by)
+            }
+            State::Stopping(process, deadline) => State::Stopping(process, deadline.min(by)),
+            other @ (State::Sweeping { .. } | State::Reporting) => other,
+        };
+    }
+
+    fn advance(&mut self, now: Instant) -> Result<(), String> {
+        if let State::Running(process) | State::Stopping(process, _) = &mut self.state {
+            let task = process.pid();
+            if let Some(exit) = process.try_wait() {
+                let killed = matches!(self.state, State::Stopping(..));
+                self.state = State::Sweeping {
+                    exit,
+                    killed,
+                    rounds: 0,
+                    next: now,
+                };
+            } else {
+                tree::reap_orphans(task);
+            }
+        }
+        match &mut self.state {
+            State::Stopping(_, deadline) if now >= *deadline => {
+                tree::signal(Signal::SIGKILL);
+                *deadline = now + AGAIN;
+            }
+            State::Sweeping {
+                exit,
+                killed,
+                rounds,
+                next,
+            } if now >= *next => {
+                tree::reap_orphans(nix::unistd::Pid::from_raw(0));
+                if tree::signal(Signal::SIGKILL) == 0 || *rounds == ROUNDS {
+                    let report = ended(*exit, *killed);
+                    self.state = State::Reporting;
+                    return self.conclude(&report);
+                }
+                (*rounds, *next) = (*rounds + 1, now + AGAIN);
+            }
+            State::Running(_) | State::Stopping(..) | State::Sweeping { .. } | State::Reporting => {
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, report: &Report) -> Result<(), String> {
+        let status = self
+            .maker
+            .make(report, None)
+            .map_err(|error| format!("no random bytes: {error}"))?;
+        self.channel.send_update(status);
+        Ok(())
+    }
+
+    /// The terminal status: written before it is sent.
+    fn conclude(&mut self, report: &Report) -> Result<(), String> {
+        let status = self
+            .maker
+            .make(report, None)
+            .map_err(|error| format!("no random bytes: {error}"))?;
+        self.directory
+            .write_outcome(&status)
+            .map_err(|error| error.to_string())?;
+        self.channel.send_update(status);
+        Ok(())
+    }
+}
+
+/// As Mesos' command executor reports an end (`CommandExecutor::reaped`): the way of the end as the message, and no reason.
+fn ended(exit: Exit, killed: bool) -> Report {
+    let state = match exit {
+        _ if killed => TaskState::TaskKilled,
+        Exit::Status(0) => TaskState::TaskFinished,
+        Exit::Status(_) | Exit::Signal(_) => TaskState::TaskFailed,
+    };
+    let message = match exit {
+        Exit::Status(status) => format!("Command exited with status {status}"),
+        Exit::Signal(signal) => format!("Command terminated with signal {}", signal_words(signal)),
+    };
+    Report {
+        state,
+        reason: None,
+        message: Some(message),
+    }
+}
+
+/// `strsignal(3)` in the C locale, for the signals that end processes.
+fn signal_words(signal: i32) -> String {
+    let words = match signal {
+        1 => "Hangup",
+        2 => "Interrupt",
+        3 => "Quit",
+        4 => "Illegal instruction",
+        5 => "Trace/breakpoint trap",
+        6 => "Aborted",
+        7 => "Bus error",
+        8 => "Floating point exception",
+        9 => "Killed",
+        10 => "User defined signal 1",
+        11 => "Segmentation fault",
+        12 => "User defined signal 2",
+        13 => "Broken pipe",
+        14 => "Alarm clock",
+        15 => "Terminated",
+        24 => "CPU time limit exceeded",
+        25 => "File size limit exceeded",
+        _ => return signal.to_string(),
+    };
+    words.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_as_mesos_tells_it() {
+        let told = |exit, killed| {
+            let report = ended(exit, killed);
+            assert_eq!(report.reason, None);
+            (report.state, report.message.unwrap_or_default())
+        };
+        assert_eq!(
+            told(Exit::Status(0), false),
+            (
+                TaskState::TaskFinished,
+                "Command exited with status 0".into()
+            )
+        );
+        assert_eq!(
+            told(Exit::Status(1), false),
+            (TaskState::TaskFailed, "Command exited with status 1".into())
+        );
+        assert_eq!(
+            told(Exit::Signal(9), false),
+            (
+                TaskState::TaskFailed,
+                "Command terminated with signal Killed".into()
+            )
+        );
+        assert_eq!(
+            told(Exit::Signal(15), true),
+            (
+                TaskState::TaskKilled,
+                "Command terminated with signal Terminated".into()
+            )
+        );
+        assert_eq!(
+            told(Exit::Status(0), true),
+            (TaskState::TaskKilled, "Command exited with status 0".into())
+        );
+    }
+}

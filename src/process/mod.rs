@@ -1,0 +1,57 @@
+//! `mesos-slave process-container DIR`: a container without a VM. The child runs its command task as a process of the host, in the
+//! child's own session, and reports as the VM's child does.
+//!
+//! ```text
+//! TASK_STARTING ─▶ start ─▶ TASK_RUNNING ─▶ Running ──────────────▶ Reporting ─▶ DIR/done
+//!                    │ no such user, …         │ kill, slave gone      ▲
+//!                    │                         ▼                      │
+//!                    │                      Stopping (TERM, KILL) ────┤
+//!                    └────────────── TASK_FAILED ─────────────────────┘
+//! ```
+//!
+//! The terminal update is sent when nothing of the command is left.
+
+mod child;
+mod start;
+mod tree;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::container::directory::RuntimeDirectory;
+use crate::container::server::Channel;
+
+use self::child::Child;
+
+/// `mesos-slave process-container DIR`. What goes wrong before a status can be reported is the last line of the child's log.
+pub fn main(arguments: &[String]) -> ExitCode {
+    let [directory] = arguments else {
+        eprintln!("usage: mesos-slave process-container DIR");
+        return ExitCode::FAILURE;
+    };
+    match run(RuntimeDirectory::new(directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(directory: RuntimeDirectory) -> Result<(), String> {
+    // Without a logger the child is only harder to watch.
+    let _ = simple_logger::SimpleLogger::new()
+        .with_utc_timestamps()
+        .with_level(log::LevelFilter::Info)
+        .init();
+    let spec = directory.read_spec().map_err(|error| error.to_string())?;
+    let channel = Channel::inherited(&spec.container_id, spec.checkpoint(), Instant::now());
+    let channel = channel.map_err(|error| error.to_string())?;
+    // All that the command leaves becomes a child of ours, and can be found and reaped.
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|error| format!("cannot become the command's reaper: {error}"))?;
+    Child::new(directory, spec, channel)?.run()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! The processes of the command: all of the child's session but the child, and whatever descends from the child. The child is
+//! their reaper, so even what has left the session and lost its parents is a child of its.
+
+use std::collections::HashSet;
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::{Pid, getpid};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Process {
+    pid: i32,
+    parent: i32,
+    session: i32,
+    zombie: bool,
+}
+
+/// Signals all of them; how many there were.
+pub fn signal(signal: Signal) -> usize {
+    let members = members(&processes(), getpid().as_raw());
+    for pid in &members {
+        // One that ends between the look and the signal is gone, which is as well.
+        let _ = kill(Pid::from_raw(*pid), signal);
+    }
+    members.len()
+}
+
+/// Reaps what the command left and has ended; `task` is another's to reap.
+pub fn reap_orphans(task: Pid) {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    // The kernel shows the oldest first: until the task itself is reaped, what ended after it may have to wait.
+    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) =
+        waitid(Id::All, flags)
+    {
+        if pid == task {
+            return;
+        }
+        let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+    }
+}
+
+/// The members among the processes: those that live.
+fn members(processes: &[Process], ours: i32) -> Vec<i32> {
+    let session = processes
+        .iter()
+        .find(|process| process.pid == ours)
+        .map(|process| process.session);
+    // Only a session that we lead holds nobody else's processes.
+    let session = session.filter(|session| *session == ours);
+    let mut family = HashSet::from([ours]);
+    loop {
+        let before = family.len();
+        for process in processes {
+            if family.contains(&process.parent) || Some(process.session) == session {
+                family.insert(process.pid);
+            }
+        }
+        if family.len() == before {
+            break;
+        }
+    }
+    let alive = processes
+        .iter()
+        .filter(|process| !process.zombie && process.pid != ours);
+    alive
+        .map(|process| process.pid)
+        .filter(|pid| family.contains(pid))
+        .collect()
+}
+
+fn processes() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            parse(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
+        })
+        .collect()
+}
+
+/// A `/proc/<pid>/stat` line; the name in it may hold anything, a `)` too.
+fn parse(pid: i32, stat: &str) -> Option<Process> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = fields.next()? == "Z";
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Process {
+        pid,
+        parent,
+        session,
+        zombie,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32, session: i32) -> Process {
+        Process {
+            pid,
+            parent,
+            session,
+            zombie: false,
+        }
+    }
+
+    #[test]
+    fn descendants_and_the_session_are_members_and_nobody_else() {
+        let all = [
+            process(1, 0, 1),
+            process(100, 50, 100),
+            process(50, 10, 50), // a child of the child's, in a session of its own, listed after its own child
+            process(10, 1, 10),  // the child
+            process(11, 10, 10),
+            process(12, 1, 10), // in the session, though reparented
+            process(99, 1, 99),
+            Process {
+                zombie: true,
+                ..process(13, 10, 10)
+            },
+        ];
+        let mut found = members(&all, 10);
+        found.sort();
+        assert_eq!(found, [11, 12, 50, 100]);
+    }
+
+    #[test]
+    fn a_session_that_another_process_leads_is_not_ours_to_kill() {
+        assert_eq!(
+            members(&[process(10, 9, 9), process(9, 1, 9), process(8, 9, 9)], 10),
+            Vec::<i32>::new()
+        );
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_mislead() {
+        let found = Process {
+            pid: 7,
+            parent: 1,
+            session: 33,
+            zombie: true,
+        };
+        assert_eq!(parse(7, "7 (a) S 9 9 9) Z 1 2 33 0 -1"), Some(found));
+    }
+}
