@@ -4,28 +4,28 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddrV4;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::flags::ExecuteFlags;
+use crate::local::Embedded;
 use crate::poll::{Interest, PollSet, Signals};
 use crate::random::Random;
-use crate::subprocess::{Spawn, Subprocess, set_nonblocking};
-
-/// How long the master may take to listen.
-const MASTER_START: Duration = Duration::from_secs(10);
+use crate::subprocess::{Spawn, Subprocess};
 
 /// How long the slave may take to end, with its containers: a kill's grace, and the end of a guest.
 const SLAVE_END: Duration = Duration::from_secs(40);
 
-/// How long the master may take to end, and a killed process to be gone.
-const MASTER_END: Duration = Duration::from_secs(5);
+/// How long a killed process may take to be gone.
+const KILLED_END: Duration = Duration::from_secs(5);
+
+/// Longest path of our directory, in bytes: sockets are made below it, and Linux limits their paths.
+const DIRECTORY_LIMIT: usize = 48;
 
 /// How much of a log's end is shown, in bytes: all that a failed start prints.
 const LOG_END: u64 = 16 * 1024;
@@ -34,11 +34,8 @@ const LOG_END: u64 = 16 * 1024;
 #[derive(Debug)]
 pub struct Cluster {
     directory: PathBuf,
-    master: Subprocess,
-    /// Kept open: a master that prints more must find a reader.
-    _master_stdout: ChildStdout,
-    slave: Option<Subprocess>,
-    address: SocketAddrV4,
+    master: Embedded,
+    slave: Subprocess,
 }
 
 impl Cluster {
@@ -58,27 +55,24 @@ impl Cluster {
 
     /// Where the master listens.
     pub fn address(&self) -> SocketAddrV4 {
-        self.address
+        self.master.address()
     }
 
     /// Waits for the end of either in the set.
     pub fn register(&self, set: &mut PollSet) {
         self.master.register(set);
-        if let Some(slave) = &self.slave {
-            slave.register(set);
-        }
+        self.slave.register(set);
     }
 
     /// Which of the two has ended, though nobody asked it to, and what it said.
     pub fn ended(&mut self) -> Option<String> {
-        let slave = self.slave.as_mut().and_then(Subprocess::try_wait);
-        if let Some(exit) = slave {
+        if let Some(exit) = self.slave.try_wait() {
             return Some(format!(
                 "the slave ended with {exit}:\n{}",
                 self.log("slave.log")
             ));
         }
-        let exit = self.master.try_wait()?;
+        let exit = self.master.ended()?;
         Some(format!(
             "the master ended with {exit}:\n{}",
             self.log("master.log")
@@ -98,10 +92,8 @@ impl Cluster {
 
     /// Ends the slave with all that it runs, then the master, and removes their directory. Another signal makes short work of it.
     pub fn end(mut self, signals: &mut Signals) {
-        if let Some(mut slave) = self.slave.take() {
-            end(&mut slave, SLAVE_END, signals);
-        }
-        end(&mut self.master, MASTER_END, signals);
+        end(&mut self.slave, SLAVE_END, signals);
+        self.master.stop();
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             log::warn!("cannot remove {}: {error}", self.directory.display());
         }
@@ -112,26 +104,18 @@ fn start_in(directory: &Path, flags: &ExecuteFlags) -> Result<Cluster, String> {
     let log = |name: &str| {
         File::create(directory.join(name)).map_err(|error| format!("cannot make a log: {error}"))
     };
-    let mut master = start_master(log("master.log")?)
-        .map_err(|error| format!("cannot start the master: {error}"))?;
-    let started =
-        await_address(&mut master, &directory.join("master.log")).and_then(|(stdout, address)| {
-            let slave = start_slave(directory, flags, address, log("slave.log")?);
-            let slave = slave.map_err(|error| format!("cannot start the slave: {error}"))?;
-            Ok((stdout, address, slave))
-        });
-    match started {
-        Ok((stdout, address, slave)) => Ok(Cluster {
+    let (master_log, slave_log) = (log("master.log")?, log("slave.log")?);
+    let master = Embedded::start(0, master_log.into())
+        .map_err(|error| format!("{error}\n{}", tail(&directory.join("master.log"))))?;
+    match start_slave(directory, flags, master.address(), slave_log) {
+        Ok(slave) => Ok(Cluster {
             directory: directory.to_path_buf(),
             master,
-            _master_stdout: stdout,
-            slave: Some(slave),
-            address,
+            slave,
         }),
-        Err(why) => {
-            master.signal(Signal::SIGKILL);
-            await_end(&mut master, Instant::now() + MASTER_END, None);
-            Err(why)
+        Err(error) => {
+            master.stop();
+            Err(format!("cannot start the slave: {error}"))
         }
     }
 }
@@ -139,61 +123,13 @@ fn start_in(directory: &Path, flags: &ExecuteFlags) -> Result<Cluster, String> {
 /// Others may pass through it, to a sandbox that is theirs, but see nothing.
 fn make_directory() -> io::Result<PathBuf> {
     let unique = Random::from_system()?.uuid_text();
-    let directory = std::env::temp_dir().join(format!("mesos-slave-{unique}"));
+    let name = format!("mesos-slave-{}", &unique[..8]);
+    let mut directory = std::env::temp_dir().join(&name);
+    if directory.as_os_str().len() > DIRECTORY_LIMIT {
+        directory = Path::new("/tmp").join(&name);
+    }
     DirBuilder::new().mode(0o711).create(&directory)?;
     Ok(directory)
-}
-
-fn start_master(log: File) -> io::Result<Subprocess> {
-    Spawn::ourselves("local-master")
-        .arg("--ip=127.0.0.1")
-        .arg("--port=0")
-        // Ctrl-C is for us: who is told to end, and when, is decided here.
-        .session()
-        .die_with_parent()
-        .with(|command| {
-            command.stdout(Stdio::piped()).stderr(log);
-        })
-        .spawn()
-}
-
-/// Waits for `listening on 127.0.0.1:PORT`.
-fn await_address(
-    master: &mut Subprocess,
-    log: &Path,
-) -> Result<(ChildStdout, SocketAddrV4), String> {
-    let Some(mut stdout) = master.stdout.take() else {
-        return Err("the master has no output".to_string());
-    };
-    let line = read_line(&mut stdout, Instant::now() + MASTER_START)
-        .map_err(|error| format!("cannot hear the master: {error}"))?;
-    let address = line
-        .strip_prefix("listening on ")
-        .and_then(|address| address.trim().parse().ok());
-    match address {
-        Some(address) => Ok((stdout, address)),
-        None => Err(format!("the master did not start:\n{line}{}", tail(log))),
-    }
-}
-
-/// The first line, or what there is of it at the stream's end or the deadline.
-fn read_line(stdout: &mut ChildStdout, deadline: Instant) -> io::Result<String> {
-    set_nonblocking(stdout)?;
-    let (mut line, mut byte, mut set) = (Vec::new(), [0], PollSet::new());
-    while line.last() != Some(&b'\n') && line.len() < 4096 && Instant::now() < deadline {
-        match stdout.read(&mut byte) {
-            Ok(0) => break,
-            Ok(_) => line.push(byte[0]),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                set.clear();
-                set.add(stdout.as_raw_fd(), Interest::Read);
-                set.wait(Some(deadline))?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 fn start_slave(
@@ -211,6 +147,7 @@ fn start_slave(
     for argument in slave_arguments(directory, flags, master) {
         spawn = spawn.arg(argument);
     }
+    // In a session of its own: Ctrl-C is for us, and who is told to end, and when, is decided here.
     spawn.session().die_with_parent().spawn()
 }
 
@@ -235,7 +172,7 @@ fn end(process: &mut Subprocess, patience: Duration, signals: &mut Signals) {
     process.signal(Signal::SIGTERM);
     if !await_end(process, Instant::now() + patience, Some(signals)) {
         process.signal(Signal::SIGKILL);
-        await_end(process, Instant::now() + MASTER_END, None);
+        await_end(process, Instant::now() + KILLED_END, None);
     }
 }
 

@@ -13,12 +13,15 @@
 
 mod answer;
 mod calls;
+mod events;
 mod follow;
 mod local;
 mod outcome;
 mod output;
 mod scheduler;
 mod shell;
+#[cfg(test)]
+mod shell_tests;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +40,7 @@ use calls::Task;
 use local::Cluster;
 use outcome::Outcome;
 use scheduler::Scheduler;
-use shell::Shell;
+use shell::{Shell, Streams};
 
 /// So much of the slave's log is shown when something has failed that is not the command's fault.
 const LOG_LINES: usize = 15;
@@ -99,7 +102,8 @@ fn follow(
 ) -> Result<Outcome, String> {
     let now = Instant::now();
     let (scheduler, first) = Scheduler::new(task, flags.timeout, now);
-    let shell = Shell::new(master, scheduler, signals, cluster, now);
+    let streams = Streams::own().map_err(|error| format!("no standard output: {error}"))?;
+    let shell = Shell::new(master, scheduler, signals, cluster, streams, now);
     shell
         .run(first)
         .map_err(|error| format!("cannot wait for events: {error}"))

@@ -11,6 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::calls::{Caller, Task};
+pub use super::events::{Action, Event, Interrupt, Target};
 use super::outcome::{self, Outcome};
 use crate::messages::mesos::scheduler::{Call, Event as FromMaster, event};
 use crate::messages::mesos::{self, Offer, TaskState, TaskStatus};
@@ -22,87 +23,6 @@ const WAITING_NOTICE: Duration = Duration::from_secs(5);
 
 /// So many heartbeats may be missed before the master is taken for lost (as Mesos' own schedulers do).
 const HEARTBEATS: f64 = 5.0;
-
-/// What can happen.
-#[derive(Debug)]
-pub enum Event {
-    /// An event of the master's stream.
-    Master(Box<FromMaster>),
-    /// The master cannot be talked with any more.
-    Lost(String),
-    /// The user has had enough; what the exit status will be.
-    Interrupt(Interrupt),
-    /// All output of the task is out.
-    Drained,
-    /// Nothing but time has passed.
-    Tick,
-}
-
-/// Why the task is to be ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Interrupt {
-    /// Ctrl-C.
-    CtrlC,
-    /// SIGTERM or SIGHUP.
-    Terminate,
-    /// Nobody reads our output any more.
-    BrokenPipe,
-    /// `--timeout` has passed.
-    Timeout,
-}
-
-impl Interrupt {
-    /// The exit status: 128 and the signal's number, or that of `timeout(1)`.
-    pub fn exit_status(self) -> u8 {
-        match self {
-            Interrupt::CtrlC => 130,
-            Interrupt::Terminate => 143,
-            Interrupt::BrokenPipe => 141,
-            Interrupt::Timeout => 124,
-        }
-    }
-
-    fn text(self) -> &'static str {
-        match self {
-            Interrupt::CtrlC => "interrupted",
-            Interrupt::Terminate => "asked to end",
-            Interrupt::BrokenPipe => "nobody reads the output any more",
-            Interrupt::Timeout => "the time is up",
-        }
-    }
-}
-
-/// What is to be done.
-#[derive(Debug, PartialEq)]
-pub enum Action {
-    /// Post a call to the master.
-    Call(Box<Call>),
-    /// Tell the user that the task has this state.
-    State(TaskState, Option<String>),
-    /// Tell the user something.
-    Say(String),
-    /// Find the task's sandbox at this agent and show what is written to it.
-    Follow(Box<Target>),
-    /// The task has ended: show the rest, then tell [`Event::Drained`].
-    Drain,
-    /// Leave with this outcome.
-    Exit(Outcome),
-}
-
-/// Where a task's output is to be found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Target {
-    /// The agent's address, a name or a number.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The framework's id.
-    pub framework: String,
-    /// The task's id.
-    pub task: String,
-    /// The container's id, when the task's status told it.
-    pub container: Option<String>,
-}
 
 /// Where the scheduler is.
 #[derive(Debug, PartialEq)]
@@ -122,6 +42,7 @@ enum State {
     Draining {
         status: Box<TaskStatus>,
         outcome: Outcome,
+        at: Instant,
     },
     Done,
 }
@@ -163,7 +84,13 @@ impl Scheduler {
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         match event {
             Event::Master(event) => self.master(&event, now),
-            Event::Lost(why) => self.give_up(format!("lost the master: {why}")),
+            Event::Lost(why) => {
+                let what = match self.state {
+                    State::Subscribing => "cannot subscribe with the master",
+                    _ => "lost the master",
+                };
+                self.give_up(format!("{what}: {why}"));
+            }
             Event::Interrupt(why) => self.interrupt(why),
             Event::Drained => self.drained(),
             Event::Tick => {}
@@ -235,7 +162,7 @@ impl Scheduler {
             }
             event::Type::Update => {
                 if let Some(update) = &event.update {
-                    self.update(&update.status);
+                    self.update(&update.status, now);
                 }
             }
             event::Type::Failure => {
@@ -305,23 +232,22 @@ impl Scheduler {
         self.state = State::Launched { target };
     }
 
-    fn update(&mut self, status: &TaskStatus) {
+    fn update(&mut self, status: &TaskStatus, now: Instant) {
         if status.task_id.value != self.caller.task().id {
             return;
         }
         let ended = is_terminal(status.state());
         let repeated = self.last_state == Some(status.state());
         self.last_state = Some(status.state());
-        if !repeated {
-            let message = status.message.clone().filter(|message| !message.is_empty());
-            self.actions.push(Action::State(status.state(), message));
+        if !repeated && !ended {
+            self.actions.push(state_of(status, now));
         }
         if matches!(self.state, State::Draining { .. } | State::Done) {
             return;
         }
         self.follow(status);
         match ended {
-            true => self.ended(status),
+            true => self.ended(status, now),
             false => self.acknowledge(status),
         }
     }
@@ -353,7 +279,7 @@ impl Scheduler {
         }
     }
 
-    fn ended(&mut self, status: &TaskStatus) {
+    fn ended(&mut self, status: &TaskStatus, now: Instant) {
         let why = match self.state {
             State::Killing { why, .. } => Some(why),
             _ => None,
@@ -363,13 +289,19 @@ impl Scheduler {
         self.state = State::Draining {
             status: Box::new(status.clone()),
             outcome,
+            at: now,
         };
         self.actions.push(Action::Drain);
     }
 
     fn drained(&mut self) {
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Draining { status, outcome } => {
+            State::Draining {
+                status,
+                outcome,
+                at,
+            } => {
+                self.actions.push(state_of(&status, at));
                 self.acknowledge(&status);
                 self.leave(outcome);
             }
@@ -393,11 +325,16 @@ impl Scheduler {
                 )));
                 self.leave(Outcome::Interrupted(first));
             }
-            State::Draining { status, outcome } => {
+            State::Draining {
+                status,
+                outcome,
+                at,
+            } => {
                 self.actions.push(Action::Say(format!(
                     "{}: the rest of the output is left out",
                     why.text()
                 )));
+                self.actions.push(state_of(&status, at));
                 self.acknowledge(&status);
                 self.leave(outcome);
             }
@@ -436,7 +373,14 @@ impl Scheduler {
     fn give_up(&mut self, why: String) {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Done => {}
-            State::Draining { outcome, .. } => self.actions.push(Action::Exit(outcome)),
+            State::Draining {
+                status,
+                outcome,
+                at,
+            } => {
+                self.actions.push(state_of(&status, at));
+                self.actions.push(Action::Exit(outcome));
+            }
             State::Subscribing
             | State::Waiting { .. }
             | State::Launched { .. }
@@ -455,6 +399,11 @@ impl Scheduler {
         self.caller.sent(&call);
         self.actions.push(Action::Call(Box::new(call)));
     }
+}
+
+fn state_of(status: &TaskStatus, at: Instant) -> Action {
+    let message = status.message.clone().filter(|message| !message.is_empty());
+    Action::State(status.state(), message, at)
 }
 
 /// What a plain task may take of an offer: nothing that is reserved or may be revoked.

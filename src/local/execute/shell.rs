@@ -1,8 +1,12 @@
 //! The shell around the scheduler and the follower: sockets, signals, deadlines, our streams.
 
+mod stream;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Stderr, Stdout};
+use std::fs::File;
+use std::io;
 use std::net::{SocketAddr, SocketAddrV4, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -12,12 +16,12 @@ use super::local::Cluster;
 use super::outcome::Outcome;
 use super::output::{Progress, Sink, printable};
 use super::scheduler::{Action, Event, Interrupt, Scheduler, Target};
-use crate::libprocess::recordio::Decoder;
-use crate::libprocess::{Network, NetworkEvent, Request, RequestId, Response};
+use crate::libprocess::{Network, Request, RequestId, Response};
 use crate::messages::mesos::scheduler::Call;
 use crate::messages::mesos::scheduler::call;
-use crate::messages::{from_v1_json, to_v1_json};
+use crate::messages::to_v1_json;
 use crate::poll::{PollSet, Signals, earlier};
+use stream::Stream;
 
 /// The v1 scheduler API.
 const API: &str = "/api/v1/scheduler";
@@ -28,19 +32,28 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// How long the last calls may take when we leave.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// So many masters may send us on to another before there is an end to it.
-const REDIRECTS: u32 = 5;
-
-/// The connection to the master.
+/// Where output goes.
 #[derive(Debug)]
-struct Stream {
-    request: RequestId,
-    body: Vec<u8>,
-    status: u16,
-    text: Vec<u8>,
-    records: Decoder,
-    id: Option<String>,
-    redirects: u32,
+pub struct Streams {
+    /// The task's standard output.
+    pub stdout: File,
+    /// The task's standard error, and the progress.
+    pub stderr: File,
+}
+
+impl Streams {
+    /// Our own.
+    ///
+    /// # Errors
+    /// What `fcntl(2)` gives.
+    pub fn own() -> io::Result<Streams> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+        Ok(Streams {
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        })
+    }
 }
 
 /// All there is at run time.
@@ -57,8 +70,8 @@ pub struct Shell<'a> {
     asks: BTreeMap<RequestId, Ask>,
     drained: bool,
     told_broken: bool,
-    stdout: Sink<Stdout>,
-    stderr: Sink<Stderr>,
+    stdout: Sink<File>,
+    stderr: Sink<File>,
     progress: Progress,
     leaving: Option<(Outcome, Instant)>,
 }
@@ -70,6 +83,7 @@ impl<'a> Shell<'a> {
         scheduler: Scheduler,
         signals: &'a mut Signals,
         cluster: Option<&'a mut Cluster>,
+        streams: Streams,
         now: Instant,
     ) -> Shell<'a> {
         Shell {
@@ -85,8 +99,8 @@ impl<'a> Shell<'a> {
             asks: BTreeMap::new(),
             drained: false,
             told_broken: false,
-            stdout: Sink::new(io::stdout()),
-            stderr: Sink::new(io::stderr()),
+            stdout: Sink::new(streams.stdout),
+            stderr: Sink::new(streams.stderr),
             progress: Progress::new(now),
             leaving: None,
         }
@@ -191,8 +205,8 @@ impl<'a> Shell<'a> {
                     Ok(()) => {}
                     Err(why) => actions.extend(self.scheduler.handle(Event::Lost(why), now)),
                 },
-                Action::State(state, message) => {
-                    let line = self.progress.state(state, message.as_deref(), now);
+                Action::State(state, message, at) => {
+                    let line = self.progress.state(state, message.as_deref(), at);
                     self.stderr.push_line(&line);
                 }
                 Action::Say(text) => self.say(&text),
@@ -229,149 +243,6 @@ impl<'a> Shell<'a> {
         let id = self.network.request(self.master, request, ANSWER, now);
         self.calls.insert(id, call.r#type());
         Ok(())
-    }
-
-    fn subscribe(&mut self, body: Vec<u8>, redirects: u32, now: Instant) {
-        let request = self
-            .network
-            .request_stream(self.master, api_request(body.clone()), now);
-        self.stream = Some(Stream {
-            request,
-            body,
-            status: 0,
-            text: Vec::new(),
-            records: Decoder::new(),
-            id: None,
-            redirects,
-        });
-    }
-
-    fn network_event(&mut self, event: NetworkEvent, now: Instant) {
-        match event {
-            NetworkEvent::StreamHead {
-                request,
-                status,
-                headers,
-            } => {
-                let Some(stream) = self
-                    .stream
-                    .as_mut()
-                    .filter(|stream| stream.request == request)
-                else {
-                    return;
-                };
-                stream.status = status;
-                stream.id = headers.get("Mesos-Stream-Id").map(str::to_string);
-                if let (301..=308, Some(location)) = (status, headers.get("Location")) {
-                    self.redirected(location.to_string(), now);
-                }
-            }
-            NetworkEvent::StreamData { request, bytes } => {
-                if self
-                    .stream
-                    .as_ref()
-                    .is_some_and(|stream| stream.request == request)
-                {
-                    self.stream_data(&bytes, now);
-                }
-            }
-            NetworkEvent::Response { request, response } => {
-                self.answered(request, Ok(response), now)
-            }
-            NetworkEvent::RequestEnded { request, error } => {
-                if self
-                    .stream
-                    .as_ref()
-                    .is_some_and(|stream| stream.request == request)
-                {
-                    self.stream_ended(error, now);
-                } else {
-                    let why = error.unwrap_or_else(|| "no answer".to_string());
-                    self.answered(request, Err(why), now);
-                }
-            }
-            NetworkEvent::Message { .. }
-            | NetworkEvent::Request { .. }
-            | NetworkEvent::Closed { .. }
-            | NetworkEvent::Exited { .. } => {}
-        }
-    }
-
-    /// A master that does not lead names the one that does: `Location: //host:port/path`.
-    fn redirected(&mut self, location: String, now: Instant) {
-        let Some(stream) = self.stream.take() else {
-            return;
-        };
-        self.network.cancel(stream.request);
-        let text = location.trim_start_matches("http:").trim_start_matches('/');
-        let host = text.split('/').next().unwrap_or_default();
-        let leader = resolve(host);
-        match leader {
-            Ok(leader) if stream.redirects < REDIRECTS => {
-                self.master = leader;
-                self.subscribe(stream.body, stream.redirects + 1, now);
-            }
-            Ok(_) => self.handle(
-                Event::Lost("each master names another as the leader".to_string()),
-                now,
-            ),
-            Err(why) => self.handle(
-                Event::Lost(format!("it names a leader that cannot be found: {why}")),
-                now,
-            ),
-        }
-    }
-
-    fn stream_data(&mut self, bytes: &[u8], now: Instant) {
-        let Some(stream) = &mut self.stream else {
-            return;
-        };
-        if stream.status != 200 {
-            let room = 1024usize.saturating_sub(stream.text.len());
-            stream
-                .text
-                .extend_from_slice(&bytes[..bytes.len().min(room)]);
-            return;
-        }
-        stream.records.push(bytes);
-        loop {
-            let record = self.stream.as_mut().map(|stream| stream.records.next());
-            let event = match record {
-                None | Some(Ok(None)) => return,
-                Some(Ok(Some(record))) => from_v1_json("mesos.v1.scheduler.Event", &record)
-                    .map_err(|error| error.to_string()),
-                Some(Err(error)) => Err(error.to_string()),
-            };
-            match event {
-                Ok(event) => self.handle(Event::Master(Box::new(event)), now),
-                Err(why) => {
-                    self.drop_stream();
-                    return self
-                        .handle(Event::Lost(format!("it sent what is no event: {why}")), now);
-                }
-            }
-        }
-    }
-
-    fn drop_stream(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            self.network.cancel(stream.request);
-        }
-    }
-
-    fn stream_ended(&mut self, error: Option<String>, now: Instant) {
-        let Some(stream) = self.stream.take() else {
-            return;
-        };
-        let text = String::from_utf8_lossy(&stream.text).trim().to_string();
-        let why = match (stream.status, error) {
-            (0, Some(error)) => format!("{}: {error}", self.master),
-            (0, None) => format!("{} closed the connection", self.master),
-            (200, Some(error)) => error,
-            (200, None) => "it closed the connection".to_string(),
-            (status, _) => format!("{} answers {status} {text}", self.master),
-        };
-        self.handle(Event::Lost(why), now);
     }
 
     fn answered(&mut self, request: RequestId, answer: Result<Response, String>, now: Instant) {
