@@ -11,9 +11,7 @@
 //! megabytes of memory of its own.
 
 use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
-use protox::prost_reflect::{
-    Cardinality, DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor,
-};
+use protox::prost_reflect::{Cardinality, DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -44,10 +42,7 @@ fn find_protos(directory: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()
         let path = entry?.path();
         if path.is_dir() {
             find_protos(&path, files)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "proto")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
             files.push(path);
         }
     }
@@ -72,17 +67,10 @@ fn write_structs(mut descriptors: FileDescriptorSet) -> Result<(), Box<dyn Error
 /// want no warning where we do.
 fn undeprecate(messages: &mut [DescriptorProto]) {
     for message in messages {
-        for options in message
-            .field
-            .iter_mut()
-            .filter_map(|field| field.options.as_mut())
-        {
+        for options in message.field.iter_mut().filter_map(|field| field.options.as_mut()) {
             options.deprecated = None;
         }
-        let values = message
-            .enum_type
-            .iter_mut()
-            .flat_map(|each| &mut each.value);
+        let values = message.enum_type.iter_mut().flat_map(|each| &mut each.value);
         for options in values.filter_map(|value| value.options.as_mut()) {
             options.deprecated = None;
         }
@@ -112,17 +100,11 @@ impl Table {
     fn source(&self) -> Result<String, Box<dyn Error>> {
         let mut text = String::from("pub(super) static MESSAGES: &[Message] = &[\n");
         for message in &self.messages {
-            writeln!(
-                text,
-                "Message {{ name: {:?}, fields: &[",
-                message.full_name()
-            )?;
+            writeln!(text, "Message {{ name: {:?}, fields: &[", message.full_name())?;
             let mut fields: Vec<_> = message.fields().collect();
             fields.sort_by_key(FieldDescriptor::number);
             if fields.len() > MAX_FIELDS {
-                return Err(
-                    format!("{} has more than {MAX_FIELDS} fields", message.full_name()).into(),
-                );
+                return Err(format!("{} has more than {MAX_FIELDS} fields", message.full_name()).into());
             }
             for field in &fields {
                 writeln!(text, "{},", self.field(message, field)?)?;
@@ -131,21 +113,14 @@ impl Table {
         }
         text.push_str("];\npub(super) static ENUMS: &[Enum] = &[\n");
         for each in &self.enums {
-            let values: Vec<_> = each
-                .values()
-                .map(|value| (value.name().to_owned(), value.number()))
-                .collect();
+            let values: Vec<_> = each.values().map(|value| (value.name().to_owned(), value.number())).collect();
             writeln!(text, "Enum {{ values: &{values:?} }},")?;
         }
         text.push_str("];\n");
         Ok(text)
     }
 
-    fn field(
-        &self,
-        message: &MessageDescriptor,
-        field: &FieldDescriptor,
-    ) -> Result<String, Box<dyn Error>> {
+    fn field(&self, message: &MessageDescriptor, field: &FieldDescriptor) -> Result<String, Box<dyn Error>> {
         let label = if field.is_list() || field.is_map() {
             "Repeated"
         } else if field.cardinality() == Cardinality::Required {
@@ -165,22 +140,11 @@ impl Table {
     fn kind(&self, field: &FieldDescriptor) -> Result<String, Box<dyn Error>> {
         Ok(match field.kind() {
             Kind::Message(of) => {
-                let place = self
-                    .messages
-                    .iter()
-                    .position(|message| *message == of)
-                    .ok_or("message not in pool")?;
-                format!(
-                    "{}({place})",
-                    if field.is_map() { "Map" } else { "Message" }
-                )
+                let place = self.messages.iter().position(|message| *message == of).ok_or("message not in pool")?;
+                format!("{}({place})", if field.is_map() { "Map" } else { "Message" })
             }
             Kind::Enum(of) => {
-                let place = self
-                    .enums
-                    .iter()
-                    .position(|each| *each == of)
-                    .ok_or("enum not in pool")?;
+                let place = self.enums.iter().position(|each| *each == of).ok_or("enum not in pool")?;
                 format!("Enum({place})")
             }
             Kind::Double => "Double".into(),
@@ -192,33 +156,19 @@ impl Table {
             Kind::String => "String".into(),
             Kind::Bytes => "Bytes".into(),
             other => {
-                return Err(
-                    format!("{}: {other:?} fields are not supported", field.full_name()).into(),
-                );
+                return Err(format!("{}: {other:?} fields are not supported", field.full_name()).into());
             }
         })
     }
 
     /// The number that the field has in the unversioned message. Mesos' v1 messages are copies with
     /// "agent" for "slave", but their authors renumbered `Call.Subscribe`; 0 where there is no such field.
-    fn plain(
-        &self,
-        message: &MessageDescriptor,
-        field: &FieldDescriptor,
-    ) -> Result<u32, Box<dyn Error>> {
+    fn plain(&self, message: &MessageDescriptor, field: &FieldDescriptor) -> Result<u32, Box<dyn Error>> {
         if !is_v1(message.package_name()) {
             return Ok(field.number());
         }
-        let unversioned = |name: &str| {
-            name.replace(".v1", "")
-                .replace("Agent", "Slave")
-                .replace("agent", "slave")
-        };
-        let Some(twin) = self
-            .messages
-            .iter()
-            .find(|m| m.full_name() == unversioned(message.full_name()))
-        else {
+        let unversioned = |name: &str| name.replace(".v1", "").replace("Agent", "Slave").replace("agent", "slave");
+        let Some(twin) = self.messages.iter().find(|m| m.full_name() == unversioned(message.full_name())) else {
             return Ok(0);
         };
         let Some(same) = twin.get_field_by_name(&unversioned(field.name())) else {
@@ -226,12 +176,7 @@ impl Table {
         };
         let same_kind = unversioned(&kind_name(field)) == kind_name(&same);
         if !same_kind || same.cardinality() != field.cardinality() {
-            return Err(format!(
-                "{} is not of the type of {}",
-                field.full_name(),
-                same.full_name()
-            )
-            .into());
+            return Err(format!("{} is not of the type of {}", field.full_name(), same.full_name()).into());
         }
         Ok(same.number())
     }

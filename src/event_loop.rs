@@ -52,10 +52,7 @@ pub struct EventLoop {
 /// The time, on both clocks.
 pub fn now() -> Now {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    Now {
-        instant: Instant::now(),
-        unix: since.unwrap_or_default().as_secs_f64(),
-    }
+    Now { instant: Instant::now(), unix: since.unwrap_or_default().as_secs_f64() }
 }
 
 impl EventLoop {
@@ -124,13 +121,7 @@ impl EventLoop {
 
     fn network_event(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Message {
-                from,
-                to,
-                name,
-                body,
-                ..
-            } => {
+            NetworkEvent::Message { from, to, name, body, .. } => {
                 if to != self.slave.config().pid.id {
                     return log::debug!("dropped {name} from {from} to {to}, which is not here");
                 }
@@ -139,11 +130,7 @@ impl EventLoop {
                     Err(error) => log::warn!("dropped a message from {from}: {error}"),
                 }
             }
-            NetworkEvent::Request {
-                connection,
-                request,
-                ..
-            } => {
+            NetworkEvent::Request { connection, request, .. } => {
                 let state = self.state();
                 let response = api::handle(&request, &state, &self.files);
                 self.network.respond(connection, response);
@@ -159,19 +146,11 @@ impl EventLoop {
 
     fn container_event(&mut self, event: ContainerEvent) {
         match event {
-            ContainerEvent::Step {
-                container,
-                name,
-                took,
-            } => log::info!(
-                "container {container}: {name} took {:.3} s",
-                took.as_secs_f64()
-            ),
+            ContainerEvent::Step { container, name, took } => {
+                log::info!("container {container}: {name} took {:.3} s", took.as_secs_f64())
+            }
             ContainerEvent::Update { container, status } => {
-                self.deliver(Event::ContainerStatus {
-                    container,
-                    status: Box::new(status),
-                });
+                self.deliver(Event::ContainerStatus { container, status: Box::new(status) });
             }
             ContainerEvent::Exited { container, ended } => {
                 let reason = match ended {
@@ -188,10 +167,7 @@ impl EventLoop {
         if let Some(oldest) = self.history.remember(&self.slave, &container) {
             self.files.detach(&oldest);
         }
-        self.deliver(Event::ContainerGone {
-            container: container.clone(),
-            reason,
-        });
+        self.deliver(Event::ContainerGone { container: container.clone(), reason });
         self.history.remember(&self.slave, &container);
     }
 
@@ -206,8 +182,7 @@ impl EventLoop {
         match action {
             Action::Send { to, message } => {
                 let from = self.slave.config().pid.clone();
-                self.network
-                    .send(&from, &to, &message.name, &message.body, instant);
+                self.network.send(&from, &to, &message.name, &message.body, instant);
             }
             Action::Link(pid) => self.network.link(&pid, instant),
             Action::Launch(spec) => self.launch(*spec),
@@ -230,9 +205,7 @@ impl EventLoop {
             .map_err(|error| format!("cannot make the sandbox {}: {error}", spec.sandbox))
             .and_then(|()| {
                 self.show_sandbox(&spec);
-                self.isolation
-                    .launch(spec, Instant::now())
-                    .map_err(|error| error.to_string())
+                self.isolation.launch(spec, Instant::now()).map_err(|error| error.to_string())
             });
         if let Err(reason) = result {
             self.container_gone(container, Some(reason));
@@ -241,10 +214,7 @@ impl EventLoop {
 
     /// The executor's newest sandbox gets a name without the container's id, as in Mesos.
     fn show_sandbox(&mut self, spec: &Spec) {
-        let ids = (
-            spec.framework.id.as_ref().map(TryInto::try_into),
-            (&spec.executor.executor_id).try_into(),
-        );
+        let ids = (spec.framework.id.as_ref().map(TryInto::try_into), (&spec.executor.executor_id).try_into());
         if let (Some(Ok(framework)), Ok(executor)) = ids {
             let name = slave::virtual_sandbox(&framework, &executor);
             self.files.attach(&name, &spec.sandbox);
@@ -262,10 +232,7 @@ fn prepare_sandbox(sandbox: &Path) -> io::Result<()> {
     let Some(runs) = sandbox.parent() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(runs)?;
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(runs)?;
     fs::DirBuilder::new().mode(0o750).create(sandbox)?;
     let latest = runs.join("latest");
     let _ = fs::remove_file(&latest);

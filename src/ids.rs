@@ -25,10 +25,9 @@ impl fmt::Display for IdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             IdError::Empty => write!(f, "an id must not be empty"),
-            IdError::TooLong(length) => write!(
-                f,
-                "an id must not be longer than {MAX_ID_LENGTH} bytes, this one has {length}"
-            ),
+            IdError::TooLong(length) => {
+                write!(f, "an id must not be longer than {MAX_ID_LENGTH} bytes, this one has {length}")
+            }
             IdError::Dots => write!(f, "an id must not be '.' or '..'"),
             IdError::Character(character) => write!(f, "an id must not contain {character:?}"),
         }
@@ -51,10 +50,7 @@ pub fn validate(id: &str) -> Result<(), IdError> {
     if id == "." || id == ".." {
         return Err(IdError::Dots);
     }
-    match id
-        .chars()
-        .find(|c| c.is_control() || *c == '/' || *c == '\\')
-    {
+    match id.chars().find(|c| c.is_control() || *c == '/' || *c == '\\') {
         Some(character) => Err(IdError::Character(character)),
         None => Ok(()),
     }
@@ -84,10 +80,7 @@ macro_rules! id {
 
             /// The id as Mesos' message.
             pub fn to_proto(&self) -> mesos::$proto {
-                mesos::$proto {
-                    value: self.0.clone(),
-                    ..Default::default()
-                }
+                mesos::$proto { value: self.0.clone(), ..Default::default() }
             }
         }
 
@@ -107,22 +100,10 @@ macro_rules! id {
 }
 
 id!(SlaveId, SlaveId, "The id that the master gave this slave.");
-id!(
-    FrameworkId,
-    FrameworkId,
-    "The id that the master gave a framework."
-);
-id!(
-    ExecutorId,
-    ExecutorId,
-    "An executor's id, chosen by its framework; for a command task it is the task's id."
-);
+id!(FrameworkId, FrameworkId, "The id that the master gave a framework.");
+id!(ExecutorId, ExecutorId, "An executor's id, chosen by its framework; for a command task it is the task's id.");
 id!(TaskId, TaskId, "A task's id, chosen by its framework.");
-id!(
-    ContainerId,
-    ContainerId,
-    "A container's id: a random UUID of the slave's own."
-);
+id!(ContainerId, ContainerId, "A container's id: a random UUID of the slave's own.");
 
 #[cfg(test)]
 mod tests {

@@ -40,13 +40,12 @@ fn main() -> ExitCode {
         Some("help") => parsed(CommandKind::Slave, &["--help".to_string()]),
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
-        
         Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-preflight") => preflight::main(rest),
         Some("vm-worker") => vm::worker::main(rest),
-        
+
         _ => parsed(CommandKind::Slave, &args),
     }
 }

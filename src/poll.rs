@@ -62,8 +62,7 @@ impl PollSet {
 
     /// Adds a descriptor. It must stay open until the wait is over; a closed one is reported as ready, never waited for.
     pub fn add(&mut self, fd: RawFd, interest: Interest) {
-        self.entries
-            .push((fd, interest.flags(), PollFlags::empty()));
+        self.entries.push((fd, interest.flags(), PollFlags::empty()));
     }
 
     /// Waits until a descriptor is ready or the deadline has come. A signal's interruption is a return with nothing ready.
@@ -85,10 +84,7 @@ impl PollSet {
             Err(Errno::EINTR) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        let results: Vec<PollFlags> = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()))
-            .collect();
+        let results: Vec<PollFlags> = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
         for (entry, result) in self.entries.iter_mut().zip(results) {
             entry.2 = result;
         }
@@ -108,16 +104,12 @@ impl PollSet {
 
     /// A read will not block: there are bytes, or the end, or an error to be had.
     pub fn is_readable(&self, fd: RawFd) -> bool {
-        self.result(fd).intersects(
-            PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL,
-        )
+        self.result(fd).intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL)
     }
 
     /// A write will not block: there is room, or an error to be had.
     pub fn is_writable(&self, fd: RawFd) -> bool {
-        self.result(fd).intersects(
-            PollFlags::POLLOUT | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL,
-        )
+        self.result(fd).intersects(PollFlags::POLLOUT | PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL)
     }
 }
 
@@ -203,19 +195,13 @@ mod tests {
     #[test]
     fn a_deadline_in_the_past_does_not_block() {
         let now = Instant::now();
-        assert_eq!(
-            timeout(Some(now), now + Duration::from_secs(1)),
-            PollTimeout::ZERO
-        );
+        assert_eq!(timeout(Some(now), now + Duration::from_secs(1)), PollTimeout::ZERO);
     }
 
     #[test]
     fn a_part_of_a_millisecond_is_waited_out() {
         let now = Instant::now();
-        assert_eq!(
-            timeout(Some(now + Duration::from_micros(1)), now),
-            PollTimeout::from(1u8)
-        );
+        assert_eq!(timeout(Some(now + Duration::from_micros(1)), now), PollTimeout::from(1u8));
     }
 
     #[test]

@@ -21,9 +21,7 @@ impl Random {
         File::open("/dev/urandom")?.read_exact(&mut seed)?;
         let mut state = [0u64; 4];
         for (word, bytes) in state.iter_mut().zip(seed.chunks_exact(8)) {
-            *word = bytes
-                .iter()
-                .fold(0, |word, byte| word << 8 | u64::from(*byte));
+            *word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
         }
         // All zeros is the one state from which nothing but zeros comes.
         state[0] |= 1;
@@ -33,14 +31,7 @@ impl Random {
     /// The same sequence for the same seed: for tests.
     #[cfg(test)]
     pub fn from_seed(seed: u64) -> Random {
-        Random {
-            state: [
-                seed | 1,
-                seed ^ 0x9e37_79b9_7f4a_7c15,
-                !seed,
-                0xbf58_476d_1ce4_e5b9,
-            ],
-        }
+        Random { state: [seed | 1, seed ^ 0x9e37_79b9_7f4a_7c15, !seed, 0xbf58_476d_1ce4_e5b9] }
     }
 
     /// The next 64 bits.

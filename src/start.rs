@@ -69,10 +69,9 @@ impl fmt::Display for StartError {
             StartError::Directory(path, source) => {
                 write!(f, "cannot make {}: {source}", path.display())
             }
-            StartError::Listen(address, source) => write!(
-                f,
-                "cannot listen on {address}: {source}; choose another with --ip and --port"
-            ),
+            StartError::Listen(address, source) => {
+                write!(f, "cannot listen on {address}: {source}; choose another with --ip and --port")
+            }
             StartError::Resolve(host, Some(source)) => {
                 write!(f, "cannot resolve the master's name {host}: {source}")
             }
@@ -96,16 +95,11 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     for warning in &flags.warnings {
         log::warn!("{warning}");
     }
-    log::info!(
-        "{}, speaking Mesos {}",
-        flags::version(),
-        crate::slave::MESOS_VERSION
-    );
+    log::info!("{}, speaking Mesos {}", flags::version(), crate::slave::MESOS_VERSION);
     let kind = isolation_kind(flags)?;
     let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1])
         .map_err(|error| StartError::System("cannot block signals", error))?;
-    let random = Random::from_system()
-        .map_err(|error| StartError::System("cannot read /dev/urandom", error))?;
+    let random = Random::from_system().map_err(|error| StartError::System("cannot read /dev/urandom", error))?;
     make_directory(&flags.work_dir.join("slaves"))?;
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
@@ -135,9 +129,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         start_time: now().unix,
         over: false,
     };
-    shell
-        .run(master)
-        .map_err(|error| StartError::System("cannot wait for events", error))
+    shell.run(master).map_err(|error| StartError::System("cannot wait for events", error))
 }
 
 /// With `vm`, everything that VMs will need is checked before anybody hears of us.
@@ -153,8 +145,7 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         return Err(StartError::Preflight(report));
     }
     let vm = &flags.vm;
-    let image = Image::load(&vm.image_dir.join(&vm.image))
-        .map_err(|error| StartError::Resources(error.to_string()))?;
+    let image = Image::load(&vm.image_dir.join(&vm.image)).map_err(|error| StartError::Resources(error.to_string()))?;
     make_directory(&vm.dir.join("vms"))?;
     log::info!(
         "virtual machines: {} on {}, network {}, image {}",
@@ -190,25 +181,19 @@ fn lock(runtime_dir: &Path) -> Result<Flock<fs::File>, StartError> {
     let path = runtime_dir.join("lock");
     let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|error| StartError::Directory(path, error))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|_| StartError::Taken(runtime_dir.to_path_buf()))
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::Taken(runtime_dir.to_path_buf()))
 }
 
 fn find_master(flags: &Flags) -> Result<(Pid, Option<Embedded>), StartError> {
     match &flags.master {
         Master::Local => {
-            let embedded = Embedded::start(LOCAL_MASTER_PORT, Stdio::inherit())
-                .map_err(StartError::Embedded)?;
-            log::info!(
-                "started the embedded master on {}; it is for this one machine",
-                embedded.address()
-            );
+            let embedded = Embedded::start(LOCAL_MASTER_PORT, Stdio::inherit()).map_err(StartError::Embedded)?;
+            log::info!("started the embedded master on {}; it is for this one machine", embedded.address());
             Ok((master_pid(embedded.address()), Some(embedded)))
         }
         Master::Address { host, port } => {
             let found = (host.as_str(), *port).to_socket_addrs();
-            let mut found =
-                found.map_err(|error| StartError::Resolve(host.clone(), Some(error)))?;
+            let mut found = found.map_err(|error| StartError::Resolve(host.clone(), Some(error)))?;
             let address = found.find_map(|address| match address {
                 SocketAddr::V4(address) => Some(address),
                 SocketAddr::V6(_) => None,
@@ -220,10 +205,7 @@ fn find_master(flags: &Flags) -> Result<(Pid, Option<Embedded>), StartError> {
 }
 
 fn master_pid(address: SocketAddrV4) -> Pid {
-    Pid {
-        id: MASTER.to_string(),
-        address,
-    }
+    Pid { id: MASTER.to_string(), address }
 }
 
 fn listen(flags: &Flags) -> Result<Network, StartError> {
@@ -238,13 +220,8 @@ fn own_pid(flags: &Flags, network: &Network, master: &Pid) -> Pid {
         .or(flags.ip.filter(|ip| !ip.is_unspecified()))
         .or_else(|| address_towards(master.address))
         .unwrap_or(Ipv4Addr::LOCALHOST);
-    let port = flags
-        .advertise_port
-        .unwrap_or_else(|| network.address().port());
-    Pid {
-        id: SLAVE.to_string(),
-        address: SocketAddrV4::new(ip, port),
-    }
+    let port = flags.advertise_port.unwrap_or_else(|| network.address().port());
+    Pid { id: SLAVE.to_string(), address: SocketAddrV4::new(ip, port) }
 }
 
 /// The local address of the route to a peer. Nothing is sent: a UDP socket is only asked for its address.
@@ -305,10 +282,7 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("vm_uri", flags.vm.uri.clone()),
         ("vm_network", flags.vm.network.clone()),
         ("vm_image", flags.vm.image.clone()),
-        (
-            "vm_boot_timeout",
-            flags::values::format_duration(flags.vm.boot_timeout),
-        ),
+        ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
     ];
     shown.map(|(name, value)| (name.to_string(), value)).into()
 }
@@ -325,6 +299,5 @@ pub fn redirect_log(log_dir: &Path) -> Result<(), StartError> {
         .create(true)
         .open(&path)
         .map_err(|error| StartError::Directory(path, error))?;
-    nix::unistd::dup2_stderr(&file)
-        .map_err(|error| StartError::System("cannot redirect stderr", error.into()))
+    nix::unistd::dup2_stderr(&file).map_err(|error| StartError::System("cannot redirect stderr", error.into()))
 }

@@ -36,16 +36,8 @@ impl Spawn {
     /// A child with no input and no output, in our session, that outlives us.
     pub fn new(program: impl AsRef<OsStr>) -> Spawn {
         let mut command = Command::new(program);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        Spawn {
-            command,
-            session: false,
-            die_with_parent: false,
-            inherited: None,
-        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Spawn { command, session: false, die_with_parent: false, inherited: None }
     }
 
     /// This very binary again, by the running image (an upgrade on disk does not matter), with a hidden subcommand.
@@ -57,12 +49,7 @@ impl Spawn {
 
     /// Wraps a command that was made elsewhere; its own settings of the streams hold.
     pub fn command(command: Command) -> Spawn {
-        Spawn {
-            command,
-            session: false,
-            die_with_parent: false,
-            inherited: None,
-        }
+        Spawn { command, session: false, die_with_parent: false, inherited: None }
     }
 
     /// Adds an argument.
@@ -101,15 +88,11 @@ impl Spawn {
     /// What `fork(2)`, `execve(2)` and `pidfd_open(2)` give.
     pub fn spawn(mut self) -> io::Result<Subprocess> {
         let (session, die_with_parent) = (self.session, self.die_with_parent);
-        let inherited = self
-            .inherited
-            .as_ref()
-            .map(|(fd, number)| (fd.as_raw_fd(), *number));
+        let inherited = self.inherited.as_ref().map(|(fd, number)| (fd.as_raw_fd(), *number));
         let parent = std::process::id();
         // SAFETY: between fork and exec only async-signal-safe calls are made, and nothing is allocated.
         unsafe {
-            self.command
-                .pre_exec(move || prepare_child(session, die_with_parent, inherited, parent));
+            self.command.pre_exec(move || prepare_child(session, die_with_parent, inherited, parent));
         }
         let mut child = self.command.spawn()?;
         let pid = Pid::from_raw(child.id() as i32);
@@ -153,13 +136,7 @@ fn prepare_child(
     }
     if let Some((fd, number)) = inherited {
         // SAFETY: plain system calls on descriptors that this process owns.
-        let result = unsafe {
-            if fd == number {
-                libc::fcntl(fd, libc::F_SETFD, 0)
-            } else {
-                libc::dup2(fd, number)
-            }
-        };
+        let result = unsafe { if fd == number { libc::fcntl(fd, libc::F_SETFD, 0) } else { libc::dup2(fd, number) } };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -196,11 +173,7 @@ pub fn pidfd_signal(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
             0,
         )
     };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// How a child ended.
@@ -325,12 +298,7 @@ impl JobEnd {
             return "no answer by its deadline".to_string();
         };
         let text = String::from_utf8_lossy(&self.stderr);
-        match text
-            .lines()
-            .rev()
-            .map(str::trim)
-            .find(|line| !line.is_empty())
-        {
+        match text.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
             Some(line) => line.to_string(),
             None => exit.to_string(),
         }
@@ -366,13 +334,7 @@ impl Job {
         if let Some(pipe) = &process.stderr {
             set_nonblocking(pipe)?;
         }
-        Ok(Job {
-            process,
-            deadline,
-            killed: false,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-        })
+        Ok(Job { process, deadline, killed: false, stdout: Vec::new(), stderr: Vec::new() })
     }
 
     /// Waits for its end and its output in the set.
@@ -413,11 +375,7 @@ impl Job {
         drain(&mut self.process.stdout, &mut self.stdout);
         drain(&mut self.process.stderr, &mut self.stderr);
         let exit = if self.killed { None } else { Some(exit) };
-        Some(JobEnd {
-            exit,
-            stdout: std::mem::take(&mut self.stdout),
-            stderr: std::mem::take(&mut self.stderr),
-        })
+        Some(JobEnd { exit, stdout: std::mem::take(&mut self.stdout), stderr: std::mem::take(&mut self.stderr) })
     }
 
     /// Kills it now; its end still has to be awaited with [`Job::turn`].
@@ -438,11 +396,7 @@ impl Job {
             }
             set.clear();
             self.register(&mut set);
-            set.wait(if self.killed {
-                None
-            } else {
-                Some(self.deadline)
-            })?;
+            set.wait(if self.killed { None } else { Some(self.deadline) })?;
         }
     }
 }
@@ -477,9 +431,7 @@ fn drain<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
 /// Whether a program is on `PATH`, and where.
 pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|directory| directory.join(name))
-        .find(|file| is_executable(file))
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
@@ -501,14 +453,9 @@ mod tests {
 
     #[test]
     fn a_job_leaves_its_status_and_both_streams() {
-        let end = Job::start(shell("echo out; echo err >&2; exit 3"), soon())
-            .and_then(Job::wait)
-            .expect("job");
+        let end = Job::start(shell("echo out; echo err >&2; exit 3"), soon()).and_then(Job::wait).expect("job");
         assert_eq!(end.exit, Some(Exit::Status(3)));
-        assert_eq!(
-            (end.stdout.as_slice(), end.stderr.as_slice()),
-            (&b"out\n"[..], &b"err\n"[..])
-        );
+        assert_eq!((end.stdout.as_slice(), end.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
         assert_eq!(end.reason(), "err");
     }
 
@@ -528,9 +475,7 @@ mod tests {
 
     #[test]
     fn more_output_than_the_limit_is_read_and_dropped() {
-        let end = Job::start(shell("head -c 1000000 /dev/zero"), soon())
-            .and_then(Job::wait)
-            .expect("job");
+        let end = Job::start(shell("head -c 1000000 /dev/zero"), soon()).and_then(Job::wait).expect("job");
         assert!(end.is_success());
         assert_eq!(end.stdout.len(), JOB_OUTPUT_LIMIT);
     }
@@ -538,14 +483,9 @@ mod tests {
     #[test]
     fn a_child_finds_its_inherited_descriptor() {
         let (reader, writer) = nix::unistd::pipe().expect("pipe");
-        let mut child = shell("echo hello >&3")
-            .inherit(writer, 3)
-            .spawn()
-            .expect("spawn");
+        let mut child = shell("echo hello >&3").inherit(writer, 3).spawn().expect("spawn");
         let mut text = String::new();
-        std::fs::File::from(reader)
-            .read_to_string(&mut text)
-            .expect("read");
+        std::fs::File::from(reader).read_to_string(&mut text).expect("read");
         assert_eq!(text, "hello\n");
         while child.try_wait().is_none() {
             std::thread::yield_now();
@@ -554,9 +494,7 @@ mod tests {
 
     #[test]
     fn a_signal_is_told_apart_from_a_status() {
-        let end = Job::start(shell("kill -TERM $$"), soon())
-            .and_then(Job::wait)
-            .expect("job");
+        let end = Job::start(shell("kill -TERM $$"), soon()).and_then(Job::wait).expect("job");
         assert_eq!(end.exit, Some(Exit::Signal(15)));
         assert_eq!(end.reason(), "signal SIGTERM");
     }

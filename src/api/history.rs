@@ -30,11 +30,7 @@ impl History {
     /// The result is the directory of the oldest executor, if that had to go: its sandbox is to be detached.
     pub fn remember(&mut self, slave: &Slave, container: &ContainerId) -> Option<String> {
         let (info, executor) = find(slave, container)?;
-        match self
-            .executors
-            .iter_mut()
-            .find(|(_, each)| each.container == executor.container)
-        {
+        match self.executors.iter_mut().find(|(_, each)| each.container == executor.container) {
             Some(place) => *place = (info, executor),
             None => self.executors.push_back((info, executor)),
         }
@@ -50,9 +46,7 @@ impl History {
     }
 
     pub(super) fn executors(&self) -> impl Iterator<Item = (&mesos::FrameworkInfo, &Executor)> {
-        self.executors
-            .iter()
-            .map(|(info, executor)| (info, executor))
+        self.executors.iter().map(|(info, executor)| (info, executor))
     }
 
     pub(super) fn forgotten(&self) -> &BTreeMap<TaskState, u64> {
@@ -65,16 +59,10 @@ impl History {
 }
 
 fn find(slave: &Slave, container: &ContainerId) -> Option<(mesos::FrameworkInfo, Executor)> {
-    slave
-        .frameworks()
-        .iter()
-        .find_map(|(framework_id, framework)| {
-            let (executor_id, executor) = framework
-                .executors
-                .iter()
-                .find(|(_, each)| each.container == *container)?;
-            let mut info = framework.info.clone();
-            info.id.get_or_insert_with(|| framework_id.to_proto());
-            Some((info, Executor::of(framework_id, executor_id, executor)))
-        })
+    slave.frameworks().iter().find_map(|(framework_id, framework)| {
+        let (executor_id, executor) = framework.executors.iter().find(|(_, each)| each.container == *container)?;
+        let mut info = framework.info.clone();
+        info.id.get_or_insert_with(|| framework_id.to_proto());
+        Some((info, Executor::of(framework_id, executor_id, executor)))
+    })
 }

@@ -121,7 +121,6 @@ fn not_found() -> Response {
 }
 
 fn method_not_allowed(method: &str) -> Response {
-    let text =
-        format!("405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'.");
+    let text = format!("405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'.");
     with_text(405, &text).with("Allow", "GET")
 }

@@ -15,15 +15,8 @@ pub(super) fn model<'a>(resources: impl IntoIterator<Item = &'a mesos::Resource>
     }
     let mut by_name: BTreeMap<String, Vec<&mesos::Resource>> = BTreeMap::new();
     for resource in resources {
-        let suffix = if resource.revocable.is_some() {
-            "_revocable"
-        } else {
-            ""
-        };
-        by_name
-            .entry(format!("{}{suffix}", resource.name))
-            .or_default()
-            .push(resource);
+        let suffix = if resource.revocable.is_some() { "_revocable" } else { "" };
+        by_name.entry(format!("{}{suffix}", resource.name)).or_default().push(resource);
     }
     for (name, all) in by_name {
         object.insert(name, together(&all));
@@ -34,18 +27,10 @@ pub(super) fn model<'a>(resources: impl IntoIterator<Item = &'a mesos::Resource>
 fn together(all: &[&mesos::Resource]) -> Value {
     match all.first().map(|first| first.r#type()) {
         Some(value::Type::Ranges) => {
-            json!(ranges_text(
-                all.iter()
-                    .filter_map(|each| each.ranges.as_ref())
-                    .flat_map(|each| &each.range)
-            ))
+            json!(ranges_text(all.iter().filter_map(|each| each.ranges.as_ref()).flat_map(|each| &each.range)))
         }
         Some(value::Type::Set) => {
-            json!(set_text(
-                all.iter()
-                    .filter_map(|each| each.set.as_ref())
-                    .flat_map(|each| &each.item)
-            ))
+            json!(set_text(all.iter().filter_map(|each| each.set.as_ref()).flat_map(|each| &each.item)))
         }
         Some(value::Type::Scalar | value::Type::Text) | None => json!(sum(all.iter().copied())),
     }
@@ -53,27 +38,17 @@ fn together(all: &[&mesos::Resource]) -> Value {
 
 /// The sum of scalars, without the noise of binary fractions (Mesos keeps three decimals).
 fn sum<'a>(all: impl Iterator<Item = &'a mesos::Resource>) -> f64 {
-    let sum: f64 = all
-        .filter_map(|each| each.scalar.as_ref())
-        .map(|each| each.value)
-        .sum();
+    let sum: f64 = all.filter_map(|each| each.scalar.as_ref()).map(|each| each.value).sum();
     (sum * 1000.0).round() / 1000.0
 }
 
 /// The sum of all scalars of a name that are not revocable.
-pub(super) fn scalar<'a>(
-    resources: impl IntoIterator<Item = &'a mesos::Resource>,
-    name: &str,
-) -> f64 {
-    sum(resources
-        .into_iter()
-        .filter(|each| each.name == name && each.revocable.is_none()))
+pub(super) fn scalar<'a>(resources: impl IntoIterator<Item = &'a mesos::Resource>, name: &str) -> f64 {
+    sum(resources.into_iter().filter(|each| each.name == name && each.revocable.is_none()))
 }
 
 fn ranges_text<'a>(ranges: impl Iterator<Item = &'a value::Range>) -> String {
-    let texts: Vec<String> = ranges
-        .map(|range| format!("{}-{}", range.begin, range.end))
-        .collect();
+    let texts: Vec<String> = ranges.map(|range| format!("{}-{}", range.begin, range.end)).collect();
     format!("[{}]", texts.join(", "))
 }
 
@@ -87,9 +62,7 @@ pub(super) fn attributes(attributes: &[mesos::Attribute]) -> Value {
     let member = |each: &mesos::Attribute| {
         let value = match each.r#type() {
             value::Type::Scalar => json!(each.scalar.as_ref().map_or(0.0, |scalar| scalar.value)),
-            value::Type::Ranges => json!(ranges_text(
-                each.ranges.iter().flat_map(|ranges| &ranges.range)
-            )),
+            value::Type::Ranges => json!(ranges_text(each.ranges.iter().flat_map(|ranges| &ranges.range))),
             value::Type::Set => json!(set_text(each.set.iter().flat_map(|set| &set.item))),
             value::Type::Text => json!(each.text.as_ref().map_or("", |text| text.value.as_str())),
         };
@@ -100,13 +73,8 @@ pub(super) fn attributes(attributes: &[mesos::Attribute]) -> Value {
 
 /// The role that a resource is reserved for.
 pub(super) fn reserved_for(resource: &mesos::Resource) -> Option<&str> {
-    let refined = resource
-        .reservations
-        .last()
-        .and_then(|reservation| reservation.role.as_deref());
-    refined
-        .or(resource.role.as_deref())
-        .filter(|role| *role != "*")
+    let refined = resource.reservations.last().and_then(|reservation| reservation.role.as_deref());
+    refined.or(resource.role.as_deref()).filter(|role| *role != "*")
 }
 
 /// The reserved resources, by role.
@@ -124,10 +92,7 @@ pub(super) fn reserved(resources: &[mesos::Resource]) -> BTreeMap<&str, Vec<&mes
 pub(super) fn full(resource: &mesos::Resource) -> Value {
     let mut value = crate::messages::to_v1_json("mesos.v1.Resource", resource).unwrap_or_default();
     if let Value::Object(object) = &mut value {
-        object.insert(
-            "role".to_string(),
-            json!(reserved_for(resource).unwrap_or("*")),
-        );
+        object.insert("role".to_string(), json!(reserved_for(resource).unwrap_or("*")));
     }
     value
 }

@@ -73,30 +73,19 @@ impl Executor {
             container: executor.container.to_string(),
             directory: executor.sandbox.to_string_lossy().into_owned(),
             state: executor.state,
-            tasks: executor
-                .tasks
-                .values()
-                .map(|task| task.to_proto(framework, Some(id)))
-                .collect(),
+            tasks: executor.tasks.values().map(|task| task.to_proto(framework, Some(id))).collect(),
         }
     }
 
     /// What it and its tasks that have not ended hold.
     pub(super) fn resources(&self) -> impl Iterator<Item = &mesos::Resource> {
         let tasks = self.tasks.iter().filter(|task| !is_terminal(task.state()));
-        self.info
-            .resources
-            .iter()
-            .chain(tasks.flat_map(|task| &task.resources))
+        self.info.resources.iter().chain(tasks.flat_map(|task| &task.resources))
     }
 
     fn to_json(&self) -> Value {
         let by = |wanted: fn(&mesos::Task) -> bool| -> Vec<Value> {
-            self.tasks
-                .iter()
-                .filter(|task| wanted(task))
-                .map(task)
-                .collect()
+            self.tasks.iter().filter(|task| wanted(task)).map(task).collect()
         };
         let mut object = json!({
             "id": self.info.executor_id.value,
@@ -122,11 +111,7 @@ fn is_queued(task: &mesos::Task) -> bool {
 }
 
 fn role(resource: &mesos::Resource) -> &str {
-    resource
-        .allocation_info
-        .as_ref()
-        .and_then(|info| info.role.as_deref())
-        .unwrap_or("*")
+    resource.allocation_info.as_ref().and_then(|info| info.role.as_deref()).unwrap_or("*")
 }
 
 fn task(task: &mesos::Task) -> Value {
@@ -135,10 +120,7 @@ fn task(task: &mesos::Task) -> Value {
     put("id", json!(task.task_id.value));
     put("name", json!(task.name));
     put("framework_id", json!(task.framework_id.value));
-    put(
-        "executor_id",
-        json!(task.executor_id.as_ref().map_or("", |id| id.value.as_str())),
-    );
+    put("executor_id", json!(task.executor_id.as_ref().map_or("", |id| id.value.as_str())));
     put("slave_id", json!(task.slave_id.value));
     put("state", json!(task.state().as_str_name()));
     put("resources", resources::model(&task.resources));
@@ -148,10 +130,7 @@ fn task(task: &mesos::Task) -> Value {
         put("user", json!(user));
     }
     if let Some(labels) = &task.labels {
-        put(
-            "labels",
-            json!(labels.labels.iter().map(label).collect::<Vec<_>>()),
-        );
+        put("labels", json!(labels.labels.iter().map(label).collect::<Vec<_>>()));
     }
     Value::Object(object)
 }
@@ -192,11 +171,7 @@ impl Framework {
         });
         if let Value::Object(object) = &mut object {
             let multi_role = mesos::framework_info::capability::Type::MultiRole;
-            match info
-                .capabilities
-                .iter()
-                .any(|each| each.r#type == Some(multi_role as i32))
-            {
+            match info.capabilities.iter().any(|each| each.r#type == Some(multi_role as i32)) {
                 true => object.insert("roles".to_string(), json!(info.roles)),
                 false => object.insert("role".to_string(), json!(info.role())),
             };
@@ -210,13 +185,7 @@ impl Framework {
 
 impl State {
     /// The slave as it is now, together with what it has forgotten.
-    pub fn of(
-        slave: &Slave,
-        history: &History,
-        flags: &BTreeMap<String, String>,
-        start_time: f64,
-        now: f64,
-    ) -> State {
+    pub fn of(slave: &Slave, history: &History, flags: &BTreeMap<String, String>, start_time: f64, now: f64) -> State {
         let config = slave.config();
         let mut state = State {
             pid: config.pid.clone(),
@@ -226,11 +195,7 @@ impl State {
             start_time,
             now,
             flags: flags.clone(),
-            frameworks: slave
-                .frameworks()
-                .iter()
-                .map(|(id, framework)| framework_of(id, framework))
-                .collect(),
+            frameworks: slave.frameworks().iter().map(|(id, framework)| framework_of(id, framework)).collect(),
             completed_frameworks: Vec::new(),
             forgotten: history.forgotten().clone(),
             forgotten_executors: history.forgotten_executors(),
@@ -240,20 +205,10 @@ impl State {
     }
 
     fn add_history(&mut self, history: &History) {
-        let here: BTreeSet<String> = self
-            .frameworks
-            .iter()
-            .flat_map(|each| &each.executors)
-            .map(|each| each.container.clone())
-            .collect();
-        for (info, executor) in history
-            .executors()
-            .filter(|(_, each)| !here.contains(&each.container))
-        {
-            let mut known = self
-                .frameworks
-                .iter_mut()
-                .chain(&mut self.completed_frameworks);
+        let here: BTreeSet<String> =
+            self.frameworks.iter().flat_map(|each| &each.executors).map(|each| each.container.clone()).collect();
+        for (info, executor) in history.executors().filter(|(_, each)| !here.contains(&each.container)) {
+            let mut known = self.frameworks.iter_mut().chain(&mut self.completed_frameworks);
             match known.find(|framework| framework.info.id == info.id) {
                 Some(framework) => framework.completed_executors.push(executor.clone()),
                 None => self.completed_frameworks.push(Framework {
@@ -268,25 +223,13 @@ impl State {
     /// All executors, those that were included.
     pub(super) fn all_executors(&self) -> impl Iterator<Item = &Executor> {
         let frameworks = self.frameworks.iter().chain(&self.completed_frameworks);
-        frameworks.flat_map(|framework| {
-            framework
-                .executors
-                .iter()
-                .chain(&framework.completed_executors)
-        })
+        frameworks.flat_map(|framework| framework.executors.iter().chain(&framework.completed_executors))
     }
 
     /// What the executors that are here hold.
     pub(super) fn allocated(&self) -> Vec<mesos::Resource> {
-        let executors = self
-            .frameworks
-            .iter()
-            .flat_map(|framework| &framework.executors);
-        executors
-            .filter(|each| each.state != ExecutorState::Gone)
-            .flat_map(Executor::resources)
-            .cloned()
-            .collect()
+        let executors = self.frameworks.iter().flat_map(|framework| &framework.executors);
+        executors.filter(|each| each.state != ExecutorState::Gone).flat_map(Executor::resources).cloned().collect()
     }
 
     /// The answer to `/state`.
@@ -295,15 +238,8 @@ impl State {
         if let Value::Object(object) = &mut object {
             object.extend(self.about_itself());
             object.extend(self.about_resources());
-            object.insert(
-                "frameworks".to_string(),
-                self.frameworks.iter().map(Framework::to_json).collect(),
-            );
-            let completed = self
-                .completed_frameworks
-                .iter()
-                .map(Framework::to_json)
-                .collect();
+            object.insert("frameworks".to_string(), self.frameworks.iter().map(Framework::to_json).collect());
+            let completed = self.completed_frameworks.iter().map(Framework::to_json).collect();
             object.insert("completed_frameworks".to_string(), completed);
         }
         object
@@ -332,55 +268,31 @@ impl State {
         let (total, allocated) = (&self.info.resources, self.allocated());
         let by_role = |all: &[mesos::Resource]| -> Value {
             let roles = resources::reserved(all).into_iter();
-            Value::Object(
-                roles
-                    .map(|(role, each)| (role.to_string(), resources::model(each)))
-                    .collect(),
-            )
+            Value::Object(roles.map(|(role, each)| (role.to_string(), resources::model(each))).collect())
         };
-        let full_by_role = resources::reserved(total).into_iter().map(|(role, each)| {
-            (
-                role.to_string(),
-                each.into_iter().map(resources::full).collect::<Value>(),
-            )
-        });
+        let full_by_role = resources::reserved(total)
+            .into_iter()
+            .map(|(role, each)| (role.to_string(), each.into_iter().map(resources::full).collect::<Value>()));
         let mut object = Map::new();
         let mut put = |name: &str, value: Value| object.insert(name.to_string(), value);
         put("resources", resources::model(total));
         put("reserved_resources", by_role(total));
-        put(
-            "reserved_resources_full",
-            Value::Object(full_by_role.collect()),
-        );
+        put("reserved_resources_full", Value::Object(full_by_role.collect()));
         put("reserved_resources_allocated", by_role(&allocated));
         put("unreserved_resources", resources::model(unreserved(total)));
-        put(
-            "unreserved_resources_full",
-            unreserved(total).map(resources::full).collect(),
-        );
-        put(
-            "unreserved_resources_allocated",
-            resources::model(unreserved(&allocated)),
-        );
+        put("unreserved_resources_full", unreserved(total).map(resources::full).collect());
+        put("unreserved_resources_allocated", resources::model(unreserved(&allocated)));
         object
     }
 }
 
 fn unreserved(all: &[mesos::Resource]) -> impl Iterator<Item = &mesos::Resource> {
-    all.iter()
-        .filter(|each| resources::reserved_for(each).is_none())
+    all.iter().filter(|each| resources::reserved_for(each).is_none())
 }
 
 fn framework_of(id: &crate::ids::FrameworkId, framework: &slave::Framework) -> Framework {
     let mut info = framework.info.clone();
     info.id.get_or_insert_with(|| id.to_proto());
-    let executors = framework
-        .executors
-        .iter()
-        .map(|(executor_id, executor)| Executor::of(id, executor_id, executor));
-    Framework {
-        info,
-        executors: executors.collect(),
-        completed_executors: Vec::new(),
-    }
+    let executors = framework.executors.iter().map(|(executor_id, executor)| Executor::of(id, executor_id, executor));
+    Framework { info, executors: executors.collect(), completed_executors: Vec::new() }
 }

@@ -21,12 +21,7 @@ fn ports() -> mesos::Resource {
     mesos::Resource {
         name: "ports".to_string(),
         r#type: value::Type::Ranges as i32,
-        ranges: Some(value::Ranges {
-            range: vec![value::Range {
-                begin: 31000,
-                end: 32000,
-            }],
-        }),
+        ranges: Some(value::Ranges { range: vec![value::Range { begin: 31000, end: 32000 }] }),
         ..Default::default()
     }
 }
@@ -34,24 +29,14 @@ fn ports() -> mesos::Resource {
 fn task(id: &str, state: TaskState) -> mesos::Task {
     mesos::Task {
         name: format!("task {id}"),
-        task_id: mesos::TaskId {
-            value: id.to_string(),
-        },
-        framework_id: mesos::FrameworkId {
-            value: "F".to_string(),
-        },
-        executor_id: Some(mesos::ExecutorId {
-            value: id.to_string(),
-        }),
-        slave_id: mesos::SlaveId {
-            value: "S0".to_string(),
-        },
+        task_id: mesos::TaskId { value: id.to_string() },
+        framework_id: mesos::FrameworkId { value: "F".to_string() },
+        executor_id: Some(mesos::ExecutorId { value: id.to_string() }),
+        slave_id: mesos::SlaveId { value: "S0".to_string() },
         state: state as i32,
         resources: vec![scalar("cpus", 0.1), scalar("mem", 32.0)],
         statuses: vec![mesos::TaskStatus {
-            task_id: mesos::TaskId {
-                value: id.to_string(),
-            },
+            task_id: mesos::TaskId { value: id.to_string() },
             state: state as i32,
             timestamp: Some(1.5),
             ..Default::default()
@@ -62,12 +47,7 @@ fn task(id: &str, state: TaskState) -> mesos::Task {
 
 fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
     Executor {
-        info: mesos::ExecutorInfo {
-            executor_id: mesos::ExecutorId {
-                value: id.to_string(),
-            },
-            ..Default::default()
-        },
+        info: mesos::ExecutorInfo { executor_id: mesos::ExecutorId { value: id.to_string() }, ..Default::default() },
         container: format!("container-{id}"),
         directory: format!("/work/{id}"),
         state,
@@ -80,9 +60,7 @@ fn state() -> State {
         info: mesos::FrameworkInfo {
             user: "root".to_string(),
             name: "f".to_string(),
-            id: Some(mesos::FrameworkId {
-                value: "F".to_string(),
-            }),
+            id: Some(mesos::FrameworkId { value: "F".to_string() }),
             ..Default::default()
         },
         executors,
@@ -101,16 +79,8 @@ fn state() -> State {
         now: 160.5,
         flags: BTreeMap::from([("work_dir".to_string(), "/work".to_string())]),
         frameworks: vec![framework(
-            vec![executor(
-                "a",
-                ExecutorState::Running,
-                TaskState::TaskRunning,
-            )],
-            vec![executor(
-                "b",
-                ExecutorState::Running,
-                TaskState::TaskFinished,
-            )],
+            vec![executor("a", ExecutorState::Running, TaskState::TaskRunning)],
+            vec![executor("b", ExecutorState::Running, TaskState::TaskFinished)],
         )],
         completed_frameworks: vec![],
         forgotten: BTreeMap::from([(TaskState::TaskFinished, 5)]),
@@ -123,27 +93,14 @@ fn get(path: &str) -> Response {
 }
 
 fn request(method: &str, path: &str) -> Response {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| {
-        (path, Some(query.to_string()))
-    });
-    handle(
-        &Request {
-            query,
-            ..Request::new(method, path, Vec::new())
-        },
-        &state(),
-        &Files::new(),
-    )
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_string())));
+    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, &state(), &Files::new())
 }
 
 fn json_of(path: &str) -> Value {
     let response = get(path);
     assert_eq!(response.status, 200, "{path}");
-    assert_eq!(
-        response.headers.get("Content-Type"),
-        Some("application/json"),
-        "{path}"
-    );
+    assert_eq!(response.headers.get("Content-Type"), Some("application/json"), "{path}");
     serde_json::from_slice(&response.body).expect("json")
 }
 
@@ -156,14 +113,11 @@ fn kinds(value: &Value, path: &str, kinds_of: &mut BTreeMap<String, &'static str
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(all) => {
-            all.iter()
-                .take(1)
-                .for_each(|each| kinds(each, &format!("{path}[]"), kinds_of));
+            all.iter().take(1).for_each(|each| kinds(each, &format!("{path}[]"), kinds_of));
             "array"
         }
         Value::Object(all) => {
-            all.iter()
-                .for_each(|(name, each)| kinds(each, &format!("{path}.{name}"), kinds_of));
+            all.iter().for_each(|(name, each)| kinds(each, &format!("{path}.{name}"), kinds_of));
             "object"
         }
     };
@@ -183,14 +137,9 @@ const CAPTURED: &str = include_str!("captured_state.json");
 fn the_state_has_mesos_fields_with_mesos_types() {
     let mesos: Value = serde_json::from_str(CAPTURED).expect("json");
     let (theirs, ours) = (kinds_in(&mesos), kinds_in(&json_of("/state")));
-    let not_ours = |path: &str| {
-        path.contains("git_") || path == ".capabilities" || path.starts_with(".capabilities[")
-    };
+    let not_ours = |path: &str| path.contains("git_") || path == ".capabilities" || path.starts_with(".capabilities[");
     for (path, kind) in &theirs {
-        if path.starts_with(".flags")
-            || path.starts_with(".completed_frameworks[]")
-            || not_ours(path)
-        {
+        if path.starts_with(".flags") || path.starts_with(".completed_frameworks[]") || not_ours(path) {
             continue;
         }
         assert_eq!(ours.get(path), Some(kind), "{path}");
@@ -215,21 +164,12 @@ fn a_framework_an_executor_and_a_task_have_mesos_fields_with_mesos_types() {
 #[test]
 fn tasks_stand_where_their_state_belongs() {
     let state = json_of("/slave(1)/state");
-    let (here, gone) = (
-        &state["frameworks"][0]["executors"][0],
-        &state["frameworks"][0]["completed_executors"][0],
-    );
+    let (here, gone) = (&state["frameworks"][0]["executors"][0], &state["frameworks"][0]["completed_executors"][0]);
     assert_eq!(here["container"], "container-a");
     assert_eq!(here["tasks"][0]["state"], "TASK_RUNNING");
-    assert_eq!(
-        here["resources"],
-        json!({"cpus": 0.1, "mem": 32.0, "disk": 0.0, "gpus": 0.0})
-    );
+    assert_eq!(here["resources"], json!({"cpus": 0.1, "mem": 32.0, "disk": 0.0, "gpus": 0.0}));
     assert_eq!(gone["tasks"], json!([]));
-    assert_eq!(
-        gone["completed_tasks"][0]["statuses"],
-        json!([{"state": "TASK_FINISHED", "timestamp": 1.5}])
-    );
+    assert_eq!(gone["completed_tasks"][0]["statuses"], json!([{"state": "TASK_FINISHED", "timestamp": 1.5}]));
     assert_eq!(state["resources"]["ports"], "[31000-32000]");
     assert_eq!(
         state["unreserved_resources_full"][0],
@@ -240,21 +180,10 @@ fn tasks_stand_where_their_state_belongs() {
 
 #[test]
 fn a_slave_without_a_master_says_so_by_silence() {
-    let state = State {
-        master: None,
-        id: None,
-        ..state()
-    };
-    let response = handle(
-        &Request::new("GET", "/state", Vec::new()),
-        &state,
-        &Files::new(),
-    );
+    let state = State { master: None, id: None, ..state() };
+    let response = handle(&Request::new("GET", "/state", Vec::new()), &state, &Files::new());
     let state: Value = serde_json::from_slice(&response.body).expect("json");
-    assert_eq!(
-        (&state["id"], state.get("master_hostname")),
-        (&json!(""), None)
-    );
+    assert_eq!((&state["id"], state.get("master_hostname")), (&json!(""), None));
 }
 
 #[test]
@@ -279,21 +208,9 @@ fn metrics_are_counted_over_all_executors_there_ever_were() {
 
 #[test]
 fn every_endpoint_is_also_below_the_slave() {
-    for path in [
-        "/health",
-        "/version",
-        "/state",
-        "/flags",
-        "/metrics/snapshot",
-        "/files/debug",
-        "/state/",
-    ] {
+    for path in ["/health", "/version", "/state", "/flags", "/metrics/snapshot", "/files/debug", "/state/"] {
         for prefix in ["", "/slave(1)", "/slave%281%29"] {
-            assert_eq!(
-                get(&format!("{prefix}{path}")).status,
-                200,
-                "{prefix}{path}"
-            );
+            assert_eq!(get(&format!("{prefix}{path}")).status, 200, "{prefix}{path}");
         }
     }
     assert_eq!(get("/slave(2)/health").status, 404);
@@ -303,34 +220,22 @@ fn every_endpoint_is_also_below_the_slave() {
 fn health_is_an_empty_answer_and_version_names_mesos_and_us() {
     assert_eq!(get("/health").body, b"");
     let version = json_of("/version");
-    assert_eq!(
-        (&version["version"], &version["name"]),
-        (&json!("1.11.0"), &json!("mesos-slave"))
-    );
+    assert_eq!((&version["version"], &version["name"]), (&json!("1.11.0"), &json!("mesos-slave")));
 }
 
 #[test]
 fn what_is_not_there_or_not_allowed_is_refused_in_mesos_words() {
-    assert_eq!(
-        (get("/nothing").status, get("/nothing").body),
-        (404, b"404 Not Found.".to_vec())
-    );
+    assert_eq!((get("/nothing").status, get("/nothing").body), (404, b"404 Not Found.".to_vec()));
     let refused = request("POST", "/state");
     let text = "405 Method Not Allowed. Expecting one of { 'GET' }, but received 'POST'.";
-    assert_eq!(
-        (refused.status, refused.body, refused.headers.get("Allow")),
-        (405, text.into(), Some("GET"))
-    );
+    assert_eq!((refused.status, refused.body, refused.headers.get("Allow")), (405, text.into(), Some("GET")));
     assert_eq!(get("/%zz").status, 400);
 }
 
 #[test]
 fn a_callback_is_a_name_and_nothing_else() {
     let response = get("/version?jsonp=angular.callbacks._0");
-    assert_eq!(
-        response.headers.get("Content-Type"),
-        Some("text/javascript")
-    );
+    assert_eq!(response.headers.get("Content-Type"), Some("text/javascript"));
     assert!(response.body.starts_with(b"angular.callbacks._0({") && response.body.ends_with(b"})"));
     assert_eq!(get("/version?jsonp=alert(1)//").status, 400);
 }

@@ -31,12 +31,7 @@ impl Connection {
     /// What `fcntl(2)` gives.
     pub fn new(stream: UnixStream) -> io::Result<Connection> {
         stream.set_nonblocking(true)?;
-        Ok(Connection {
-            stream,
-            decoder: Decoder::default(),
-            unsent: Vec::new(),
-            ended: None,
-        })
+        Ok(Connection { stream, decoder: Decoder::default(), unsent: Vec::new(), ended: None })
     }
 
     /// Sends a message now or as soon as there is room for it.
@@ -50,11 +45,7 @@ impl Connection {
         if self.ended.is_some() {
             return;
         }
-        let interest = if self.unsent.is_empty() {
-            Interest::Read
-        } else {
-            Interest::Both
-        };
+        let interest = if self.unsent.is_empty() { Interest::Read } else { Interest::Both };
         set.add(self.stream.as_raw_fd(), interest);
     }
 
@@ -98,10 +89,7 @@ impl Connection {
             }
         }
         if self.unsent.len() > UNSENT_LIMIT {
-            self.end(format!(
-                "the peer reads nothing, {} bytes wait",
-                self.unsent.len()
-            ));
+            self.end(format!("the peer reads nothing, {} bytes wait", self.unsent.len()));
         }
     }
 

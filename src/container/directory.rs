@@ -62,11 +62,7 @@ impl fmt::Display for DirectoryError {
                 write!(f, "cannot {what} {}: {source}", path.display())
             }
             DirectoryError::TooLarge(path) => {
-                write!(
-                    f,
-                    "{} is larger than {FILE_LIMIT} bytes; it is not ours",
-                    path.display()
-                )
+                write!(f, "{} is larger than {FILE_LIMIT} bytes; it is not ours", path.display())
             }
             DirectoryError::Content { path, source } => {
                 write!(f, "{} is not as we wrote it: {source}", path.display())
@@ -119,11 +115,7 @@ impl RuntimeDirectory {
     pub fn create(&self) -> Result<(), DirectoryError> {
         let io = |source| self.io("make", &self.path, source);
         if let Some(parent) = self.path.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .map_err(io)?;
+            DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(io)?;
         }
         DirBuilder::new().mode(0o700).create(&self.path).map_err(io)
     }
@@ -134,9 +126,7 @@ impl RuntimeDirectory {
     /// What `unlink(2)` and `rmdir(2)` give.
     pub fn remove(&self) -> Result<(), DirectoryError> {
         match fs::remove_dir_all(&self.path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(self.io("remove", &self.path, source))
-            }
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.io("remove", &self.path, source)),
             _ => Ok(()),
         }
     }
@@ -156,14 +146,12 @@ impl RuntimeDirectory {
     /// What `open(2)` and `connect(2)` give; refused when the child has ended.
     pub fn connect(&self) -> Result<UnixStream, DirectoryError> {
         let (_directory, short) = self.short_sock()?;
-        UnixStream::connect(short)
-            .map_err(|source| self.io("connect to", &self.path.join("sock"), source))
+        UnixStream::connect(short).map_err(|source| self.io("connect to", &self.path.join("sock"), source))
     }
 
     /// The descriptor must live as long as the path is used.
     fn short_sock(&self) -> Result<(File, PathBuf), DirectoryError> {
-        let directory =
-            File::open(&self.path).map_err(|source| self.io("open", &self.path, source))?;
+        let directory = File::open(&self.path).map_err(|source| self.io("open", &self.path, source))?;
         let short = PathBuf::from(format!("/proc/self/fd/{}/sock", directory.as_raw_fd()));
         Ok((directory, short))
     }
@@ -263,29 +251,19 @@ impl RuntimeDirectory {
     pub fn last_log_line(&self) -> Option<String> {
         let mut file = File::open(self.log()).ok()?;
         let length = file.metadata().ok()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))
-            .ok()?;
+        file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL))).ok()?;
         let mut tail = Vec::new();
         file.take(LOG_TAIL).read_to_end(&mut tail).ok()?;
         let text = String::from_utf8_lossy(&tail);
-        text.lines()
-            .rev()
-            .map(str::trim)
-            .find(|line| !line.is_empty())
-            .map(str::to_string)
+        text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_string)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DirectoryError> {
         let path = self.path.join(name);
         let beside = self.path.join(format!(".{name}.new"));
         let io = |source| self.io("write", &path, source);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(io)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside).map_err(io)?;
         file.write_all(bytes).map_err(io)?;
         fs::rename(&beside, &path).map_err(io)
     }
@@ -295,9 +273,7 @@ impl RuntimeDirectory {
         let io = |source| self.io("read", &path, source);
         let file = File::open(&path).map_err(io)?;
         let mut bytes = Vec::new();
-        file.take(FILE_LIMIT + 1)
-            .read_to_end(&mut bytes)
-            .map_err(io)?;
+        file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(io)?;
         if bytes.len() as u64 > FILE_LIMIT {
             return Err(DirectoryError::TooLarge(path));
         }
@@ -305,11 +281,7 @@ impl RuntimeDirectory {
     }
 
     fn io(&self, what: &'static str, path: &Path, source: io::Error) -> DirectoryError {
-        DirectoryError::Io {
-            what,
-            path: path.to_path_buf(),
-            source,
-        }
+        DirectoryError::Io { what, path: path.to_path_buf(), source }
     }
 }
 
@@ -337,8 +309,7 @@ mod tests {
         directory.create().expect("create");
         directory.write_vm(&state()).expect("write");
         assert_eq!(directory.read_vm().expect("read"), state());
-        let mode =
-            |path: PathBuf| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+        let mode = |path: PathBuf| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
         assert_eq!(mode(directory.path().to_path_buf()), 0o700);
         assert_eq!(mode(directory.path().join("vm")), 0o600);
     }
@@ -349,10 +320,7 @@ mod tests {
         let directory = RuntimeDirectory::new(scratch.path());
         fs::write(scratch.path().join("spec"), b"garbage").expect("write");
         let error = directory.read_spec().expect_err("garbage is no spec");
-        assert!(
-            error.to_string().contains("spec is not as we wrote it"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("spec is not as we wrote it"), "{error}");
     }
 
     #[test]

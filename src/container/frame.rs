@@ -86,13 +86,7 @@ mod tests {
     use crate::messages::container::{FromChild, Hello};
 
     fn hello() -> FromChild {
-        FromChild {
-            hello: Some(Hello {
-                version: 1,
-                container_id: "c".into(),
-            }),
-            ..Default::default()
-        }
+        FromChild { hello: Some(Hello { version: 1, container_id: "c".into() }), ..Default::default() }
     }
 
     #[test]
@@ -114,19 +108,13 @@ mod tests {
     fn a_length_beyond_the_limit_is_refused_before_its_bytes_come() {
         let mut decoder = Decoder::default();
         decoder.push(&(LIMIT as u32 + 1).to_be_bytes());
-        assert!(matches!(
-            decoder.next::<FromChild>(),
-            Err(FrameError::TooLong(_))
-        ));
+        assert!(matches!(decoder.next::<FromChild>(), Err(FrameError::TooLong(_))));
     }
 
     #[test]
     fn bytes_that_are_no_message_are_an_error() {
         let mut decoder = Decoder::default();
         decoder.push(&[0, 0, 0, 2, 0xff, 0xff]);
-        assert!(matches!(
-            decoder.next::<FromChild>(),
-            Err(FrameError::Content(_))
-        ));
+        assert!(matches!(decoder.next::<FromChild>(), Err(FrameError::Content(_))));
     }
 }

@@ -83,26 +83,19 @@ impl Channel {
     ///
     /// # Errors
     /// When there is none.
-    pub fn inherited(
-        container: &str,
-        checkpoint: bool,
-        now: Instant,
-    ) -> Result<Channel, ChannelError> {
+    pub fn inherited(container: &str, checkpoint: bool, now: Instant) -> Result<Channel, ChannelError> {
         // Looked at before it is owned: closing a descriptor that is not ours would be an error of its own.
         // SAFETY: the borrow ends with the statement, and fcntl on a closed descriptor is an error, not undefined.
         let probe = unsafe { std::os::fd::BorrowedFd::borrow_raw(CHANNEL_FD) };
-        let listening = getsockopt(&probe, sockopt::AcceptConn)
-            .map_err(|error| ChannelError::NotInherited(error.into()))?;
+        let listening =
+            getsockopt(&probe, sockopt::AcceptConn).map_err(|error| ChannelError::NotInherited(error.into()))?;
         if !listening {
-            return Err(ChannelError::NotInherited(
-                io::ErrorKind::InvalidInput.into(),
-            ));
+            return Err(ChannelError::NotInherited(io::ErrorKind::InvalidInput.into()));
         }
         // SAFETY: the slave gave us this descriptor for this one purpose, and nothing else in this process owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(CHANNEL_FD) };
         // Our own children have no business with it.
-        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
-            .map_err(|error| ChannelError::Io(error.into()))?;
+        fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(|error| ChannelError::Io(error.into()))?;
         Channel::new(UnixListener::from(fd), container, checkpoint, now)
     }
 
@@ -163,14 +156,9 @@ impl Channel {
 
     /// A step of the container's life is done. Only the slave of the moment hears of it.
     pub fn send_step(&mut self, name: &str, took: Duration) {
-        let step = from_child::Step {
-            name: name.to_string(),
-            took_ms: took.as_millis().min(u128::from(u64::MAX)) as u64,
-        };
-        self.send(&FromChild {
-            step: Some(step),
-            ..Default::default()
-        });
+        let step =
+            from_child::Step { name: name.to_string(), took_ms: took.as_millis().min(u128::from(u64::MAX)) as u64 };
+        self.send(&FromChild { step: Some(step), ..Default::default() });
     }
 
     /// A status that is repeated until it is acknowledged.
@@ -212,10 +200,7 @@ impl Channel {
         match Connection::new(stream) {
             Ok(mut connection) => {
                 connection.send(&FromChild {
-                    hello: Some(Hello {
-                        version: VERSION,
-                        container_id: self.container.clone(),
-                    }),
+                    hello: Some(Hello { version: VERSION, container_id: self.container.clone() }),
                     ..Default::default()
                 });
                 for status in &self.updates {
@@ -256,24 +241,16 @@ impl Channel {
             check_hello(&hello, &self.container)?;
         }
         if let Some(uuid) = message.acknowledge {
-            self.updates
-                .retain(|status| status.uuid.as_ref() != Some(&uuid));
+            self.updates.retain(|status| status.uuid.as_ref() != Some(&uuid));
         }
-        let kill = message.kill.map(|kill| FromParent::Kill {
-            grace: Duration::from_millis(kill.grace_ms),
-        });
-        let changed = message
-            .resources_changed
-            .map(|changed| FromParent::ResourcesChanged(changed.resources));
+        let kill = message.kill.map(|kill| FromParent::Kill { grace: Duration::from_millis(kill.grace_ms) });
+        let changed = message.resources_changed.map(|changed| FromParent::ResourcesChanged(changed.resources));
         Ok(kill.into_iter().chain(changed).collect())
     }
 }
 
 fn update(status: &TaskStatus) -> FromChild {
-    FromChild {
-        update: Some(status.clone()),
-        ..Default::default()
-    }
+    FromChild { update: Some(status.clone()), ..Default::default() }
 }
 
 /// Whether the other side is of our version and means this container.
@@ -282,16 +259,10 @@ fn update(status: &TaskStatus) -> FromChild {
 /// What was expected and what came.
 pub fn check_hello(hello: &Hello, container: &str) -> Result<(), String> {
     if hello.version != VERSION {
-        return Err(format!(
-            "expected version {VERSION} of the channel, got {}",
-            hello.version
-        ));
+        return Err(format!("expected version {VERSION} of the channel, got {}", hello.version));
     }
     if hello.container_id != container {
-        return Err(format!(
-            "expected container {container}, got {:?}",
-            hello.container_id
-        ));
+        return Err(format!("expected container {container}, got {:?}", hello.container_id));
     }
     Ok(())
 }
@@ -303,10 +274,7 @@ fn check_peer(stream: &UnixStream) -> Result<(), String> {
     if peer.uid() == 0 || peer.uid() == ours {
         return Ok(());
     }
-    Err(format!(
-        "its user is {}, not root and not {ours}",
-        peer.uid()
-    ))
+    Err(format!("its user is {}, not root and not {ours}", peer.uid()))
 }
 
 #[cfg(test)]
@@ -330,12 +298,7 @@ mod tests {
         let start = Instant::now();
         let listener = directory.listen().expect("listen");
         let channel = Channel::new(listener, "c", checkpoint, start).expect("channel");
-        Pair {
-            directory,
-            channel,
-            start,
-            _scratch: scratch,
-        }
+        Pair { directory, channel, start, _scratch: scratch }
     }
 
     impl Pair {
@@ -357,16 +320,11 @@ mod tests {
     fn uuids(connection: &mut Connection) -> Vec<u8> {
         let messages: Vec<FromChild> = connection.turn();
         let updates = messages.into_iter().filter_map(|message| message.update);
-        updates
-            .filter_map(|status| status.uuid.and_then(|uuid| uuid.first().copied()))
-            .collect()
+        updates.filter_map(|status| status.uuid.and_then(|uuid| uuid.first().copied())).collect()
     }
 
     fn kill() -> ToChild {
-        ToChild {
-            kill: Some(to_child::Kill { grace_ms: 5000 }),
-            ..Default::default()
-        }
+        ToChild { kill: Some(to_child::Kill { grace_ms: 5000 }), ..Default::default() }
     }
 
     #[test]
@@ -390,16 +348,10 @@ mod tests {
         let mut second = pair.connect();
         assert_eq!(pair.channel.turn(pair.start), []);
         assert_eq!(uuids(&mut second), [1, 2]);
-        second.send(&ToChild {
-            acknowledge: Some(vec![1; 16]),
-            ..Default::default()
-        });
+        second.send(&ToChild { acknowledge: Some(vec![1; 16]), ..Default::default() });
         pair.channel.turn(pair.start);
         assert!(!pair.channel.is_settled());
-        second.send(&ToChild {
-            acknowledge: Some(vec![2; 16]),
-            ..Default::default()
-        });
+        second.send(&ToChild { acknowledge: Some(vec![2; 16]), ..Default::default() });
         pair.channel.turn(pair.start);
         assert!(pair.channel.is_settled());
     }
@@ -445,14 +397,8 @@ mod tests {
         for (version, container) in [(VERSION + 1, "c"), (VERSION, "d")] {
             let mut pair = pair(false);
             let mut slave = pair.connect();
-            let hello = Hello {
-                version,
-                container_id: container.into(),
-            };
-            slave.send(&ToChild {
-                hello: Some(hello),
-                ..kill()
-            });
+            let hello = Hello { version, container_id: container.into() };
+            slave.send(&ToChild { hello: Some(hello), ..kill() });
             assert_eq!(pair.channel.turn(pair.start), [FromParent::Gone]);
         }
     }

@@ -25,11 +25,7 @@ pub struct Report {
 impl Report {
     /// A state that speaks for itself.
     pub fn plain(state: TaskState) -> Report {
-        Report {
-            state,
-            reason: None,
-            message: None,
-        }
+        Report { state, reason: None, message: None }
     }
 }
 
@@ -61,13 +57,7 @@ impl StatusMaker {
         Ok(self.fill(report, address, now(), random_uuid()?))
     }
 
-    fn fill(
-        &self,
-        report: &Report,
-        address: Option<Ipv4Addr>,
-        timestamp: f64,
-        uuid: [u8; 16],
-    ) -> TaskStatus {
+    fn fill(&self, report: &Report, address: Option<Ipv4Addr>, timestamp: f64, uuid: [u8; 16]) -> TaskStatus {
         TaskStatus {
             task_id: self.task.clone(),
             state: report.state as i32,
@@ -79,10 +69,7 @@ impl StatusMaker {
             timestamp: Some(timestamp),
             uuid: Some(uuid.to_vec()),
             container_status: Some(mesos::ContainerStatus {
-                container_id: Some(mesos::ContainerId {
-                    value: self.container.clone(),
-                    ..Default::default()
-                }),
+                container_id: Some(mesos::ContainerId { value: self.container.clone(), ..Default::default() }),
                 network_infos: address.map(guest_network).into_iter().collect(),
                 ..Default::default()
             }),
@@ -111,9 +98,7 @@ fn bounded(message: &str) -> String {
 
 /// Seconds since 1970, as Mesos' timestamps are.
 fn now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 /// A version 4 UUID, as Mesos' uuids are.
@@ -135,10 +120,7 @@ mod tests {
     fn maker() -> StatusMaker {
         let spec = Spec {
             container_id: "c".into(),
-            task: Some(mesos::TaskInfo {
-                task_id: mesos::TaskId { value: "t".into() },
-                ..Default::default()
-            }),
+            task: Some(mesos::TaskInfo { task_id: mesos::TaskId { value: "t".into() }, ..Default::default() }),
             ..Default::default()
         };
         StatusMaker::new(&spec).expect("a spec with a task")
@@ -147,9 +129,7 @@ mod tests {
     #[test]
     fn a_status_names_task_container_address_and_source() {
         let report = Report::plain(TaskState::TaskRunning);
-        let status = maker()
-            .make(&report, Some(Ipv4Addr::new(10, 0, 0, 2)))
-            .expect("random bytes");
+        let status = maker().make(&report, Some(Ipv4Addr::new(10, 0, 0, 2))).expect("random bytes");
         assert_eq!(status.task_id.value, "t");
         assert_eq!(status.state(), TaskState::TaskRunning);
         assert_eq!(status.source(), task_status::Source::Executor);
@@ -157,18 +137,12 @@ mod tests {
         assert_eq!(status.uuid.as_ref().map(Vec::len), Some(16));
         let container = status.container_status.expect("container status");
         assert_eq!(container.container_id.expect("id").value, "c");
-        assert_eq!(
-            container.network_infos[0].ip_addresses[0].ip_address(),
-            "10.0.0.2"
-        );
+        assert_eq!(container.network_infos[0].ip_addresses[0].ip_address(), "10.0.0.2");
     }
 
     #[test]
     fn a_long_message_is_cut_at_a_character() {
-        let report = Report {
-            message: Some("ä".repeat(MESSAGE_LIMIT)),
-            ..Report::plain(TaskState::TaskFailed)
-        };
+        let report = Report { message: Some("ä".repeat(MESSAGE_LIMIT)), ..Report::plain(TaskState::TaskFailed) };
         let status = maker().fill(&report, None, 0.0, [0; 16]);
         assert_eq!(status.message().len(), MESSAGE_LIMIT);
     }

@@ -126,53 +126,24 @@ pub enum FlagError {
 impl fmt::Display for FlagError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FlagError::Unknown {
-                key,
-                origin,
-                hint,
-                help,
-            } => {
+            FlagError::Unknown { key, origin, hint, help } => {
                 write!(f, "unknown flag '{key}' ({origin})")?;
                 match hint {
                     Some(hint) => write!(f, "; did you mean {hint}?"),
                     None => write!(f, "; '{help} --help' lists the flags there are"),
                 }
             }
-            FlagError::Misplaced {
-                key,
-                origin,
-                belongs,
-            } => {
+            FlagError::Misplaced { key, origin, belongs } => {
                 write!(f, "flag '{key}' cannot be given here ({origin}): {belongs}")
             }
-            FlagError::NoValue {
-                key,
-                origin,
-                allowed,
-            } => {
-                write!(
-                    f,
-                    "flag '{key}' has no value ({origin}); allowed: {allowed}"
-                )
+            FlagError::NoValue { key, origin, allowed } => {
+                write!(f, "flag '{key}' has no value ({origin}); allowed: {allowed}")
             }
             FlagError::TakesNoValue(origin) => write!(f, "{origin} takes no value"),
-            FlagError::BadValue {
-                key,
-                value,
-                origin,
-                why,
-                allowed,
-            } => {
-                write!(
-                    f,
-                    "bad value '{value}' for '{key}' ({origin}): {why}; allowed: {allowed}"
-                )
+            FlagError::BadValue { key, value, origin, why, allowed } => {
+                write!(f, "bad value '{value}' for '{key}' ({origin}): {why}; allowed: {allowed}")
             }
-            FlagError::Contradiction {
-                first,
-                second,
-                advice,
-            } => {
+            FlagError::Contradiction { first, second, advice } => {
                 write!(f, "{first} contradicts {second}: {advice}")
             }
             FlagError::Missing { key, allowed } => {
@@ -182,27 +153,13 @@ impl fmt::Display for FlagError {
                 write!(f, "'{argument}' is no flag (command line); {hint}")
             }
             FlagError::NotUtf8(argument) => {
-                write!(
-                    f,
-                    "argument '{argument}' (command line) is not UTF-8, and Mesos' messages carry nothing else"
-                )
+                write!(f, "argument '{argument}' (command line) is not UTF-8, and Mesos' messages carry nothing else")
             }
-            FlagError::File {
-                path,
-                origin,
-                source,
-            } => {
-                write!(
-                    f,
-                    "cannot read the configuration file {} ({origin}): {source}",
-                    path.display()
-                )
+            FlagError::File { path, origin, source } => {
+                write!(f, "cannot read the configuration file {} ({origin}): {source}", path.display())
             }
             FlagError::Line { origin, text } => {
-                write!(
-                    f,
-                    "'{text}' ({origin}) is no key=value; a comment is a line that begins with '#'"
-                )
+                write!(f, "'{text}' ({origin}) is no key=value; a comment is a line that begins with '#'")
             }
         }
     }

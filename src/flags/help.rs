@@ -22,10 +22,7 @@ pub(super) fn help(command: CommandKind) -> String {
         text.push_str(&entry(row));
     }
     text.push_str("\nOther:\n");
-    let other = [
-        ("  -h, --help", "Show this."),
-        ("      --version", "Show the version."),
-    ];
+    let other = [("  -h, --help", "Show this."), ("      --version", "Show the version.")];
     for (left, right) in other {
         let _ = writeln!(text, "{left:INDENT$}{right}");
     }
@@ -80,16 +77,8 @@ fn ending(command: CommandKind) -> &'static str {
 }
 
 fn entry(row: &Row) -> String {
-    let short = if row.short.is_empty() {
-        "    ".to_string()
-    } else {
-        format!("-{}, ", row.short)
-    };
-    let long = if row.is_switch() {
-        format!("--[no-]{}", row.name)
-    } else {
-        format!("--{}={}", row.name, row.hint)
-    };
+    let short = if row.short.is_empty() { "    ".to_string() } else { format!("-{}, ", row.short) };
+    let long = if row.is_switch() { format!("--[no-]{}", row.name) } else { format!("--{}={}", row.name, row.hint) };
     let mut left = format!("  {short}{long}");
     let mut text = row.help.to_string();
     if let Some(default) = row.default {
@@ -139,10 +128,7 @@ pub fn conf_file() -> String {
         }
         text.push('\n');
         let allowed = format!("Allowed: {}.", row.allowed);
-        for line in [row.help, row.doc, &allowed]
-            .iter()
-            .filter(|part| !part.is_empty())
-            .flat_map(|part| wrap(part, 96))
+        for line in [row.help, row.doc, &allowed].iter().filter(|part| !part.is_empty()).flat_map(|part| wrap(part, 96))
         {
             let _ = writeln!(text, "# {line}");
         }

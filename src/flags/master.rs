@@ -33,7 +33,9 @@ impl Master {
             None => text,
             Some(("mesos", rest)) => rest,
             Some(("zk" | "zoo", _)) => {
-                return Err("detection of the master by ZooKeeper is not built yet: name the leading master itself".into());
+                return Err(
+                    "detection of the master by ZooKeeper is not built yet: name the leading master itself".into()
+                );
             }
             Some(("file", _)) => {
                 return Err("a master's address in a file belongs to detection by ZooKeeper, which is not built yet: \
@@ -76,16 +78,8 @@ mod tests {
 
     #[test]
     fn the_notations_of_2012_and_of_today_mean_the_same() {
-        let master = Master::Address {
-            host: "10.0.0.1".into(),
-            port: 5050,
-        };
-        for text in [
-            "10.0.0.1:5050",
-            "mesos://10.0.0.1:5050",
-            "mesos://master@10.0.0.1:5050",
-            "master@10.0.0.1:5050",
-        ] {
+        let master = Master::Address { host: "10.0.0.1".into(), port: 5050 };
+        for text in ["10.0.0.1:5050", "mesos://10.0.0.1:5050", "mesos://master@10.0.0.1:5050", "master@10.0.0.1:5050"] {
             assert_eq!(Master::parse(text), Ok(master.clone()), "{text}");
         }
         assert_eq!(Master::parse("local"), Ok(Master::Local));

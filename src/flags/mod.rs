@@ -233,11 +233,7 @@ pub struct LocalMasterFlags {
 
 impl Default for LocalMasterFlags {
     fn default() -> LocalMasterFlags {
-        LocalMasterFlags {
-            ip: Ipv4Addr::LOCALHOST,
-            port: 0,
-            logging_level: log::LevelFilter::Info,
-        }
+        LocalMasterFlags { ip: Ipv4Addr::LOCALHOST, port: 0, logging_level: log::LevelFilter::Info }
     }
 }
 
@@ -267,10 +263,7 @@ pub fn version() -> String {
 /// # Errors
 /// [`FlagError::NotUtf8`].
 pub fn arguments(args: impl Iterator<Item = OsString>) -> Result<Vec<String>, FlagError> {
-    let text = |arg: OsString| {
-        arg.into_string()
-            .map_err(|arg| FlagError::NotUtf8(arg.to_string_lossy().into_owned()))
-    };
+    let text = |arg: OsString| arg.into_string().map_err(|arg| FlagError::NotUtf8(arg.to_string_lossy().into_owned()));
     args.map(text).collect()
 }
 

@@ -16,9 +16,7 @@ pub(super) fn resolve(command: CommandKind, given: &[Given]) -> Result<Parsed, F
     }
     match command {
         CommandKind::Slave => slave(settings, given).map(|flags| Parsed::Slave(Box::new(flags))),
-        CommandKind::Execute => {
-            execute(settings, given).map(|flags| Parsed::Execute(Box::new(flags)))
-        }
+        CommandKind::Execute => execute(settings, given).map(|flags| Parsed::Execute(Box::new(flags))),
         CommandKind::LocalMaster => Ok(Parsed::LocalMaster(settings.local_master)),
     }
 }
@@ -36,11 +34,7 @@ fn bad_value(given: &Given, why: String) -> FlagError {
 /// The value as a terminal may show it, shortened.
 fn printable(value: &str) -> String {
     let escape = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
+        if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
     };
     value.chars().take(200).map(escape).collect()
 }
@@ -52,9 +46,7 @@ fn missing(command: CommandKind, key: &'static str) -> FlagError {
 
 fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
     let mut flags = settings.slave;
-    flags.master = settings
-        .master
-        .ok_or_else(|| missing(CommandKind::Slave, "master"))?;
+    flags.master = settings.master.ok_or_else(|| missing(CommandKind::Slave, "master"))?;
     if flags.vm.image_dir.as_os_str().is_empty() {
         flags.vm.image_dir = flags.vm.dir.join("images");
     }
@@ -62,7 +54,9 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
         return Err(FlagError::Contradiction {
             first: said(given, "work_dir"),
             second: said(given, "runtime_dir"),
-            advice: "sandboxes outlive a reboot and the state of running containers does not; give them two directories".into(),
+            advice:
+                "sandboxes outlive a reboot and the state of running containers does not; give them two directories"
+                    .into(),
         });
     }
     flags.warnings.extend(idle_vm_flags(given, flags.isolation));
@@ -71,9 +65,7 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
 
 fn execute(settings: Settings, given: &[Given]) -> Result<ExecuteFlags, FlagError> {
     let mut flags = settings.execute;
-    flags.master = settings
-        .master
-        .ok_or_else(|| missing(CommandKind::Execute, "master"))?;
+    flags.master = settings.master.ok_or_else(|| missing(CommandKind::Execute, "master"))?;
     if flags.command.is_empty() {
         return Err(missing(CommandKind::Execute, "command"));
     }
@@ -89,15 +81,15 @@ fn execute(settings: Settings, given: &[Given]) -> Result<ExecuteFlags, FlagErro
 
 /// With a master elsewhere no slave is started here. In the environment or a file such flags may be for another command.
 fn no_local_flags(given: &[Given], master: &Master) -> Result<(), FlagError> {
-    let typed = |given: &&Given| {
-        given.row.for_local_slave && matches!(given.origin, Origin::CommandLine(_))
-    };
+    let typed = |given: &&Given| given.row.for_local_slave && matches!(given.origin, Origin::CommandLine(_));
     match given.iter().find(typed) {
         None => Ok(()),
         Some(given) => Err(FlagError::Contradiction {
             first: format!("--{}", given.row.name),
             second: format!("--master={master}"),
-            advice: "'execute' starts a slave of its own only with --master=local; slaves that run have their own flags".into(),
+            advice:
+                "'execute' starts a slave of its own only with --master=local; slaves that run have their own flags"
+                    .into(),
         }),
     }
 }
@@ -105,26 +97,18 @@ fn no_local_flags(given: &[Given], master: &Master) -> Result<(), FlagError> {
 fn slave_arguments(given: &[Given]) -> Vec<String> {
     given
         .iter()
-        .filter(|given| {
-            given.origin != Origin::Default
-                && (given.row.for_local_slave || given.row.name == "conf")
-        })
+        .filter(|given| given.origin != Origin::Default && (given.row.for_local_slave || given.row.name == "conf"))
         .map(|given| format!("--{}={}", given.row.name, given.value))
         .collect()
 }
 
 fn idle_vm_flags(given: &[Given], isolation: Isolation) -> Option<String> {
     let idle = |given: &&Given| given.row.group == Group::Vm && given.origin != Origin::Default;
-    let names: Vec<_> = given
-        .iter()
-        .filter(idle)
-        .map(|given| format!("--{}", given.row.name))
-        .collect();
+    let names: Vec<_> = given.iter().filter(idle).map(|given| format!("--{}", given.row.name)).collect();
     match isolation {
-        Isolation::Process if !names.is_empty() => Some(format!(
-            "without --isolation=vm, these have no effect: {}",
-            names.join(", ")
-        )),
+        Isolation::Process if !names.is_empty() => {
+            Some(format!("without --isolation=vm, these have no effect: {}", names.join(", ")))
+        }
         Isolation::Process | Isolation::Vm => None,
     }
 }
@@ -140,8 +124,6 @@ impl ExecuteFlags {
     /// Whether [`ExecuteFlags::slave_arguments`] already hold a flag of this name.
     pub fn slave_has(&self, name: &str) -> bool {
         let start = format!("--{name}=");
-        self.slave_arguments
-            .iter()
-            .any(|argument| argument.starts_with(&start))
+        self.slave_arguments.iter().any(|argument| argument.starts_with(&start))
     }
 }

@@ -11,25 +11,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
-const NETWORK: Row = Row {
-    group: Group::Network,
-    ..Row::PLAIN
-};
+const NETWORK: Row = Row { group: Group::Network, ..Row::PLAIN };
 /// Rows that `execute --master=local` hands on.
-const LOCAL: Row = Row {
-    commands: &[Slave, Execute],
-    for_local_slave: true,
-    ..Row::PLAIN
-};
-const DIRECTORY: Row = Row {
-    group: Group::Directories,
-    hint: "DIR",
-    ..LOCAL
-};
-const EXECUTOR: Row = Row {
-    group: Group::Executors,
-    ..Row::PLAIN
-};
+const LOCAL: Row = Row { commands: &[Slave, Execute], for_local_slave: true, ..Row::PLAIN };
+const DIRECTORY: Row = Row { group: Group::Directories, hint: "DIR", ..LOCAL };
+const EXECUTOR: Row = Row { group: Group::Executors, ..Row::PLAIN };
 
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -173,10 +159,7 @@ pub(super) static ROWS: &[Row] = &[
         help: "Longest first wait between attempts to register; it doubles, up to 1mins.",
         set: |s, v| {
             let bounds = Duration::from_millis(1)..=Duration::from_secs(60);
-            put(
-                &mut s.slave.registration_backoff_factor,
-                values::duration(v, bounds),
-            )
+            put(&mut s.slave.registration_backoff_factor, values::duration(v, bounds))
         },
         ..EXECUTOR
     },
@@ -187,12 +170,7 @@ pub(super) static ROWS: &[Row] = &[
         allowed: "a duration from 1secs to 1hrs",
         help: "How long an executor may take to register.",
         doc: "The time that its virtual machine needs to boot is counted apart (--vm_boot_timeout).",
-        set: |s, v| {
-            put(
-                &mut s.slave.executor_registration_timeout,
-                values::duration(v, SECOND..=HOUR),
-            )
-        },
+        set: |s, v| put(&mut s.slave.executor_registration_timeout, values::duration(v, SECOND..=HOUR)),
         ..EXECUTOR
     },
     Row {
@@ -201,12 +179,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some("5secs"),
         allowed: "a duration from 0secs to 1hrs",
         help: "From the polite request to end (TERM) to the end by force (KILL).",
-        set: |s, v| {
-            put(
-                &mut s.slave.executor_shutdown_grace_period,
-                values::duration(v, Duration::ZERO..=HOUR),
-            )
-        },
+        set: |s, v| put(&mut s.slave.executor_shutdown_grace_period, values::duration(v, Duration::ZERO..=HOUR)),
         ..EXECUTOR
     },
     Row {
@@ -215,12 +188,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some("15mins"),
         allowed: "a duration from 1secs to 1weeks",
         help: "How long executors of checkpointing frameworks wait for the slave to return.",
-        set: |s, v| {
-            put(
-                &mut s.slave.recovery_timeout,
-                values::duration(v, SECOND..=WEEK),
-            )
-        },
+        set: |s, v| put(&mut s.slave.recovery_timeout, values::duration(v, SECOND..=WEEK)),
         ..EXECUTOR
     },
     Row {

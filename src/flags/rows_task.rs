@@ -11,12 +11,7 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A task's rows: from the command line only.
-const TASK: Row = Row {
-    group: Group::Task,
-    commands: &[Execute],
-    sources: Sources::CommandLine,
-    ..Row::PLAIN
-};
+const TASK: Row = Row { group: Group::Task, commands: &[Execute], sources: Sources::CommandLine, ..Row::PLAIN };
 
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -75,12 +70,7 @@ pub(super) static ROWS: &[Row] = &[
         hint: "DURATION",
         allowed: "a duration from 1secs to 365days",
         help: "Kill the task after this time.",
-        set: |s, v| {
-            put_some(
-                &mut s.execute.timeout,
-                values::duration(v, Duration::from_secs(1)..=DAY * 365),
-            )
-        },
+        set: |s, v| put_some(&mut s.execute.timeout, values::duration(v, Duration::from_secs(1)..=DAY * 365)),
         ..TASK
     },
     Row {
@@ -121,20 +111,13 @@ pub(super) static ROWS: &[Row] = &[
 ];
 
 fn task_command(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() {
-        Err("it is empty".into())
-    } else {
-        Ok(text.into())
-    }
+    if text.trim().is_empty() { Err("it is empty".into()) } else { Ok(text.into()) }
 }
 
 fn task_resources(text: &str) -> Result<String, String> {
     let list = resources::parse(text).map_err(|error| error.to_string())?;
     let sum: Resources = list.into_iter().collect();
-    match ["cpus", "mem"]
-        .iter()
-        .find(|name| sum.scalar(name).is_none())
-    {
+    match ["cpus", "mem"].iter().find(|name| sum.scalar(name).is_none()) {
         Some(name) => Err(format!("it has no {name}, or none above 0")),
         None => Ok(text.into()),
     }

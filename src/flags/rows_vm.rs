@@ -12,12 +12,7 @@ const VM_DIR_LENGTH: usize = 107 - 45 - 17;
 
 const MEGABYTE: u64 = 1 << 20;
 
-const VM: Row = Row {
-    group: Group::Vm,
-    commands: &[Slave, Execute],
-    for_local_slave: true,
-    ..Row::PLAIN
-};
+const VM: Row = Row { group: Group::Vm, commands: &[Slave, Execute], for_local_slave: true, ..Row::PLAIN };
 
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -118,12 +113,7 @@ pub(super) static ROWS: &[Row] = &[
         default: Some("64MB"),
         allowed: "a size from 0B to 16GB",
         help: "The host's memory that a VM takes beyond its guest's.",
-        set: |s, v| {
-            put(
-                &mut s.slave.vm.memory_overhead,
-                values::bytes(v, 0..=16 * 1024 * MEGABYTE),
-            )
-        },
+        set: |s, v| put(&mut s.slave.vm.memory_overhead, values::bytes(v, 0..=16 * 1024 * MEGABYTE)),
         ..VM
     },
 ];

@@ -1,9 +1,7 @@
 //! The table of flags. Each row is all that is known of one flag: names, default, who takes it and from where, its texts, and how its
 //! value is read. Parser, `--help` and `conf/mesos.conf` are made from it, and tests walk it.
 
-use super::{
-    CommandKind, ExecuteFlags, Flags, LocalMasterFlags, Master, rows_slave, rows_task, rows_vm,
-};
+use super::{CommandKind, ExecuteFlags, Flags, LocalMasterFlags, Master, rows_slave, rows_task, rows_vm};
 
 /// What the rows' parsers fill in: the flags of every command, of which one command's are used.
 #[derive(Debug, Default)]
@@ -123,10 +121,7 @@ pub(super) fn put_some<T>(place: &mut Option<T>, value: Result<T, String>) -> Re
 
 /// Every row, in the order in which help shows them.
 pub(super) fn all() -> impl Iterator<Item = &'static Row> {
-    rows_task::ROWS
-        .iter()
-        .chain(rows_slave::ROWS)
-        .chain(rows_vm::ROWS)
+    rows_task::ROWS.iter().chain(rows_slave::ROWS).chain(rows_vm::ROWS)
 }
 
 /// The rows of a command.
@@ -141,11 +136,7 @@ pub(super) fn find(command: CommandKind, name: &str) -> Option<&'static Row> {
 
 /// Another command that has such a flag.
 pub(super) fn elsewhere(command: CommandKind, name: &str) -> Option<CommandKind> {
-    [
-        CommandKind::Slave,
-        CommandKind::Execute,
-        CommandKind::LocalMaster,
-    ]
-    .into_iter()
-    .find(|other| *other != command && find(*other, name).is_some())
+    [CommandKind::Slave, CommandKind::Execute, CommandKind::LocalMaster]
+        .into_iter()
+        .find(|other| *other != command && find(*other, name).is_some())
 }

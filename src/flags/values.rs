@@ -22,13 +22,7 @@ const DURATION_UNITS: [(&str, u64); 8] = [
 ];
 
 /// Units of a size and how many bytes each has, smallest first. They are powers of 1024, as in Mesos.
-const BYTE_UNITS: [(&str, u64); 5] = [
-    ("B", 1),
-    ("KB", 1 << 10),
-    ("MB", 1 << 20),
-    ("GB", 1 << 30),
-    ("TB", 1 << 40),
-];
+const BYTE_UNITS: [(&str, u64); 5] = [("B", 1), ("KB", 1 << 10), ("MB", 1 << 20), ("GB", 1 << 30), ("TB", 1 << 40)];
 
 /// Digits after the point of a duration that are looked at; a nanosecond of a week needs 15.
 const MAX_FRACTION_DIGITS: usize = 18;
@@ -45,18 +39,12 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         return Err(format!("'{number}' is not a number"));
     }
     if fraction.len() > MAX_FRACTION_DIGITS || fraction.contains('.') {
-        return Err(format!(
-            "'{number}' is not a number of {MAX_FRACTION_DIGITS} decimals or fewer"
-        ));
+        return Err(format!("'{number}' is not a number of {MAX_FRACTION_DIGITS} decimals or fewer"));
     }
     let too_long = || "longer than 2^63 nanoseconds (292 years)".to_string();
     let whole: u64 = whole.parse().map_err(|_| too_long())?;
     let scale = 10u128.pow(fraction.len() as u32);
-    let fraction: u128 = if fraction.is_empty() {
-        0
-    } else {
-        fraction.parse().unwrap_or(0)
-    };
+    let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().unwrap_or(0) };
     let nanos = u128::from(whole) * u128::from(factor) + fraction * u128::from(factor) / scale;
     match u64::try_from(nanos) {
         Ok(nanos) if nanos <= i64::MAX as u64 => Ok(Duration::from_nanos(nanos)),
@@ -68,16 +56,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// whole number (`10days`, not `1.42857142857143weeks`).
 pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
-    let place = DURATION_UNITS
-        .iter()
-        .rposition(|(_, factor)| nanos >= u128::from(*factor))
-        .unwrap_or(0);
+    let place = DURATION_UNITS.iter().rposition(|(_, factor)| nanos >= u128::from(*factor)).unwrap_or(0);
     let whole = |place: usize| nanos % u128::from(DURATION_UNITS[place].1) == 0;
-    let place = if place > 0 && !whole(place) && whole(place - 1) {
-        place - 1
-    } else {
-        place
-    };
+    let place = if place > 0 && !whole(place) && whole(place - 1) { place - 1 } else { place };
     let (unit, factor) = DURATION_UNITS[place];
     let factor = u128::from(factor);
     if nanos % factor == 0 {
@@ -86,10 +67,7 @@ pub fn format_duration(duration: Duration) -> String {
     let integer = (nanos / factor).to_string();
     let decimals = 15usize.saturating_sub(integer.len());
     let number = format!("{:.decimals$}", nanos as f64 / factor as f64);
-    format!(
-        "{}{unit}",
-        number.trim_end_matches('0').trim_end_matches('.')
-    )
+    format!("{}{unit}", number.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// Reads a size in bytes: a whole number and a unit (`B KB MB GB TB`, powers of 1024, in either case).
@@ -122,9 +100,7 @@ fn split_number(text: &str) -> Result<(&str, &str), String> {
     if text.starts_with('-') {
         return Err("it must not be negative".to_string());
     }
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     if end == 0 {
         return Err("it does not start with a number".to_string());
     }
@@ -133,20 +109,12 @@ fn split_number(text: &str) -> Result<(&str, &str), String> {
 
 fn unit_factor(units: &[(&str, u64)], unit: &str, any_case: bool) -> Result<u64, String> {
     let same = |name: &str| {
-        if any_case {
-            name.eq_ignore_ascii_case(unit)
-        } else {
-            name == unit
-        }
+        if any_case { name.eq_ignore_ascii_case(unit) } else { name == unit }
     };
     if let Some((_, factor)) = units.iter().find(|(name, _)| same(name)) {
         return Ok(*factor);
     }
-    Err(if unit.is_empty() {
-        "it has no unit".to_string()
-    } else {
-        format!("'{unit}' is no unit")
-    })
+    Err(if unit.is_empty() { "it has no unit".to_string() } else { format!("'{unit}' is no unit") })
 }
 
 /// Reads a duration within bounds.
@@ -196,35 +164,21 @@ pub(super) fn port(text: &str, least: u16) -> Result<u16, String> {
 /// Reads an IPv4 address: libprocess' PIDs have no other.
 pub(super) fn ip(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| {
-        if text.contains(':') {
-            "IPv6 is not supported".to_string()
-        } else {
-            "not an IPv4 address".to_string()
-        }
+        if text.contains(':') { "IPv6 is not supported".to_string() } else { "not an IPv4 address".to_string() }
     })
 }
 
 /// Checks the name of a host (RFC 1123, and the underscore that real networks have).
 pub(super) fn hostname(text: &str) -> Result<String, String> {
-    let letters = |label: &str| {
-        label
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
+    let letters = |label: &str| label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && letters(label)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
+        (1..=63).contains(&label.len()) && letters(label) && !label.starts_with('-') && !label.ends_with('-')
     };
     if text.len() > 253 {
         return Err("longer than 253 characters".to_string());
     }
     if !text.split('.').all(label) {
-        return Err(
-            "not a host's name: labels of letters, digits and hyphens with dots between"
-                .to_string(),
-        );
+        return Err("not a host's name: labels of letters, digits and hyphens with dots between".to_string());
     }
     Ok(text.to_string())
 }
@@ -259,26 +213,16 @@ pub(super) fn path_at_most(text: &str, most: usize, why: &str) -> Result<PathBuf
 /// Checks a path that libvirt and AppArmor see: virt-aa-helper refuses or misreads anything but plain characters.
 pub(super) fn plain_path(text: &str) -> Result<PathBuf, String> {
     let path = path(text)?;
-    match text
-        .chars()
-        .find(|c| !c.is_ascii_alphanumeric() && !"/._-+".contains(*c))
-    {
-        Some(odd) => Err(format!(
-            "it holds {odd:?}, which libvirt's security drivers cannot take"
-        )),
+    match text.chars().find(|c| !c.is_ascii_alphanumeric() && !"/._-+".contains(*c)) {
+        Some(odd) => Err(format!("it holds {odd:?}, which libvirt's security drivers cannot take")),
         None => Ok(path),
     }
 }
 
 /// Checks a name that is one path component: a letter or digit, then letters, digits, `.`, `_`, `-`; at most 64.
 pub(super) fn name(text: &str) -> Result<String, String> {
-    let first = text
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphanumeric());
-    let rest = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     match text.len() {
         1..=64 if first && rest => Ok(text.to_string()),
         _ => Err("not a plain name".to_string()),
@@ -287,13 +231,8 @@ pub(super) fn name(text: &str) -> Result<String, String> {
 
 /// Checks the name of a Unix user, as `useradd` takes it. It must never look like an option to ssh.
 pub(super) fn user(text: &str) -> Result<String, String> {
-    let first = text
-        .bytes()
-        .next()
-        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    let rest = text
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
     match text.len() {
         1..=32 if first && rest => Ok(text.to_string()),
         _ => Err("not a user's name".to_string()),
@@ -357,13 +296,7 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written_as_mesos_does() {
-        for (text, value) in [
-            ("64MB", 64 << 20),
-            ("1kb", 1024),
-            ("0B", 0),
-            ("2TB", 2 << 40),
-            ("1025B", 1025),
-        ] {
+        for (text, value) in [("64MB", 64 << 20), ("1kb", 1024), ("0B", 0), ("2TB", 2 << 40), ("1025B", 1025)] {
             assert_eq!(parse_bytes(text), Ok(value));
             assert_eq!(format_bytes(value), text.to_uppercase());
         }

@@ -26,12 +26,7 @@ pub struct Children {
 impl Children {
     /// Children that run `program` with their runtime directory, which lies below `runtime_dir`.
     pub fn new(runtime_dir: PathBuf, program: fn(&Path) -> Spawn, cleanup: Cleanup) -> Children {
-        Children {
-            runtime_dir,
-            program,
-            cleanup,
-            members: BTreeMap::new(),
-        }
+        Children { runtime_dir, program, cleanup, members: BTreeMap::new() }
     }
 
     fn send(&mut self, container: &ContainerId, message: &ToChild) {
@@ -48,13 +43,7 @@ impl Isolation for Children {
             return Err(LaunchError::Exists(container));
         }
         let directory = RuntimeDirectory::of(&self.runtime_dir, &container);
-        let member = Member::launch(
-            container.clone(),
-            directory,
-            &spec,
-            self.program,
-            self.cleanup,
-        )?;
+        let member = Member::launch(container.clone(), directory, &spec, self.program, self.cleanup)?;
         self.members.insert(container, member);
         Ok(())
     }
@@ -66,40 +55,20 @@ impl Isolation for Children {
     }
 
     fn resources_changed(&mut self, container: &ContainerId, resources: &[mesos::Resource]) {
-        let changed = to_child::ResourcesChanged {
-            resources: resources.to_vec(),
-        };
-        self.send(
-            container,
-            &ToChild {
-                resources_changed: Some(changed),
-                ..Default::default()
-            },
-        );
+        let changed = to_child::ResourcesChanged { resources: resources.to_vec() };
+        self.send(container, &ToChild { resources_changed: Some(changed), ..Default::default() });
     }
 
     fn acknowledge(&mut self, container: &ContainerId, uuid: &[u8]) {
-        self.send(
-            container,
-            &ToChild {
-                acknowledge: Some(uuid.to_vec()),
-                ..Default::default()
-            },
-        );
+        self.send(container, &ToChild { acknowledge: Some(uuid.to_vec()), ..Default::default() });
     }
 
     fn register(&self, set: &mut PollSet) {
-        self.members
-            .values()
-            .for_each(|member| member.register(set));
+        self.members.values().for_each(|member| member.register(set));
     }
 
     fn turn(&mut self, _set: &PollSet, now: Instant) -> Vec<ContainerEvent> {
-        let events: Vec<ContainerEvent> = self
-            .members
-            .values_mut()
-            .flat_map(|member| member.turn(now))
-            .collect();
+        let events: Vec<ContainerEvent> = self.members.values_mut().flat_map(|member| member.turn(now)).collect();
         for event in &events {
             if let ContainerEvent::Exited { container, .. } = event {
                 self.members.remove(container);
@@ -109,10 +78,7 @@ impl Isolation for Children {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.members
-            .values()
-            .map(Member::deadline)
-            .fold(None, earlier)
+        self.members.values().map(Member::deadline).fold(None, earlier)
     }
 }
 
@@ -124,11 +90,7 @@ mod tests {
     use crate::messages::mesos::{TaskState, TaskStatus};
 
     fn shell(script: &str, directory: &Path) -> Spawn {
-        Spawn::new("/bin/sh")
-            .arg("-c")
-            .arg(script)
-            .arg("sh")
-            .arg(directory)
+        Spawn::new("/bin/sh").arg("-c").arg(script).arg("sh").arg(directory)
     }
 
     fn id() -> ContainerId {
@@ -136,19 +98,11 @@ mod tests {
     }
 
     fn spec() -> Spec {
-        Spec {
-            version: 1,
-            container_id: "c".into(),
-            ..Default::default()
-        }
+        Spec { version: 1, container_id: "c".into(), ..Default::default() }
     }
 
     /// Launches one child and turns until it is gone; gives all events and whether the runtime directory is left.
-    fn life(
-        program: fn(&Path) -> Spawn,
-        cleanup: Cleanup,
-        kill: bool,
-    ) -> (Vec<ContainerEvent>, bool) {
+    fn life(program: fn(&Path) -> Spawn, cleanup: Cleanup, kill: bool) -> (Vec<ContainerEvent>, bool) {
         let scratch = Scratch::new();
         let mut children = Children::new(scratch.path().to_path_buf(), program, cleanup);
         children.launch(spec(), Instant::now()).expect("launch");
@@ -174,12 +128,7 @@ mod tests {
 
     fn died(events: &[ContainerEvent]) -> &str {
         match events {
-            [
-                ContainerEvent::Exited {
-                    ended: Ended::Died { reason },
-                    ..
-                },
-            ] => reason,
+            [ContainerEvent::Exited { ended: Ended::Died { reason }, .. }] => reason,
             other => panic!("expected one death, got {other:?}"),
         }
     }
@@ -190,30 +139,17 @@ mod tests {
 
     #[test]
     fn a_child_that_cleaned_up_ended_orderly_and_leaves_no_directory() {
-        let (events, left) = life(
-            |dir| shell("touch $1/done", dir),
-            Cleanup::Worker(|dir| shell("exit 1", dir)),
-            false,
-        );
+        let (events, left) =
+            life(|dir| shell("touch $1/done", dir), Cleanup::Worker(|dir| shell("exit 1", dir)), false);
         let ended = Ended::Orderly;
-        assert_eq!(
-            events,
-            [ContainerEvent::Exited {
-                container: id(),
-                ended
-            }]
-        );
+        assert_eq!(events, [ContainerEvent::Exited { container: id(), ended }]);
         assert!(!left);
     }
 
     #[test]
     fn a_child_that_died_is_cleaned_up_after_and_its_last_words_are_the_reason() {
         let worker = Cleanup::Worker(|dir| shell("test -f $1/spec", dir));
-        let (events, left) = life(
-            |dir| shell("echo no disk space >&2; kill -KILL $$", dir),
-            worker,
-            false,
-        );
+        let (events, left) = life(|dir| shell("echo no disk space >&2; kill -KILL $$", dir), worker, false);
         assert!(died(&events).contains("signal SIGKILL"), "{events:?}");
         assert!(died(&events).ends_with("no disk space"), "{events:?}");
         assert!(!left);
@@ -221,11 +157,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_cleaned_up_keeps_its_directory() {
-        let (events, left) = life(
-            |dir| shell("exit 3", dir),
-            Cleanup::Worker(|dir| shell("exit 1", dir)),
-            false,
-        );
+        let (events, left) = life(|dir| shell("exit 3", dir), Cleanup::Worker(|dir| shell("exit 1", dir)), false);
         assert!(died(&events).contains("exit status 3"), "{events:?}");
         assert!(left);
     }
@@ -233,13 +165,8 @@ mod tests {
     #[test]
     fn an_outcome_that_was_written_but_not_sent_is_sent_for_the_dead_child() {
         fn program(directory: &Path) -> Spawn {
-            let status = TaskStatus {
-                state: TaskState::TaskFinished as i32,
-                ..Default::default()
-            };
-            RuntimeDirectory::new(directory)
-                .write_outcome(&status)
-                .expect("outcome");
+            let status = TaskStatus { state: TaskState::TaskFinished as i32, ..Default::default() };
+            RuntimeDirectory::new(directory).write_outcome(&status).expect("outcome");
             shell("exit 9", directory)
         }
         let (events, _) = life(program, Cleanup::Worker(clean_up), false);
@@ -247,26 +174,13 @@ mod tests {
             matches!(&events[0], ContainerEvent::Update { status, .. } if status.state() == TaskState::TaskFinished)
         );
         let ended = Ended::Orderly;
-        assert_eq!(
-            events[1],
-            ContainerEvent::Exited {
-                container: id(),
-                ended
-            }
-        );
+        assert_eq!(events[1], ContainerEvent::Exited { container: id(), ended });
     }
 
     #[test]
     fn a_child_that_ignores_the_kill_is_killed_itself() {
-        let (events, _) = life(
-            |dir| shell("trap '' TERM; sleep 600", dir),
-            Cleanup::Worker(clean_up),
-            true,
-        );
-        assert!(
-            matches!(&events[..], [ContainerEvent::Exited { .. }]),
-            "{events:?}"
-        );
+        let (events, _) = life(|dir| shell("trap '' TERM; sleep 600", dir), Cleanup::Worker(clean_up), true);
+        assert!(matches!(&events[..], [ContainerEvent::Exited { .. }]), "{events:?}");
     }
 
     #[test]
@@ -275,11 +189,7 @@ mod tests {
             shell("set -m; sleep 600 & echo $! >&2; exit 4", directory)
         }
         let (events, left) = life(program, Cleanup::Session, false);
-        let pid: i32 = died(&events)
-            .rsplit(' ')
-            .next()
-            .and_then(|pid| pid.parse().ok())
-            .expect("pid");
+        let pid: i32 = died(&events).rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("pid");
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         assert!(state.is_empty() || state.contains(") Z "), "{state}");
         assert!(!left);
@@ -290,17 +200,9 @@ mod tests {
         let scratch = Scratch::new();
         let mut children = Children::new(scratch.path().to_path_buf(), clean_up, Cleanup::Session);
         children.launch(spec(), Instant::now()).expect("launch");
-        let error = children
-            .launch(spec(), Instant::now())
-            .expect_err("the second");
+        let error = children.launch(spec(), Instant::now()).expect_err("the second");
         assert!(matches!(error, LaunchError::Exists(_)));
-        let bad = Spec {
-            container_id: "../c".into(),
-            ..spec()
-        };
-        assert!(matches!(
-            children.launch(bad, Instant::now()),
-            Err(LaunchError::Id(_))
-        ));
+        let bad = Spec { container_id: "../c".into(), ..spec() };
+        assert!(matches!(children.launch(bad, Instant::now()), Err(LaunchError::Id(_))));
     }
 }

@@ -105,14 +105,8 @@ impl Member {
     /// Asks the child to end its container, and sees to it that it does.
     pub fn kill(&mut self, grace: Duration, now: Instant) {
         let grace_ms = grace.as_millis().min(u128::from(u64::MAX)) as u64;
-        self.send(&ToChild {
-            kill: Some(to_child::Kill { grace_ms }),
-            ..Default::default()
-        });
-        if let Some(at) = now
-            .checked_add(grace)
-            .and_then(|at| at.checked_add(KILL_SLACK))
-        {
+        self.send(&ToChild { kill: Some(to_child::Kill { grace_ms }), ..Default::default() });
+        if let Some(at) = now.checked_add(grace).and_then(|at| at.checked_add(KILL_SLACK)) {
             self.kill_by(at);
         }
     }
@@ -155,10 +149,7 @@ impl Member {
             Phase::Alive { kill_at } => {
                 if kill_at.is_some_and(|at| now >= at) {
                     *kill_at = None;
-                    log::warn!(
-                        "container {}: its child does not end; killed",
-                        self.container
-                    );
+                    log::warn!("container {}: its child does not end; killed", self.container);
                     self.process.signal(Signal::SIGKILL);
                 }
                 if exited {
@@ -180,15 +171,8 @@ impl Member {
         let ended = connection.ended().map(str::to_string);
         let mut events = Vec::new();
         for message in messages {
-            if let Some(Err(reason)) = message
-                .hello
-                .as_ref()
-                .map(|hello| check_hello(hello, self.container.as_str()))
-            {
-                log::error!(
-                    "container {}: {reason}; its child is killed",
-                    self.container
-                );
+            if let Some(Err(reason)) = message.hello.as_ref().map(|hello| check_hello(hello, self.container.as_str())) {
+                log::error!("container {}: {reason}; its child is killed", self.container);
                 self.kill_by(now);
                 return events;
             }
@@ -214,10 +198,7 @@ impl Member {
 
     fn update(&mut self, status: mesos::TaskStatus) -> ContainerEvent {
         self.terminal_seen |= is_terminal(status.state());
-        ContainerEvent::Update {
-            container: self.container.clone(),
-            status,
-        }
+        ContainerEvent::Update { container: self.container.clone(), status }
     }
 
     fn kill_by(&mut self, at: Instant) {
@@ -238,10 +219,7 @@ impl Member {
             return self.gone(Ok(()), None);
         }
         let reason = reason(exit, &self.directory);
-        log::warn!(
-            "container {}: {reason}; cleaning up after it",
-            self.container
-        );
+        log::warn!("container {}: {reason}; cleaning up after it", self.container);
         self.start_worker(reason, now)
     }
 
@@ -268,11 +246,7 @@ impl Member {
                     return Vec::new();
                 };
                 let reason = std::mem::take(reason);
-                let cleaned = if end.is_success() {
-                    Ok(())
-                } else {
-                    Err(end.reason())
-                };
+                let cleaned = if end.is_success() { Ok(()) } else { Err(end.reason()) };
                 self.gone(cleaned, Some(reason))
             }
             Sweep::Session { until, next } => {
@@ -308,10 +282,7 @@ impl Member {
             None => Ended::Orderly,
         };
         self.forget(cleaned);
-        events.push(ContainerEvent::Exited {
-            container: self.container.clone(),
-            ended,
-        });
+        events.push(ContainerEvent::Exited { container: self.container.clone(), ended });
         events
     }
 
@@ -343,14 +314,10 @@ fn start(
     let stream = directory.connect()?;
     let mut connection = Connection::new(stream).map_err(LaunchError::Spawn)?;
     connection.send(&ToChild {
-        hello: Some(Hello {
-            version: VERSION,
-            container_id: spec.container_id.clone(),
-        }),
+        hello: Some(Hello { version: VERSION, container_id: spec.container_id.clone() }),
         ..Default::default()
     });
-    let process =
-        spawn(program(directory.path()), listener.into(), log).map_err(LaunchError::Spawn)?;
+    let process = spawn(program(directory.path()), listener.into(), log).map_err(LaunchError::Spawn)?;
     if let Err(error) = directory.write_pid(process.pid().as_raw()) {
         // Only a later slave would miss it.
         log::warn!("{error}");
@@ -358,11 +325,7 @@ fn start(
     Ok((process, connection))
 }
 
-fn spawn(
-    program: Spawn,
-    listener: std::os::fd::OwnedFd,
-    log: std::fs::File,
-) -> io::Result<Subprocess> {
+fn spawn(program: Spawn, listener: std::os::fd::OwnedFd, log: std::fs::File) -> io::Result<Subprocess> {
     program
         .session()
         .inherit(listener, CHANNEL_FD)
@@ -387,20 +350,16 @@ fn reason(exit: Option<Exit>, directory: &RuntimeDirectory) -> String {
 /// have a descriptor of the number of one that was ready then.
 fn has_ended(pid: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(
-        waitid(Id::Pid(pid), flags),
-        Ok(WaitStatus::StillAlive) | Err(Errno::EINTR)
-    )
+    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive) | Err(Errno::EINTR))
 }
 
 /// Whether a task in this state stays in it.
 fn is_terminal(state: mesos::TaskState) -> bool {
     use mesos::TaskState::*;
     match state {
-        TaskStaging | TaskStarting | TaskRunning | TaskKilling | TaskUnreachable | TaskUnknown => {
-            false
+        TaskStaging | TaskStarting | TaskRunning | TaskKilling | TaskUnreachable | TaskUnknown => false,
+        TaskFinished | TaskFailed | TaskKilled | TaskError | TaskLost | TaskDropped | TaskGone | TaskGoneByOperator => {
+            true
         }
-        TaskFinished | TaskFailed | TaskKilled | TaskError | TaskLost | TaskDropped | TaskGone
-        | TaskGoneByOperator => true,
     }
 }

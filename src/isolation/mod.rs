@@ -88,10 +88,9 @@ impl fmt::Display for LaunchError {
             LaunchError::Directory(source) => {
                 write!(f, "{source}; check --runtime_dir and its file system")
             }
-            LaunchError::Spawn(source) => write!(
-                f,
-                "cannot start the container's child: {source}; check the limits on processes and descriptors"
-            ),
+            LaunchError::Spawn(source) => {
+                write!(f, "cannot start the container's child: {source}; check the limits on processes and descriptors")
+            }
         }
     }
 }

@@ -8,9 +8,7 @@ use nix::unistd::Pid;
 /// Kills every process of the session but its leader, and says how many there were. The leader must not have been reaped:
 /// as long as it is there, even as a zombie, no other session can have its number.
 pub fn kill_members(leader: Pid) -> usize {
-    let members: Vec<Pid> = processes()
-        .filter(|pid| *pid != leader && is_member(*pid, leader))
-        .collect();
+    let members: Vec<Pid> = processes().filter(|pid| *pid != leader && is_member(*pid, leader)).collect();
     for pid in &members {
         // One that ends between the look and the signal is what we want.
         let _ = kill(*pid, Signal::SIGKILL);

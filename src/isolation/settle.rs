@@ -31,10 +31,7 @@ pub fn settle(runtime_dir: &Path) {
     if directories.is_empty() {
         return;
     }
-    log::info!(
-        "settling {} containers of an earlier slave",
-        directories.len()
-    );
+    log::info!("settling {} containers of an earlier slave", directories.len());
     let running = running_children();
     let mut children = Vec::new();
     for directory in &directories {
@@ -51,9 +48,7 @@ pub fn settle(runtime_dir: &Path) {
 
 fn leftovers(containers: &Path) -> Vec<RuntimeDirectory> {
     let entries = fs::read_dir(containers).into_iter().flatten().flatten();
-    entries
-        .map(|entry| RuntimeDirectory::new(entry.path()))
-        .collect()
+    entries.map(|entry| RuntimeDirectory::new(entry.path())).collect()
 }
 
 /// Pids of children of any slave, with the directory that each was started with.
@@ -72,8 +67,7 @@ fn running_children() -> Vec<(Pid, PathBuf)> {
 fn child_directory(command_line: &[u8]) -> Option<PathBuf> {
     let mut words = command_line.split(|byte| *byte == 0);
     let (program, verb, directory) = (words.next()?, words.next()?, words.next()?);
-    let is_child =
-        program == b"mesos-slave" && (verb == b"vm-container" || verb == b"process-container");
+    let is_child = program == b"mesos-slave" && (verb == b"vm-container" || verb == b"process-container");
     is_child.then(|| PathBuf::from(String::from_utf8_lossy(directory).into_owned()))
 }
 
@@ -85,26 +79,13 @@ fn find(running: &[(Pid, PathBuf)], directory: &Path) -> Option<(Pid, OwnedFd)> 
 /// The way of any slave: connect, and say so. A child that does not listen any more is ending by itself.
 fn ask_to_end(directory: &RuntimeDirectory) {
     let container = name(directory);
-    let hello = ToChild {
-        hello: Some(Hello {
-            version: VERSION,
-            container_id: container.clone(),
-        }),
-        ..Default::default()
-    };
-    let kill = ToChild {
-        kill: Some(to_child::Kill {
-            grace_ms: GRACE.as_millis() as u64,
-        }),
-        ..Default::default()
-    };
-    let sent = directory
-        .connect()
-        .map_err(|error| error.to_string())
-        .and_then(|mut stream| {
-            let words = [frame::encode(&hello), frame::encode(&kill)].concat();
-            stream.write_all(&words).map_err(|error| error.to_string())
-        });
+    let hello =
+        ToChild { hello: Some(Hello { version: VERSION, container_id: container.clone() }), ..Default::default() };
+    let kill = ToChild { kill: Some(to_child::Kill { grace_ms: GRACE.as_millis() as u64 }), ..Default::default() };
+    let sent = directory.connect().map_err(|error| error.to_string()).and_then(|mut stream| {
+        let words = [frame::encode(&hello), frame::encode(&kill)].concat();
+        stream.write_all(&words).map_err(|error| error.to_string())
+    });
     if let Err(error) = sent {
         log::debug!("container {container}: not asked to end: {error}");
     }
@@ -128,9 +109,7 @@ fn await_ends(children: &[(Pid, OwnedFd)], deadline: Instant) {
 fn finish(directory: &RuntimeDirectory) {
     let container = name(directory);
     if directory.has_vm() && !directory.is_done() {
-        let cleanup = Spawn::ourselves("vm-worker")
-            .arg("cleanup")
-            .arg(directory.path());
+        let cleanup = Spawn::ourselves("vm-worker").arg("cleanup").arg(directory.path());
         match Job::start(cleanup, Instant::now() + CLEANUP).and_then(Job::wait) {
             Ok(end) if end.is_success() => {}
             Ok(end) => {

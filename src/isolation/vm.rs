@@ -83,9 +83,7 @@ fn text(path: &Path) -> String {
 
 fn sum(resources: &[mesos::Resource], name: &str) -> f64 {
     let named = resources.iter().filter(|resource| resource.name == name);
-    named
-        .filter_map(|resource| Some(resource.scalar?.value))
-        .sum()
+    named.filter_map(|resource| Some(resource.scalar?.value)).sum()
 }
 
 /// Rounded up, but not for the noise of a sum of decimals: Mesos' scalars have three digits (`common/values.cpp`).
@@ -96,13 +94,7 @@ fn whole(value: f64) -> u64 {
 impl Isolation for VmIsolation {
     fn launch(&mut self, spec: Spec, now: Instant) -> Result<(), LaunchError> {
         let vm = self.config.vm(&spec.container_id, &spec.resources);
-        self.children.launch(
-            Spec {
-                vm: Some(vm),
-                ..spec
-            },
-            now,
-        )
+        self.children.launch(Spec { vm: Some(vm), ..spec }, now)
     }
 
     fn kill(&mut self, container: &ContainerId, grace: Duration, now: Instant) {
@@ -150,41 +142,22 @@ mod tests {
     }
 
     fn scalar(name: &str, value: f64) -> mesos::Resource {
-        mesos::Resource {
-            name: name.into(),
-            scalar: Some(mesos::value::Scalar { value }),
-            ..Default::default()
-        }
+        mesos::Resource { name: name.into(), scalar: Some(mesos::value::Scalar { value }), ..Default::default() }
     }
 
     #[test]
     fn a_small_task_gets_the_images_memory_and_one_vcpu() {
         let vm = config().vm("c", &[scalar("cpus", 0.1), scalar("mem", 32.0)]);
         assert_eq!((vm.memory_mb, vm.vcpus), (128, 1));
-        assert_eq!(
-            (vm.directory.as_str(), vm.image.as_str()),
-            ("/v/vms/c", "/i/default")
-        );
+        assert_eq!((vm.directory.as_str(), vm.image.as_str()), ("/v/vms/c", "/i/default"));
     }
 
     #[test]
     fn executor_and_task_are_added_and_rounded_up_but_not_for_noise() {
-        let resources = [
-            scalar("cpus", 0.1),
-            scalar("mem", 32.0),
-            scalar("cpus", 0.2),
-            scalar("mem", 512.5),
-        ];
+        let resources = [scalar("cpus", 0.1), scalar("mem", 32.0), scalar("cpus", 0.2), scalar("mem", 512.5)];
         let vm = config().vm("c", &resources);
         assert_eq!((vm.memory_mb, vm.vcpus), (545, 1));
-        let vm = config().vm(
-            "c",
-            &[
-                scalar("cpus", 0.1),
-                scalar("cpus", 0.2),
-                scalar("cpus", 1.7),
-            ],
-        );
+        let vm = config().vm("c", &[scalar("cpus", 0.1), scalar("cpus", 0.2), scalar("cpus", 1.7)]);
         assert_eq!(vm.vcpus, 2);
     }
 

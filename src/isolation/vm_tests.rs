@@ -28,10 +28,7 @@ const URI: &str = "qemu:///system";
 /// The binary beside the test's own.
 fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("our own path");
-    test.ancestors()
-        .nth(2)
-        .expect("the target's directory")
-        .join("mesos-slave")
+    test.ancestors().nth(2).expect("the target's directory").join("mesos-slave")
 }
 
 fn program(directory: &Path) -> Spawn {
@@ -39,17 +36,12 @@ fn program(directory: &Path) -> Spawn {
 }
 
 fn cleanup(directory: &Path) -> Spawn {
-    Spawn::new(binary())
-        .arg("vm-worker")
-        .arg("cleanup")
-        .arg(directory)
+    Spawn::new(binary()).arg("vm-worker").arg("cleanup").arg(directory)
 }
 
 fn image() -> PathBuf {
-    std::env::var_os("MESOS_TEST_IMAGE").map_or_else(
-        || PathBuf::from("/var/lib/mesos-slave/images/default"),
-        PathBuf::from,
-    )
+    std::env::var_os("MESOS_TEST_IMAGE")
+        .map_or_else(|| PathBuf::from("/var/lib/mesos-slave/images/default"), PathBuf::from)
 }
 
 /// A change of how a VM is to be made.
@@ -57,10 +49,7 @@ type Change = fn(&mut container::Vm);
 
 /// The names of libvirt's domains.
 fn domains() -> String {
-    let list = Command::new("virsh")
-        .args(["-q", "-c", URI, "list", "--all", "--name"])
-        .output()
-        .expect("virsh");
+    let list = Command::new("virsh").args(["-q", "-c", URI, "list", "--all", "--name"]).output().expect("virsh");
     String::from_utf8_lossy(&list.stdout).into_owned()
 }
 
@@ -78,10 +67,7 @@ struct Story {
 impl Story {
     fn new(command: &str) -> Story {
         let scratch = Scratch::new();
-        let id = fs::read_to_string("/proc/sys/kernel/random/uuid")
-            .expect("a uuid")
-            .trim()
-            .to_string();
+        let id = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("a uuid").trim().to_string();
         // ssh's control socket lies in it, so the path must be short, and QEMU's user must pass through.
         let vm_dir = PathBuf::from(format!("/var/lib/mesos-slave/t{}", &id[..8]));
         fs::create_dir_all(&vm_dir).expect("the VMs' directory");
@@ -92,11 +78,7 @@ impl Story {
             network: "default".into(),
             vm_dir: vm_dir.clone(),
             image_dir: image().parent().expect("a parent").to_path_buf(),
-            image: image()
-                .file_name()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned(),
+            image: image().file_name().expect("a name").to_string_lossy().into_owned(),
             image_memory_mb: 96,
             accelerator: vm::Accelerator::Tcg,
             ssh_user: None,
@@ -105,13 +87,8 @@ impl Story {
         };
         let task = mesos::TaskInfo {
             name: "test".into(),
-            task_id: mesos::TaskId {
-                value: "task".into(),
-            },
-            command: Some(mesos::CommandInfo {
-                value: Some(command.into()),
-                ..Default::default()
-            }),
+            task_id: mesos::TaskId { value: "task".into() },
+            command: Some(mesos::CommandInfo { value: Some(command.into()), ..Default::default() }),
             ..Default::default()
         };
         let spec = Spec {
@@ -121,27 +98,12 @@ impl Story {
             sandbox: sandbox.to_string_lossy().into_owned(),
             user: Some("root".into()),
             vm: Some(config.vm(&id, &[])),
-            environment: vec![container::Variable {
-                name: "GREETING".into(),
-                value: "it's $HOME".into(),
-            }],
+            environment: vec![container::Variable { name: "GREETING".into(), value: "it's $HOME".into() }],
             ..Default::default()
         };
-        let children = Children::new(
-            scratch.path().join("run"),
-            program,
-            Cleanup::Worker(cleanup),
-        );
+        let children = Children::new(scratch.path().join("run"), program, Cleanup::Worker(cleanup));
         let container = ContainerId::new(id).expect("an id");
-        Story {
-            scratch,
-            vm_dir,
-            children,
-            container,
-            spec,
-            began: Instant::now(),
-            events: Vec::new(),
-        }
+        Story { scratch, vm_dir, children, container, spec, began: Instant::now(), events: Vec::new() }
     }
 
     fn vm(mut self, change: impl FnOnce(&mut container::Vm)) -> Story {
@@ -151,9 +113,7 @@ impl Story {
 
     fn launch(mut self) -> Story {
         self.began = Instant::now();
-        self.children
-            .launch(self.spec.clone(), self.began)
-            .expect("launch");
+        self.children.launch(self.spec.clone(), self.began).expect("launch");
         self
     }
 
@@ -172,18 +132,11 @@ impl Story {
             if self.events[from..].iter().any(&wanted) {
                 return self;
             }
-            assert!(
-                self.began.elapsed() < Duration::from_secs(300),
-                "{:?}",
-                self.events
-            );
+            assert!(self.began.elapsed() < Duration::from_secs(300), "{:?}", self.events);
             set.clear();
             self.children.register(&mut set);
             let limit = Instant::now() + Duration::from_secs(5);
-            set.wait(Some(
-                self.children.deadline().map_or(limit, |at| at.min(limit)),
-            ))
-            .expect("poll");
+            set.wait(Some(self.children.deadline().map_or(limit, |at| at.min(limit)))).expect("poll");
         }
     }
 
@@ -208,30 +161,13 @@ impl Story {
         println!("{log}");
         let domain = format!("mesos-{}", story.container);
         assert!(!domains().contains(&domain), "the domain is left");
-        assert!(
-            !story
-                .vm_dir
-                .join("vms")
-                .join(story.container.as_str())
-                .exists(),
-            "the VM's directory is left"
-        );
-        assert!(
-            !story
-                .scratch
-                .path()
-                .join("run/containers")
-                .join(story.container.as_str())
-                .exists()
-        );
+        assert!(!story.vm_dir.join("vms").join(story.container.as_str()).exists(), "the VM's directory is left");
+        assert!(!story.scratch.path().join("run/containers").join(story.container.as_str()).exists());
         let terminal = story.events.iter().rev().find_map(|event| match event {
             ContainerEvent::Update { status, .. } => Some(status.clone()),
             _ => None,
         });
-        End {
-            status: terminal.expect("a terminal update"),
-            story,
-        }
+        End { status: terminal.expect("a terminal update"), story }
     }
 
     fn sandbox(&self) -> PathBuf {
@@ -239,8 +175,7 @@ impl Story {
     }
 
     fn qemu(&self) -> i32 {
-        let pid = fs::read_to_string(format!("/run/libvirt/qemu/mesos-{}.pid", self.container))
-            .expect("QEMU's pid");
+        let pid = fs::read_to_string(format!("/run/libvirt/qemu/mesos-{}.pid", self.container)).expect("QEMU's pid");
         pid.trim().parse().expect("a number")
     }
 }
@@ -260,11 +195,7 @@ impl End {
     fn is(&self, state: TaskState, reason: Option<Reason>, words: &[&str]) -> &End {
         let message = self.status.message();
         assert_eq!(self.status.state(), state, "{message}");
-        assert_eq!(
-            self.status.reason,
-            reason.map(|reason| reason as i32),
-            "{message}"
-        );
+        assert_eq!(self.status.reason, reason.map(|reason| reason as i32), "{message}");
         for word in words {
             assert!(message.contains(word), "{word:?} is not in {message:?}");
         }
@@ -278,46 +209,22 @@ impl End {
 
 fn orderly(end: &End) {
     let exited = end.story.events.last();
-    assert!(
-        matches!(
-            exited,
-            Some(ContainerEvent::Exited {
-                ended: Ended::Orderly,
-                ..
-            })
-        ),
-        "{exited:?}"
-    );
+    assert!(matches!(exited, Some(ContainerEvent::Exited { ended: Ended::Orderly, .. })), "{exited:?}");
 }
 
 #[test]
 #[ignore = "needs a libvirt host"]
 fn a_command_runs_in_a_guest_and_its_output_and_files_come_back() {
-    let end = Story::new("echo \"$GREETING\"; uname -s; echo oops >&2; echo result >made")
-        .launch()
-        .end();
-    end.is(
-        TaskState::TaskFinished,
-        None,
-        &["Command exited with status 0"],
-    );
+    let end = Story::new("echo \"$GREETING\"; uname -s; echo oops >&2; echo result >made").launch().end();
+    end.is(TaskState::TaskFinished, None, &["Command exited with status 0"]);
     orderly(&end);
     assert_eq!(end.file("stdout"), "it's $HOME\nLinux\n");
-    assert_eq!(
-        (end.file("stderr").as_str(), end.file("made").as_str()),
-        ("oops\n", "result\n")
-    );
-    for step in [
-        "overlay", "boot", "address", "ssh", "run", "collect", "destroy",
-    ] {
+    assert_eq!((end.file("stderr").as_str(), end.file("made").as_str()), ("oops\n", "result\n"));
+    for step in ["overlay", "boot", "address", "ssh", "run", "collect", "destroy"] {
         assert!(end.file("vm.log").contains(&format!(" {step} ")), "{step}");
     }
     assert!(!end.file("console.log").is_empty());
-    let network = end
-        .status
-        .container_status
-        .as_ref()
-        .map(|status| status.network_infos.len());
+    let network = end.status.container_status.as_ref().map(|status| status.network_infos.len());
     assert_eq!(network, Some(1));
 }
 
@@ -326,17 +233,9 @@ fn a_command_runs_in_a_guest_and_its_output_and_files_come_back() {
 fn statuses_and_signals_are_passed_on() {
     let failed = Some(Reason::CommandExecutorFailed);
     let end = Story::new("no-such-command").launch().end();
-    end.is(
-        TaskState::TaskFailed,
-        failed,
-        &["Command exited with status 127"],
-    );
+    end.is(TaskState::TaskFailed, failed, &["Command exited with status 127"]);
     let end = Story::new("kill -KILL $$").launch().end();
-    end.is(
-        TaskState::TaskFailed,
-        failed,
-        &["Command terminated with signal Killed"],
-    );
+    end.is(TaskState::TaskFailed, failed, &["Command terminated with signal Killed"]);
 }
 
 #[test]
@@ -344,26 +243,14 @@ fn statuses_and_signals_are_passed_on() {
 fn a_guest_that_powers_off_panics_or_is_killed_is_a_terminated_executor() {
     let terminated = Some(Reason::ExecutorTerminated);
     let end = Story::new("poweroff; sleep 60").launch().end();
-    end.is(
-        TaskState::TaskFailed,
-        terminated,
-        &["virtual machine ended"],
-    );
-    let end = Story::new("echo c >/proc/sysrq-trigger; sleep 60")
-        .launch()
-        .end();
+    end.is(TaskState::TaskFailed, terminated, &["virtual machine ended"]);
+    let end = Story::new("echo c >/proc/sysrq-trigger; sleep 60").launch().end();
     end.is(TaskState::TaskFailed, terminated, &["Kernel panic"]);
     assert!(end.file("console.log").contains("Kernel panic"));
-    let story = Story::new("sleep 600")
-        .launch()
-        .until_state(TaskState::TaskRunning);
+    let story = Story::new("sleep 600").launch().until_state(TaskState::TaskRunning);
     let qemu = nix::unistd::Pid::from_raw(story.qemu());
     nix::sys::signal::kill(qemu, nix::sys::signal::Signal::SIGKILL).expect("kill");
-    story.end().is(
-        TaskState::TaskFailed,
-        terminated,
-        &["virtual machine ended"],
-    );
+    story.end().is(TaskState::TaskFailed, terminated, &["virtual machine ended"]);
 }
 
 #[test]
@@ -371,31 +258,15 @@ fn a_guest_that_powers_off_panics_or_is_killed_is_a_terminated_executor() {
 fn a_kill_at_any_moment_leaves_nothing() {
     let during = Some(Reason::TaskKilledDuringLaunch);
     let grace = Duration::from_secs(3);
-    Story::new("true")
-        .launch()
-        .kill(grace)
-        .end()
-        .is(TaskState::TaskKilled, during, &[]);
+    Story::new("true").launch().kill(grace).end().is(TaskState::TaskKilled, during, &[]);
     for step in ["overlay", "boot", "address"] {
-        let end = Story::new("sleep 600")
-            .launch()
-            .until_step(step)
-            .kill(grace)
-            .end();
+        let end = Story::new("sleep 600").launch().until_step(step).kill(grace).end();
         end.is(TaskState::TaskKilled, during, &[]);
     }
-    let end = Story::new("sleep 600")
-        .launch()
-        .until_state(TaskState::TaskRunning)
-        .kill(grace)
-        .end();
+    let end = Story::new("sleep 600").launch().until_state(TaskState::TaskRunning).kill(grace).end();
     end.is(TaskState::TaskKilled, None, &["Terminated"]);
     let deaf = "trap '' TERM; echo deaf; while :; do sleep 1; done";
-    let end = Story::new(deaf)
-        .launch()
-        .until_state(TaskState::TaskRunning)
-        .kill(grace)
-        .end();
+    let end = Story::new(deaf).launch().until_state(TaskState::TaskRunning).kill(grace).end();
     end.is(TaskState::TaskKilled, None, &["Killed"]);
     assert_eq!(end.file("stdout"), "deaf\n");
 }
@@ -405,37 +276,17 @@ fn a_kill_at_any_moment_leaves_nothing() {
 fn what_cannot_be_launched_says_why() {
     let not_launched = Some(Reason::ContainerLaunchFailed);
     let cases: [(&str, Change, &[&str]); 3] = [
-        (
-            "image",
-            |vm| vm.image = "/var/lib/mesos-slave/images/none".into(),
-            &["step overlay", "build-guest-image"],
-        ),
-        (
-            "network",
-            |vm| vm.network = "none".into(),
-            &["step boot", "none"],
-        ),
-        (
-            "memory",
-            |vm| vm.memory_mb = 1 << 30,
-            &["step boot", "refused"],
-        ),
+        ("image", |vm| vm.image = "/var/lib/mesos-slave/images/none".into(), &["step overlay", "build-guest-image"]),
+        ("network", |vm| vm.network = "none".into(), &["step boot", "none"]),
+        ("memory", |vm| vm.memory_mb = 1 << 30, &["step boot", "refused"]),
     ];
     for (what, change, words) in cases {
         println!("{what}");
-        Story::new("true")
-            .vm(change)
-            .launch()
-            .end()
-            .is(TaskState::TaskFailed, not_launched, words);
+        Story::new("true").vm(change).launch().end().is(TaskState::TaskFailed, not_launched, words);
     }
     let mut story = Story::new("true");
     story.spec.user = Some("nobody-here".into());
-    story.launch().end().is(
-        TaskState::TaskFailed,
-        not_launched,
-        &["step run", "nobody-here", "images/"],
-    );
+    story.launch().end().is(TaskState::TaskFailed, not_launched, &["step run", "nobody-here", "images/"]);
 }
 
 /// The image with another `image.conf`.
@@ -455,39 +306,23 @@ fn variant(change: impl Fn(&str) -> String) -> Scratch {
 #[ignore = "needs a libvirt host"]
 fn a_guest_that_is_deaf_or_refuses_the_key_says_so() {
     let not_launched = Some(Reason::ContainerLaunchFailed);
-    let deaf = variant(|conf| {
-        conf.replace(
-            "cryptomgr.notests",
-            "cryptomgr.notests rdinit=/bin/busybox -- sleep 600",
-        )
-    });
+    let deaf = variant(|conf| conf.replace("cryptomgr.notests", "cryptomgr.notests rdinit=/bin/busybox -- sleep 600"));
     let path = deaf.path().to_string_lossy().into_owned();
     let end = Story::new("true").vm(|vm| {
         vm.image = path;
         vm.boot_timeout_ms = 10_000;
     });
-    end.launch().end().is(
-        TaskState::TaskFailed,
-        not_launched,
-        &["step address", "no DHCP lease", "--vm_boot_timeout"],
-    );
+    end.launch().end().is(TaskState::TaskFailed, not_launched, &["step address", "no DHCP lease", "--vm_boot_timeout"]);
     let strange = variant(|conf| conf.replace("provision=fw_cfg", "provision=none"));
     let key = strange.path().join("some_key");
-    let made = Command::new("ssh-keygen")
-        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-        .arg(&key)
-        .status();
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
     assert!(made.is_ok_and(|status| status.success()));
     let path = strange.path().to_string_lossy().into_owned();
     let end = Story::new("true").vm(|vm| {
         vm.image = path;
         vm.ssh_key = Some(key.to_string_lossy().into_owned());
     });
-    end.launch().end().is(
-        TaskState::TaskFailed,
-        not_launched,
-        &["step ssh", "refused the key"],
-    );
+    end.launch().end().is(TaskState::TaskFailed, not_launched, &["step ssh", "refused the key"]);
 }
 
 /// Stops libvirtd, and lets it go on when dropped. No other test of this host can run meanwhile.
@@ -495,8 +330,7 @@ struct Stopped(nix::unistd::Pid);
 
 impl Stopped {
     fn now() -> Stopped {
-        let file =
-            std::env::var_os("MESOS_TEST_LIBVIRTD_PID").unwrap_or("/run/libvirtd.pid".into());
+        let file = std::env::var_os("MESOS_TEST_LIBVIRTD_PID").unwrap_or("/run/libvirtd.pid".into());
         let pid = fs::read_to_string(file).expect("libvirtd's pid");
         let pid = nix::unistd::Pid::from_raw(pid.trim().parse().expect("a number"));
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).expect("stop");
@@ -517,20 +351,11 @@ fn a_libvirtd_that_hangs_holds_up_nothing() {
     let story = Story::new("true").launch().until_step("overlay");
     let stopped = Stopped::now();
     let story = story.until_state(TaskState::TaskFailed);
-    assert!(
-        story.began.elapsed() < Duration::from_secs(45),
-        "{:?}",
-        story.began.elapsed()
-    );
+    assert!(story.began.elapsed() < Duration::from_secs(45), "{:?}", story.began.elapsed());
     let story = story.until(|event| matches!(event, ContainerEvent::Exited { .. }));
     drop(stopped);
     // libvirtd now does what it was asked before it was stopped; the next one to ask it anything settles that.
-    let settle = || {
-        Command::new(binary())
-            .args(["vm-worker", "network", URI, "default"])
-            .arg(&story.vm_dir)
-            .status()
-    };
+    let settle = || Command::new(binary()).args(["vm-worker", "network", URI, "default"]).arg(&story.vm_dir).status();
     let began = Instant::now();
     let domain = format!("mesos-{}", story.container);
     loop {
@@ -539,92 +364,41 @@ fn a_libvirtd_that_hangs_holds_up_nothing() {
         if notes == 0 && !domains().contains(&domain) {
             break;
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(60),
-            "{domain} is left"
-        );
+        assert!(began.elapsed() < Duration::from_secs(60), "{domain} is left");
     }
-    assert!(
-        !story
-            .vm_dir
-            .join("vms")
-            .join(story.container.as_str())
-            .exists()
-    );
+    assert!(!story.vm_dir.join("vms").join(story.container.as_str()).exists());
 }
 
 /// The VM goes all the same. In one test with the other, since both stop the one libvirtd.
 fn hangs_while_the_command_runs() {
-    let story = Story::new("sleep 600")
-        .launch()
-        .until_state(TaskState::TaskRunning);
+    let story = Story::new("sleep 600").launch().until_state(TaskState::TaskRunning);
     let qemu = story.qemu();
     let stopped = Stopped::now();
-    let story = story
-        .kill(Duration::from_secs(2))
-        .until_state(TaskState::TaskKilled);
+    let story = story.kill(Duration::from_secs(2)).until_state(TaskState::TaskKilled);
     // Its parent may be the stopped libvirtd, which reaps nobody.
     let stat = fs::read_to_string(format!("/proc/{qemu}/stat")).unwrap_or_default();
-    assert!(
-        stat.is_empty() || stat.contains(") Z "),
-        "the VM is gone when its end is told: {stat}"
-    );
+    assert!(stat.is_empty() || stat.contains(") Z "), "the VM is gone when its end is told: {stat}");
     let story = story.until(|event| matches!(event, ContainerEvent::Exited { .. }));
     drop(stopped);
-    assert!(matches!(
-        story.events.last(),
-        Some(ContainerEvent::Exited {
-            ended: Ended::Orderly,
-            ..
-        })
-    ));
+    assert!(matches!(story.events.last(), Some(ContainerEvent::Exited { ended: Ended::Orderly, .. })));
 }
 
 #[test]
 #[ignore = "needs a libvirt host"]
 fn without_libvirtd_the_task_fails_with_what_to_do() {
-    let story = Story::new("true")
-        .vm(|vm| vm.uri = "qemu+unix:///system?socket=/nonexistent/libvirt-sock".into());
+    let story = Story::new("true").vm(|vm| vm.uri = "qemu+unix:///system?socket=/nonexistent/libvirt-sock".into());
     let end = story.launch().end();
-    end.is(
-        TaskState::TaskFailed,
-        Some(Reason::ContainerLaunchFailed),
-        &["step boot", "libvirt"],
-    );
+    end.is(TaskState::TaskFailed, Some(Reason::ContainerLaunchFailed), &["step boot", "libvirt"]);
 }
 
 #[test]
 #[ignore = "needs a libvirt host"]
 fn a_child_that_is_killed_is_cleaned_up_after() {
-    let story = Story::new("sleep 600")
-        .launch()
-        .until_state(TaskState::TaskRunning);
-    let pid = story
-        .scratch
-        .path()
-        .join("run/containers")
-        .join(story.container.as_str())
-        .join("pid");
-    let pid = fs::read_to_string(pid)
-        .expect("the child's pid")
-        .trim()
-        .parse()
-        .expect("a number");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(pid),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .expect("kill");
+    let story = Story::new("sleep 600").launch().until_state(TaskState::TaskRunning);
+    let pid = story.scratch.path().join("run/containers").join(story.container.as_str()).join("pid");
+    let pid = fs::read_to_string(pid).expect("the child's pid").trim().parse().expect("a number");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("kill");
     let end = story.end();
     let last = end.story.events.last();
-    assert!(
-        matches!(
-            last,
-            Some(ContainerEvent::Exited {
-                ended: Ended::Died { .. },
-                ..
-            })
-        ),
-        "{last:?}"
-    );
+    assert!(matches!(last, Some(ContainerEvent::Exited { ended: Ended::Died { .. }, .. })), "{last:?}");
 }

@@ -36,9 +36,7 @@ impl Body {
         match (lengths.first(), codings.as_slice()) {
             (None, []) => Ok(None),
             (Some(_), [_, ..]) => Err(ParseError::Ambiguous),
-            (None, [coding]) if coding.trim().eq_ignore_ascii_case("chunked") => {
-                Ok(Some(Body::ChunkSize))
-            }
+            (None, [coding]) if coding.trim().eq_ignore_ascii_case("chunked") => Ok(Some(Body::ChunkSize)),
             (None, codings) => Err(ParseError::Coding(codings.join(", "))),
             (Some(first), []) if lengths.iter().all(|length| length == first) => {
                 Ok(Some(Body::Length(parse_length(first)?)))
@@ -100,11 +98,7 @@ impl Body {
     pub fn announced(&self) -> u64 {
         match self {
             Body::Length(left) | Body::ChunkData(left) => *left,
-            Body::ChunkSize
-            | Body::ChunkEnd
-            | Body::Trailers(_)
-            | Body::UntilClose
-            | Body::Done => 0,
+            Body::ChunkSize | Body::ChunkEnd | Body::Trailers(_) | Body::UntilClose | Body::Done => 0,
         }
     }
 }
@@ -112,18 +106,12 @@ impl Body {
 /// Digits only: no sign, no list, no space within.
 fn parse_length(text: &str) -> Result<u64, ParseError> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|_| digits)
-        .ok_or_else(|| ParseError::Length(text.to_string()))
+    text.parse().ok().filter(|_| digits).ok_or_else(|| ParseError::Length(text.to_string()))
 }
 
 /// Hexadecimal digits, then nothing, blanks, or an extension, which is skipped.
 fn parse_chunk_size(line: &[u8]) -> Result<u64, ParseError> {
-    let digits = line
-        .iter()
-        .take_while(|byte| byte.is_ascii_hexdigit())
-        .count();
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let tail = line[digits..].trim_ascii_start();
     if digits == 0 || digits > 15 || !(tail.is_empty() || tail[0] == b';') {
         return Err(ParseError::Chunk);

@@ -89,9 +89,6 @@ mod tests {
         output.push(vec![1; 1000]).expect("room");
         let mut peer = Vec::new();
         assert!(output.write_to(&mut peer).expect("written"));
-        assert_eq!(
-            (peer.len(), output.len(), output.bytes.capacity()),
-            (1000, 0, 0)
-        );
+        assert_eq!((peer.len(), output.len(), output.bytes.capacity()), (1000, 0, 0));
     }
 }

@@ -53,10 +53,7 @@ impl fmt::Display for ClientError {
             ClientError::Ended => write!(f, "connection closed before the answer was complete"),
             ClientError::Malformed(error) => write!(f, "malformed answer: {error}"),
             ClientError::TooLarge => write!(f, "answer longer than {MAX_BODY} bytes"),
-            ClientError::Unsendable => write!(
-                f,
-                "method or path has characters that a request cannot have"
-            ),
+            ClientError::Unsendable => write!(f, "method or path has characters that a request cannot have"),
         }
     }
 }
@@ -135,26 +132,16 @@ impl Exchange {
         let fd = self.stream.as_raw_fd();
         let late = self.deadline.is_some_and(|deadline| deadline <= now);
         if let State::Connecting { deadline } = self.state {
-            if set.is_writable(fd)
-                && socket::finish_connect(&self.stream).map_err(ClientError::Connect)?
-            {
+            if set.is_writable(fd) && socket::finish_connect(&self.stream).map_err(ClientError::Connect)? {
                 self.state = State::Open;
             } else if deadline <= now {
                 return Err(ClientError::ConnectTimeout);
             } else {
-                return if late {
-                    Err(ClientError::Timeout)
-                } else {
-                    Ok(Step::Goes)
-                };
+                return if late { Err(ClientError::Timeout) } else { Ok(Step::Goes) };
             }
         }
         // A server may refuse a request before it has read it all: its answer counts, not our broken write.
-        let written = if set.is_writable(fd) {
-            self.output.write_to(&self.stream).map(|_| ())
-        } else {
-            Ok(())
-        };
+        let written = if set.is_writable(fd) { self.output.write_to(&self.stream).map(|_| ()) } else { Ok(()) };
         if set.is_readable(fd) {
             let step = self.read(id, scratch, events)?;
             if step != Step::Goes {
@@ -162,19 +149,10 @@ impl Exchange {
             }
         }
         written.map_err(ClientError::Broken)?;
-        if late {
-            Err(ClientError::Timeout)
-        } else {
-            Ok(Step::Goes)
-        }
+        if late { Err(ClientError::Timeout) } else { Ok(Step::Goes) }
     }
 
-    fn read(
-        &mut self,
-        id: RequestId,
-        scratch: &mut [u8],
-        events: &mut Vec<NetworkEvent>,
-    ) -> Result<Step, ClientError> {
+    fn read(&mut self, id: RequestId, scratch: &mut [u8], events: &mut Vec<NetworkEvent>) -> Result<Step, ClientError> {
         let parser = &mut self.parser;
         let taken = socket::read_all(&self.stream, scratch, |bytes| parser.push(bytes));
         while let Some(part) = self.parser.next().map_err(ClientError::Malformed)? {
@@ -185,29 +163,18 @@ impl Exchange {
         }
         match taken.map_err(ClientError::Broken)? {
             Reading::Open => Ok(Step::Goes),
-            Reading::Ended if self.parser.until_close() => {
-                self.take(id, ResponsePart::End { keep: false }, events)
-            }
+            Reading::Ended if self.parser.until_close() => self.take(id, ResponsePart::End { keep: false }, events),
             Reading::Ended => Err(ClientError::Ended),
         }
     }
 
-    fn take(
-        &mut self,
-        id: RequestId,
-        part: ResponsePart,
-        events: &mut Vec<NetworkEvent>,
-    ) -> Result<Step, ClientError> {
+    fn take(&mut self, id: RequestId, part: ResponsePart, events: &mut Vec<NetworkEvent>) -> Result<Step, ClientError> {
         match (part, &mut self.answer) {
             (ResponsePart::Head(head), Answer::Whole(response)) => {
                 (response.status, response.headers) = (head.status, head.headers);
             }
             (ResponsePart::Head(head), Answer::Stream) => {
-                events.push(NetworkEvent::StreamHead {
-                    request: id,
-                    status: head.status,
-                    headers: head.headers,
-                });
+                events.push(NetworkEvent::StreamHead { request: id, status: head.status, headers: head.headers });
             }
             (ResponsePart::Data(bytes), Answer::Whole(response)) => {
                 if response.body.len() + bytes.len() > MAX_BODY {
@@ -215,23 +182,13 @@ impl Exchange {
                 }
                 response.body.extend_from_slice(&bytes);
             }
-            (ResponsePart::Data(bytes), Answer::Stream) => {
-                events.push(NetworkEvent::StreamData { request: id, bytes })
-            }
+            (ResponsePart::Data(bytes), Answer::Stream) => events.push(NetworkEvent::StreamData { request: id, bytes }),
             (ResponsePart::End { keep }, Answer::Whole(response)) => {
-                events.push(NetworkEvent::Response {
-                    request: id,
-                    response: std::mem::take(response),
-                });
-                return Ok(Step::Done {
-                    keep: keep && self.parser.is_idle() && self.output.is_empty(),
-                });
+                events.push(NetworkEvent::Response { request: id, response: std::mem::take(response) });
+                return Ok(Step::Done { keep: keep && self.parser.is_idle() && self.output.is_empty() });
             }
             (ResponsePart::End { .. }, Answer::Stream) => {
-                events.push(NetworkEvent::RequestEnded {
-                    request: id,
-                    error: None,
-                });
+                events.push(NetworkEvent::RequestEnded { request: id, error: None });
                 return Ok(Step::Done { keep: false });
             }
         }
@@ -250,38 +207,19 @@ pub struct Client {
 
 impl Client {
     /// Begins a request whose whole answer is wanted.
-    pub fn request(
-        &mut self,
-        to: SocketAddrV4,
-        request: &Request,
-        timeout: Duration,
-        now: Instant,
-    ) -> RequestId {
-        self.begin(
-            to,
-            request,
-            Answer::Whole(Response::default()),
-            now.checked_add(timeout),
-            now,
-        )
+    pub fn request(&mut self, to: SocketAddrV4, request: &Request, timeout: Duration, now: Instant) -> RequestId {
+        self.begin(to, request, Answer::Whole(Response::default()), now.checked_add(timeout), now)
     }
 
     /// Begins a request whose answer is wanted as it comes.
-    pub fn request_stream(
-        &mut self,
-        to: SocketAddrV4,
-        request: &Request,
-        now: Instant,
-    ) -> RequestId {
+    pub fn request_stream(&mut self, to: SocketAddrV4, request: &Request, now: Instant) -> RequestId {
         self.begin(to, request, Answer::Stream, None, now)
     }
 
     /// Forgets a request.
     pub fn cancel(&mut self, id: RequestId) {
         self.exchanges.remove(&id);
-        self.pending.retain(
-            |event| !matches!(event, NetworkEvent::RequestEnded { request, .. } if *request == id),
-        );
+        self.pending.retain(|event| !matches!(event, NetworkEvent::RequestEnded { request, .. } if *request == id));
     }
 
     fn begin(
@@ -311,37 +249,19 @@ impl Client {
         deadline: Option<Instant>,
         now: Instant,
     ) -> Result<Exchange, ClientError> {
-        let bytes =
-            encode_request(request, &to.to_string(), true).ok_or(ClientError::Unsendable)?;
+        let bytes = encode_request(request, &to.to_string(), true).ok_or(ClientError::Unsendable)?;
         let mut output = Output::default();
         output.push(bytes).map_err(|_| ClientError::TooLarge)?;
-        let kept = if matches!(answer, Answer::Whole(_)) {
-            self.take_idle(to)
-        } else {
-            None
-        };
+        let kept = if matches!(answer, Answer::Whole(_)) { self.take_idle(to) } else { None };
         let (stream, state) = match kept {
             Some(stream) => (stream, State::Open),
             None => {
                 let stream = socket::begin_connect(to).map_err(ClientError::Connect)?;
-                (
-                    stream,
-                    State::Connecting {
-                        deadline: now + CONNECT_TIMEOUT,
-                    },
-                )
+                (stream, State::Connecting { deadline: now + CONNECT_TIMEOUT })
             }
         };
         let parser = ResponseParser::new(request.method == "HEAD");
-        Ok(Exchange {
-            to,
-            stream,
-            state,
-            output,
-            parser,
-            answer,
-            deadline,
-        })
+        Ok(Exchange { to, stream, state, output, parser, answer, deadline })
     }
 
     /// A kept connection to that address that is still good.
@@ -357,12 +277,8 @@ impl Client {
 
     /// Adds all descriptors.
     pub fn register(&self, set: &mut PollSet) {
-        self.exchanges
-            .values()
-            .for_each(|exchange| set.add(exchange.stream.as_raw_fd(), exchange.interest()));
-        self.idle
-            .iter()
-            .for_each(|(_, stream)| set.add(stream.as_raw_fd(), Interest::Read));
+        self.exchanges.values().for_each(|exchange| set.add(exchange.stream.as_raw_fd(), exchange.interest()));
+        self.idle.iter().for_each(|(_, stream)| set.add(stream.as_raw_fd(), Interest::Read));
     }
 
     /// Whether something is to be done that no descriptor will tell.
@@ -372,23 +288,13 @@ impl Client {
 
     /// The next time at which a request fails if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
-        self.exchanges
-            .values()
-            .map(Exchange::deadline)
-            .fold(None, earlier)
+        self.exchanges.values().map(Exchange::deadline).fold(None, earlier)
     }
 
     /// Reads and writes what can be.
-    pub fn turn(
-        &mut self,
-        set: &PollSet,
-        now: Instant,
-        scratch: &mut [u8],
-        events: &mut Vec<NetworkEvent>,
-    ) {
+    pub fn turn(&mut self, set: &PollSet, now: Instant, scratch: &mut [u8], events: &mut Vec<NetworkEvent>) {
         events.append(&mut self.pending);
-        self.idle
-            .retain(|(_, stream)| !set.is_readable(stream.as_raw_fd()));
+        self.idle.retain(|(_, stream)| !set.is_readable(stream.as_raw_fd()));
         let ids: Vec<RequestId> = self.exchanges.keys().copied().collect();
         for id in ids {
             let Some(exchange) = self.exchanges.get_mut(&id) else {
@@ -422,8 +328,5 @@ impl Client {
 }
 
 fn ended(id: RequestId, to: SocketAddrV4, error: &ClientError) -> NetworkEvent {
-    NetworkEvent::RequestEnded {
-        request: id,
-        error: Some(format!("{to}: {error}")),
-    }
+    NetworkEvent::RequestEnded { request: id, error: Some(format!("{to}: {error}")) }
 }

@@ -47,11 +47,7 @@ pub struct Asked {
 impl Asked {
     /// What the head says of the answer.
     pub fn of(head: &RequestHead) -> Asked {
-        Asked {
-            keep: head.keeps_alive(),
-            head_only: head.method == "HEAD",
-            version_1_1: head.version_1_1,
-        }
+        Asked { keep: head.keeps_alive(), head_only: head.method == "HEAD", version_1_1: head.version_1_1 }
     }
 }
 
@@ -143,10 +139,7 @@ impl Connection {
         match self.output.push(bytes) {
             Ok(()) => Fate::Stays,
             Err(_) => {
-                log::warn!(
-                    "connection from {} dropped: it does not read what it asked for",
-                    self.peer
-                );
+                log::warn!("connection from {} dropped: it does not read what it asked for", self.peer);
                 Fate::Gone
             }
         }
@@ -191,12 +184,7 @@ impl Connection {
     }
 
     /// Takes requests out of the parser until one must be answered by others.
-    pub fn parse(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        events: &mut Vec<NetworkEvent>,
-    ) -> Fate {
+    pub fn parse(&mut self, id: ConnectionId, now: Instant, events: &mut Vec<NetworkEvent>) -> Fate {
         while self.phase == Phase::Reading && self.output.len() <= MAX_UNREAD {
             match self.parser.next() {
                 Ok(Some((head, body))) => {
@@ -208,16 +196,8 @@ impl Connection {
                 Ok(None) if self.ended => self.phase = Phase::Closing { until: None },
                 Ok(None) => {
                     let idle = self.parser.is_idle();
-                    self.unfinished = if idle {
-                        None
-                    } else {
-                        self.unfinished.or(Some(now))
-                    };
-                    return if self.parser.take_continue() {
-                        self.push(CONTINUE.to_vec(), now)
-                    } else {
-                        Fate::Stays
-                    };
+                    self.unfinished = if idle { None } else { self.unfinished.or(Some(now)) };
+                    return if self.parser.take_continue() { self.push(CONTINUE.to_vec(), now) } else { Fate::Stays };
                 }
                 Err(error) => return self.refuse(&error, now),
             }
@@ -237,30 +217,16 @@ impl Connection {
         let asked = Asked::of(&head);
         let Some(message) = message::recognise(&head) else {
             self.phase = Phase::Answering { asked, left: None };
-            events.push(NetworkEvent::Request {
-                connection: id,
-                request: message::plain(head, body),
-                peer: self.peer,
-            });
+            events.push(NetworkEvent::Request { connection: id, request: message::plain(head, body), peer: self.peer });
             return Fate::Stays;
         };
         let message::Message { from, to, name } = message;
-        events.push(NetworkEvent::Message {
-            from,
-            to,
-            name,
-            body,
-            peer: self.peer,
-        });
+        events.push(NetworkEvent::Message { from, to, name, body, peer: self.peer });
         if !asked.keep {
             self.phase = Phase::Closing { until: None };
         }
         // 2012's senders write and never read.
-        if asked.version_1_1 {
-            self.push(ACCEPTED.to_vec(), now)
-        } else {
-            Fate::Stays
-        }
+        if asked.version_1_1 { self.push(ACCEPTED.to_vec(), now) } else { Fate::Stays }
     }
 
     /// Says why it is refused, then closes.
@@ -278,36 +244,20 @@ impl Connection {
     }
 
     /// What follows from the peer's end of its side, and from the end of ours.
-    pub fn settle(
-        &mut self,
-        id: ConnectionId,
-        now: Instant,
-        events: &mut Vec<NetworkEvent>,
-    ) -> Fate {
+    pub fn settle(&mut self, id: ConnectionId, now: Instant, events: &mut Vec<NetworkEvent>) -> Fate {
         match &mut self.phase {
-            Phase::Answering {
-                left: left @ None, ..
-            } if self.ended => {
+            Phase::Answering { left: left @ None, .. } if self.ended => {
                 *left = Some(now);
                 events.push(NetworkEvent::Closed { connection: id });
                 Fate::Stays
             }
             Phase::Streaming { .. } if self.ended => Fate::Gone,
             Phase::Closing { .. } if self.output.is_empty() && self.ended => Fate::Gone,
-            Phase::Closing {
-                until: until @ None,
-            } if self.output.is_empty() => {
+            Phase::Closing { until: until @ None } if self.output.is_empty() => {
                 *until = Some(now + DRAIN);
-                if self.stream.shutdown(Shutdown::Write).is_ok() {
-                    Fate::Stays
-                } else {
-                    Fate::Gone
-                }
+                if self.stream.shutdown(Shutdown::Write).is_ok() { Fate::Stays } else { Fate::Gone }
             }
-            Phase::Reading
-            | Phase::Answering { .. }
-            | Phase::Streaming { .. }
-            | Phase::Closing { .. } => Fate::Stays,
+            Phase::Reading | Phase::Answering { .. } | Phase::Streaming { .. } | Phase::Closing { .. } => Fate::Stays,
         }
     }
 
@@ -326,10 +276,6 @@ impl Connection {
 
     /// The phase after an answer.
     pub fn after_answer(keep: bool) -> Phase {
-        if keep {
-            Phase::Reading
-        } else {
-            Phase::Closing { until: None }
-        }
+        if keep { Phase::Reading } else { Phase::Closing { until: None } }
     }
 }

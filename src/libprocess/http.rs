@@ -12,18 +12,12 @@ impl Headers {
 
     /// The first field of that name, whatever its case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// All fields of that name, whatever their case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(field, _)| field.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.0.iter().filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// Adds a field at the end.
@@ -39,9 +33,7 @@ impl Headers {
 
     /// Whether a comma-separated field of that name has this word, whatever its case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.all(name)
-            .flat_map(|value| value.split(','))
-            .any(|word| word.trim().eq_ignore_ascii_case(token))
+        self.all(name).flat_map(|value| value.split(',')).any(|word| word.trim().eq_ignore_ascii_case(token))
     }
 }
 
@@ -63,13 +55,7 @@ pub struct Request {
 impl Request {
     /// A request without query and headers.
     pub fn new(method: &str, path: &str, body: Vec<u8>) -> Request {
-        Request {
-            method: method.to_string(),
-            path: path.to_string(),
-            query: None,
-            headers: Headers::new(),
-            body,
-        }
+        Request { method: method.to_string(), path: path.to_string(), query: None, headers: Headers::new(), body }
     }
 
     /// The same with one more header field.
@@ -80,24 +66,14 @@ impl Request {
 
     /// The decoded value of a parameter of the query; empty if it has none; the first, if it comes more than once.
     pub fn query_param(&self, name: &str) -> Option<String> {
-        let pairs = self
-            .query
-            .as_deref()?
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let pairs = self.query.as_deref()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let mut decoded = pairs.map(|(key, value)| (decode_query(key), decode_query(value)));
-        decoded
-            .find(|(key, _)| key.as_deref() == Some(name))
-            .and_then(|(_, value)| value)
+        decoded.find(|(key, _)| key.as_deref() == Some(name)).and_then(|(_, value)| value)
     }
 
     /// The decoded segments of the path, or nothing if one is no percent-encoded UTF-8.
     pub fn path_segments(&self) -> Option<Vec<String>> {
-        self.path
-            .strip_prefix('/')?
-            .split('/')
-            .map(percent_decode)
-            .collect()
+        self.path.strip_prefix('/')?.split('/').map(percent_decode).collect()
     }
 }
 
@@ -136,38 +112,23 @@ pub struct Response {
 impl Response {
     /// A response without headers and body.
     pub fn new(status: u16) -> Response {
-        Response {
-            status,
-            headers: Headers::new(),
-            body: Vec::new(),
-        }
+        Response { status, headers: Headers::new(), body: Vec::new() }
     }
 
     /// Plain text.
     pub fn text(status: u16, text: impl Into<String>) -> Response {
-        Response {
-            body: text.into().into_bytes(),
-            ..Response::new(status)
-        }
-        .with("Content-Type", "text/plain; charset=utf-8")
+        Response { body: text.into().into_bytes(), ..Response::new(status) }
+            .with("Content-Type", "text/plain; charset=utf-8")
     }
 
     /// 200 with a JSON text.
     pub fn ok_json(json: impl Into<Vec<u8>>) -> Response {
-        Response {
-            body: json.into(),
-            ..Response::new(200)
-        }
-        .with("Content-Type", "application/json")
+        Response { body: json.into(), ..Response::new(200) }.with("Content-Type", "application/json")
     }
 
     /// 200 with bytes of some type.
     pub fn ok(content_type: &str, body: impl Into<Vec<u8>>) -> Response {
-        Response {
-            body: body.into(),
-            ..Response::new(200)
-        }
-        .with("Content-Type", content_type)
+        Response { body: body.into(), ..Response::new(200) }.with("Content-Type", content_type)
     }
 
     /// The same with one more header field.
@@ -237,9 +198,7 @@ pub(super) fn encode_head(status: u16, headers: &Headers, end: End, keep: bool) 
     let mut bytes = format!("HTTP/1.1 {status} {}\r\n", reason(status)).into_bytes();
     push_fields(&mut bytes, headers);
     match end {
-        End::Length(length) => {
-            bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes())
-        }
+        End::Length(length) => bytes.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes()),
         End::Chunks => bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         End::Close => {}
     }
@@ -253,11 +212,7 @@ pub(super) fn encode_head(status: u16, headers: &Headers, end: End, keep: bool) 
 /// A whole response; to a `HEAD` the body is left out, its length is told all the same.
 pub(super) fn encode_response(response: &Response, keep: bool, head_only: bool) -> Vec<u8> {
     let bodiless = response.status < 200 || response.status == 204 || response.status == 304;
-    let end = if bodiless {
-        End::Close
-    } else {
-        End::Length(response.body.len())
-    };
+    let end = if bodiless { End::Close } else { End::Length(response.body.len()) };
     let mut bytes = encode_head(response.status, &response.headers, end, keep);
     if !bodiless && !head_only {
         bytes.extend_from_slice(&response.body);
@@ -276,11 +231,7 @@ pub(super) fn encode_chunk(bytes: &[u8]) -> Vec<u8> {
 /// A whole request, or nothing if its method or path cannot stand in a request line.
 pub(super) fn encode_request(request: &Request, host: &str, keep: bool) -> Option<Vec<u8>> {
     let fits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let query = request
-        .query
-        .as_ref()
-        .map(|query| format!("?{query}"))
-        .unwrap_or_default();
+    let query = request.query.as_ref().map(|query| format!("?{query}")).unwrap_or_default();
     let target = format!("{}{query}", request.path);
     if !fits(&request.method) || !fits(&target) || !target.starts_with('/') {
         return None;
@@ -307,19 +258,15 @@ mod tests {
 
     #[test]
     fn a_header_is_found_whatever_its_case() {
-        let headers = Headers::new()
-            .with("Content-Type", "a")
-            .with("content-type", "b");
+        let headers = Headers::new().with("Content-Type", "a").with("content-type", "b");
         assert_eq!(headers.get("CONTENT-TYPE"), Some("a"));
         assert_eq!(headers.get("Content"), None);
     }
 
     #[test]
     fn a_query_is_decoded() {
-        let request = Request {
-            query: Some("path=%2Fa%20b&offset=-1&flag&x=1+2&path=c".to_string()),
-            ..Request::default()
-        };
+        let request =
+            Request { query: Some("path=%2Fa%20b&offset=-1&flag&x=1+2&path=c".to_string()), ..Request::default() };
         assert_eq!(request.query_param("path").as_deref(), Some("/a b"));
         assert_eq!(request.query_param("offset").as_deref(), Some("-1"));
         assert_eq!(request.query_param("flag").as_deref(), Some(""));
@@ -337,31 +284,16 @@ mod tests {
 
     #[test]
     fn a_header_with_a_line_break_does_not_split_the_response() {
-        let response = Response::text(200, "x")
-            .with("Location", "a\r\nSet-Cookie: b")
-            .with("Content-Length", "99");
+        let response = Response::text(200, "x").with("Location", "a\r\nSet-Cookie: b").with("Content-Length", "99");
         let text = String::from_utf8(encode_response(&response, true, false)).expect("text");
-        assert_eq!(
-            text,
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 1\r\n\r\nx"
-        );
+        assert_eq!(text, "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 1\r\n\r\nx");
     }
 
     #[test]
     fn a_path_with_a_line_break_is_no_request() {
-        assert_eq!(
-            encode_request(&Request::new("GET", "/a\r\nb", Vec::new()), "h", true),
-            None
-        );
-        assert_eq!(
-            encode_request(&Request::new("GET", "a", Vec::new()), "h", true),
-            None
-        );
-        let bytes = encode_request(&Request::new("POST", "/a", Vec::new()), "h:1", false)
-            .expect("a request");
-        assert_eq!(
-            bytes,
-            b"POST /a HTTP/1.1\r\nHost: h:1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
+        assert_eq!(encode_request(&Request::new("GET", "/a\r\nb", Vec::new()), "h", true), None);
+        assert_eq!(encode_request(&Request::new("GET", "a", Vec::new()), "h", true), None);
+        let bytes = encode_request(&Request::new("POST", "/a", Vec::new()), "h:1", false).expect("a request");
+        assert_eq!(bytes, b"POST /a HTTP/1.1\r\nHost: h:1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
 }

@@ -32,11 +32,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            connections: 4096,
-            body: 64 * 1024 * 1024,
-            held: 256 * 1024 * 1024,
-        }
+        Limits { connections: 4096, body: 64 * 1024 * 1024, held: 256 * 1024 * 1024 }
     }
 }
 
@@ -79,10 +75,7 @@ impl Inbound {
             return;
         };
         let Phase::Answering { asked, .. } = connection.phase else {
-            log::warn!(
-                "an answer for {} that it did not ask for is dropped",
-                connection.peer
-            );
+            log::warn!("an answer for {} that it did not ask for is dropped", connection.peer);
             return;
         };
         connection.phase = Connection::after_answer(asked.keep);
@@ -122,11 +115,7 @@ impl Inbound {
         if bytes.is_empty() {
             return true;
         }
-        let framed = if chunked {
-            encode_chunk(bytes)
-        } else {
-            bytes.to_vec()
-        };
+        let framed = if chunked { encode_chunk(bytes) } else { bytes.to_vec() };
         if connection.push(framed, now) == Fate::Gone {
             self.remove(id);
             return false;
@@ -151,11 +140,7 @@ impl Inbound {
 
     /// Drops a connection; who owes it an answer hears of it.
     fn remove(&mut self, id: ConnectionId) {
-        if self
-            .connections
-            .remove(&id)
-            .is_some_and(|connection| connection.owes_an_answer())
-        {
+        if self.connections.remove(&id).is_some_and(|connection| connection.owes_an_answer()) {
             self.pending.push(NetworkEvent::Closed { connection: id });
         }
     }
@@ -163,9 +148,7 @@ impl Inbound {
     /// Adds all descriptors.
     pub fn register(&self, set: &mut PollSet) {
         if self.paused.is_none() {
-            self.listeners
-                .iter()
-                .for_each(|listener| set.add(listener.as_raw_fd(), Interest::Read));
+            self.listeners.iter().for_each(|listener| set.add(listener.as_raw_fd(), Interest::Read));
         }
         for connection in self.connections.values() {
             if let Some(interest) = connection.interest() {
@@ -181,18 +164,12 @@ impl Inbound {
 
     /// The next time at which a connection is dropped, or connections are accepted again.
     pub fn deadline(&self) -> Option<Instant> {
-        self.connections
-            .values()
-            .map(Connection::deadline)
-            .fold(self.paused, earlier)
+        self.connections.values().map(Connection::deadline).fold(self.paused, earlier)
     }
 
     /// Writes what can be written now.
     pub fn flush(&mut self, now: Instant) {
-        let waiting = self
-            .connections
-            .iter()
-            .filter(|(_, connection)| !connection.output.is_empty());
+        let waiting = self.connections.iter().filter(|(_, connection)| !connection.output.is_empty());
         let ids: Vec<ConnectionId> = waiting.map(|(id, _)| *id).collect();
         for id in ids {
             let Some(connection) = self.connections.get_mut(&id) else {
@@ -206,13 +183,7 @@ impl Inbound {
     }
 
     /// Reads and writes what can be, takes new connections last: their descriptors may be ones that the set knows as others'.
-    pub fn turn(
-        &mut self,
-        set: &PollSet,
-        now: Instant,
-        scratch: &mut [u8],
-        events: &mut Vec<NetworkEvent>,
-    ) {
+    pub fn turn(&mut self, set: &PollSet, now: Instant, scratch: &mut [u8], events: &mut Vec<NetworkEvent>) {
         events.append(&mut self.pending);
         let resumed = std::mem::take(&mut self.resumed);
         let ids: Vec<ConnectionId> = self.connections.keys().copied().collect();
@@ -241,38 +212,20 @@ impl Inbound {
         let writable = !connection.output.is_empty() && set.is_writable(fd);
         let readable = connection.wants_read() && set.is_readable(fd);
         if writable || readable || resumed {
-            let written = if writable {
-                connection.flush(now)
-            } else {
-                Fate::Stays
-            };
-            let read = if readable {
-                connection.read(scratch)
-            } else {
-                Fate::Stays
-            };
+            let written = if writable { connection.flush(now) } else { Fate::Stays };
+            let read = if readable { connection.read(scratch) } else { Fate::Stays };
             // What came before the connection broke counts.
             let parsed = connection.parse(id, now, events);
             if [written, read, parsed, connection.settle(id, now, events)].contains(&Fate::Gone) {
                 return Fate::Gone;
             }
         }
-        if connection
-            .deadline()
-            .is_some_and(|deadline| deadline <= now)
-        {
+        if connection.deadline().is_some_and(|deadline| deadline <= now) {
             log::debug!("connection from {} dropped: out of time", connection.peer);
             return Fate::Gone;
         }
         let large = connection.parser.held() > LARGE;
-        if large
-            && self
-                .connections
-                .values()
-                .map(|other| other.parser.held())
-                .sum::<usize>()
-                > self.limits.held
-        {
+        if large && self.connections.values().map(|other| other.parser.held()).sum::<usize>() > self.limits.held {
             return self.refuse_large(id, now);
         }
         Fate::Stays
@@ -288,10 +241,7 @@ impl Inbound {
             connection.peer,
             self.limits.held
         );
-        connection.dismiss(
-            &Response::text(503, "too many large requests at a time, try again later\n"),
-            now,
-        )
+        connection.dismiss(&Response::text(503, "too many large requests at a time, try again later\n"), now)
     }
 
     fn accept(&mut self, set: &PollSet, now: Instant) {
@@ -309,16 +259,10 @@ impl Inbound {
         for _ in 0..ACCEPT_PER_TURN {
             match self.listeners[at].accept() {
                 Ok((stream, peer)) => self.admit(stream, peer, now),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::ConnectionAborted | ErrorKind::Interrupted
-                    ) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) => {
-                    log::warn!(
-                        "no connection can be accepted, trying again in {ACCEPT_PAUSE:?}: {error}"
-                    );
+                    log::warn!("no connection can be accepted, trying again in {ACCEPT_PAUSE:?}: {error}");
                     self.paused = Some(now + ACCEPT_PAUSE);
                     return;
                 }
@@ -337,35 +281,22 @@ impl Inbound {
             return;
         }
         self.full = false;
-        if stream
-            .set_nonblocking(true)
-            .and_then(|()| stream.set_nodelay(true))
-            .is_err()
-        {
+        if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
             return;
         }
         self.next += 1;
-        self.connections.insert(
-            ConnectionId(self.next),
-            Connection::new(stream, peer, self.limits.body, now),
-        );
+        self.connections.insert(ConnectionId(self.next), Connection::new(stream, peer, self.limits.body, now));
     }
 
     /// Bytes of unfinished requests.
     fn held_bytes(&self) -> usize {
-        self.connections
-            .values()
-            .map(|connection| connection.parser.held())
-            .sum()
+        self.connections.values().map(|connection| connection.parser.held()).sum()
     }
 
     /// Memory of unfinished requests and of what waits to be written.
     #[cfg(test)]
     pub fn held(&self) -> usize {
-        self.connections
-            .values()
-            .map(|connection| connection.parser.capacity() + connection.output.len())
-            .sum()
+        self.connections.values().map(|connection| connection.parser.capacity() + connection.output.len()).sum()
     }
 
     #[cfg(test)]

@@ -41,18 +41,9 @@ struct Peer {
 impl Peer {
     fn connect(address: SocketAddrV4, now: Instant) -> io::Result<Peer> {
         let stream = socket::begin_connect(address)?;
-        let state = State::Connecting {
-            deadline: now + CONNECT_TIMEOUT,
-        };
+        let state = State::Connecting { deadline: now + CONNECT_TIMEOUT };
         let (output, replies) = (Output::default(), ResponseParser::new(false));
-        Ok(Peer {
-            stream,
-            state,
-            output,
-            replies,
-            linked: BTreeSet::new(),
-            used: now,
-        })
+        Ok(Peer { stream, state, output, replies, linked: BTreeSet::new(), used: now })
     }
 
     fn interest(&self) -> Interest {
@@ -75,22 +66,14 @@ impl Peer {
         let fd = self.stream.as_raw_fd();
         if let State::Connecting { deadline } = self.state {
             if !set.is_writable(fd) || !socket::finish_connect(&self.stream)? {
-                return if deadline <= now {
-                    Err(io::ErrorKind::TimedOut.into())
-                } else {
-                    Ok(())
-                };
+                return if deadline <= now { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) };
             }
             self.state = State::Open;
         }
         if !self.output.is_empty() && set.is_writable(fd) {
             self.output.write_to(&self.stream)?;
         }
-        if set.is_readable(fd) {
-            self.read(scratch)
-        } else {
-            Ok(())
-        }
+        if set.is_readable(fd) { self.read(scratch) } else { Ok(()) }
     }
 
     /// Reads the answers to our messages, which say nothing that we need.
@@ -133,15 +116,8 @@ impl Links {
             Ok(peer) => peer,
             Err(error) => return log::debug!("{name} to {to} is lost: {error}"),
         };
-        if peer
-            .output
-            .push(message::encode(from, to, name, body))
-            .is_err()
-        {
-            log::warn!(
-                "connection to {} dropped: it does not read our messages",
-                to.address
-            );
+        if peer.output.push(message::encode(from, to, name, body)).is_err() {
+            log::warn!("connection to {} dropped: it does not read our messages", to.address);
             self.remove(to.address);
         }
     }
@@ -164,8 +140,7 @@ impl Links {
         if let Some(peer) = self.peers.get_mut(&to.address) {
             peer.linked.remove(to);
         }
-        self.pending
-            .retain(|event| !matches!(event, NetworkEvent::Exited { pid } if pid == to));
+        self.pending.retain(|event| !matches!(event, NetworkEvent::Exited { pid } if pid == to));
     }
 
     /// The peer's connection, opened if there is none.
@@ -174,10 +149,7 @@ impl Links {
             self.make_room();
             self.peers.insert(address, Peer::connect(address, now)?);
         }
-        let peer = self
-            .peers
-            .get_mut(&address)
-            .ok_or(io::ErrorKind::NotConnected)?;
+        let peer = self.peers.get_mut(&address).ok_or(io::ErrorKind::NotConnected)?;
         peer.used = now;
         Ok(peer)
     }
@@ -186,33 +158,20 @@ impl Links {
         if self.peers.len() < MAX_UNLINKED {
             return;
         }
-        let unused = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.linked.is_empty() && peer.output.is_empty());
-        if let Some(address) = unused
-            .min_by_key(|(_, peer)| peer.used)
-            .map(|(address, _)| *address)
-        {
+        let unused = self.peers.iter().filter(|(_, peer)| peer.linked.is_empty() && peer.output.is_empty());
+        if let Some(address) = unused.min_by_key(|(_, peer)| peer.used).map(|(address, _)| *address) {
             self.peers.remove(&address);
         }
     }
 
     fn remove(&mut self, address: SocketAddrV4) {
-        let linked = self
-            .peers
-            .remove(&address)
-            .map(|peer| peer.linked)
-            .unwrap_or_default();
-        self.pending
-            .extend(linked.into_iter().map(|pid| NetworkEvent::Exited { pid }));
+        let linked = self.peers.remove(&address).map(|peer| peer.linked).unwrap_or_default();
+        self.pending.extend(linked.into_iter().map(|pid| NetworkEvent::Exited { pid }));
     }
 
     /// Adds all descriptors.
     pub fn register(&self, set: &mut PollSet) {
-        self.peers
-            .values()
-            .for_each(|peer| set.add(peer.stream.as_raw_fd(), peer.interest()));
+        self.peers.values().for_each(|peer| set.add(peer.stream.as_raw_fd(), peer.interest()));
     }
 
     /// Whether something is to be done that no descriptor will tell.
@@ -227,33 +186,14 @@ impl Links {
 
     /// Writes what can be written now.
     pub fn flush(&mut self) {
-        let open = self
-            .peers
-            .iter_mut()
-            .filter(|(_, peer)| peer.state == State::Open && !peer.output.is_empty());
-        let results: Vec<_> = open
-            .map(|(address, peer)| (*address, peer.output.write_to(&peer.stream)))
-            .collect();
-        self.bury(
-            results
-                .into_iter()
-                .map(|(address, result)| (address, result.map(|_| ())))
-                .collect(),
-        );
+        let open = self.peers.iter_mut().filter(|(_, peer)| peer.state == State::Open && !peer.output.is_empty());
+        let results: Vec<_> = open.map(|(address, peer)| (*address, peer.output.write_to(&peer.stream))).collect();
+        self.bury(results.into_iter().map(|(address, result)| (address, result.map(|_| ()))).collect());
     }
 
     /// Reads and writes what can be.
-    pub fn turn(
-        &mut self,
-        set: &PollSet,
-        now: Instant,
-        scratch: &mut [u8],
-        events: &mut Vec<NetworkEvent>,
-    ) {
-        let results = self
-            .peers
-            .iter_mut()
-            .map(|(address, peer)| (*address, peer.turn(set, now, scratch)));
+    pub fn turn(&mut self, set: &PollSet, now: Instant, scratch: &mut [u8], events: &mut Vec<NetworkEvent>) {
+        let results = self.peers.iter_mut().map(|(address, peer)| (*address, peer.turn(set, now, scratch)));
         let results = results.collect();
         self.bury(results);
         events.append(&mut self.pending);

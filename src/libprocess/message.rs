@@ -35,9 +35,7 @@ pub fn encode(from: &Pid, to: &Pid, name: &str, body: &[u8]) -> Vec<u8> {
         bytes.extend_from_slice(b"\r\n");
         return bytes;
     }
-    bytes.extend_from_slice(
-        format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len()).as_bytes(),
-    );
+    bytes.extend_from_slice(format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len()).as_bytes());
     bytes.extend_from_slice(body);
     bytes.extend_from_slice(b"\r\n0\r\n\r\n");
     bytes
@@ -48,10 +46,7 @@ pub fn recognise(head: &RequestHead) -> Option<Message> {
     if head.method != "POST" {
         return None;
     }
-    let agent = head
-        .headers
-        .get("User-Agent")
-        .and_then(|agent| agent.strip_prefix(AGENT));
+    let agent = head.headers.get("User-Agent").and_then(|agent| agent.strip_prefix(AGENT));
     let sender = head.headers.get("Libprocess-From").or(agent)?;
     let from = match sender.parse() {
         Ok(from) => from,
@@ -77,11 +72,5 @@ pub fn plain(head: RequestHead, body: Vec<u8>) -> Request {
         Some((path, query)) => (path.to_string(), Some(query.to_string())),
         None => (head.target, None),
     };
-    Request {
-        method: head.method,
-        path,
-        query,
-        headers: head.headers,
-        body,
-    }
+    Request { method: head.method, path, query, headers: head.headers, body }
 }

@@ -133,20 +133,12 @@ impl Network {
     /// Listens nowhere: for a program that only asks.
     pub fn client() -> Network {
         let (inbound, links, client) = (Inbound::default(), Links::default(), Client::default());
-        Network {
-            inbound,
-            links,
-            client,
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
-            now: Instant::now(),
-        }
+        Network { inbound, links, client, scratch: vec![0; SCRATCH].into_boxed_slice(), now: Instant::now() }
     }
 
     /// The first listener's address; `0.0.0.0:0` without one.
     pub fn address(&self) -> SocketAddrV4 {
-        self.inbound
-            .address()
-            .unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))
+        self.inbound.address().unwrap_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))
     }
 
     /// Longest body of a message or request that is taken, in bytes (64 MiB unless set); holds for connections made from now on.
@@ -183,8 +175,7 @@ impl Network {
 
     /// Begins an answer without a known end. It never idles out.
     pub fn open_stream(&mut self, connection: ConnectionId, status: u16, headers: Headers) {
-        self.inbound
-            .open_stream(connection, status, &headers, self.now);
+        self.inbound.open_stream(connection, status, &headers, self.now);
     }
 
     /// Sends bytes on an open stream, as one chunk; false when the connection is gone, or goes since the peer does not read.
@@ -198,23 +189,12 @@ impl Network {
     }
 
     /// Asks for a whole answer: [`NetworkEvent::Response`] or, on failure, [`NetworkEvent::RequestEnded`] comes, exactly one of them.
-    pub fn request(
-        &mut self,
-        to: SocketAddrV4,
-        request: Request,
-        timeout: Duration,
-        now: Instant,
-    ) -> RequestId {
+    pub fn request(&mut self, to: SocketAddrV4, request: Request, timeout: Duration, now: Instant) -> RequestId {
         self.client.request(to, &request, timeout, now)
     }
 
     /// Asks for an answer as it comes, over a connection of its own and without a time limit once it is connected.
-    pub fn request_stream(
-        &mut self,
-        to: SocketAddrV4,
-        request: Request,
-        now: Instant,
-    ) -> RequestId {
+    pub fn request_stream(&mut self, to: SocketAddrV4, request: Request, now: Instant) -> RequestId {
         self.client.request_stream(to, &request, now)
     }
 
@@ -248,16 +228,9 @@ impl Network {
 
     /// When [`Network::turn`] is due even if no descriptor is ready; a time that has passed if it is due at once.
     pub fn deadline(&self) -> Option<Instant> {
-        let restless =
-            self.inbound.is_restless() || self.links.is_restless() || self.client.is_restless();
+        let restless = self.inbound.is_restless() || self.links.is_restless() || self.client.is_restless();
         let at_once = restless.then_some(self.now);
-        [
-            self.inbound.deadline(),
-            self.links.deadline(),
-            self.client.deadline(),
-        ]
-        .into_iter()
-        .fold(at_once, earlier)
+        [self.inbound.deadline(), self.links.deadline(), self.client.deadline()].into_iter().fold(at_once, earlier)
     }
 
     /// Most bytes of unfinished requests in all connections together (256 MiB unless set).

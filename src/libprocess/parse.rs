@@ -34,16 +34,10 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ParseError::Head(error) => write!(f, "malformed HTTP head: {error}"),
-            ParseError::HeadTooLarge => write!(
-                f,
-                "HTTP head longer than {MAX_HEAD} bytes or {MAX_HEADERS} fields"
-            ),
+            ParseError::HeadTooLarge => write!(f, "HTTP head longer than {MAX_HEAD} bytes or {MAX_HEADERS} fields"),
             ParseError::Length(text) => write!(f, "{text:?} is no content length"),
             ParseError::Ambiguous => write!(f, "both a content length and a transfer encoding"),
-            ParseError::Coding(text) => write!(
-                f,
-                "transfer encoding {text:?} is not supported, use chunked"
-            ),
+            ParseError::Coding(text) => write!(f, "transfer encoding {text:?} is not supported, use chunked"),
             ParseError::Chunk => write!(f, "malformed chunk"),
             ParseError::BodyTooLarge => write!(f, "body longer than allowed"),
         }
@@ -57,10 +51,7 @@ impl ParseError {
     pub fn status(&self) -> u16 {
         match self {
             ParseError::Head(httparse::Error::TooManyHeaders) | ParseError::HeadTooLarge => 431,
-            ParseError::Head(_)
-            | ParseError::Length(_)
-            | ParseError::Ambiguous
-            | ParseError::Chunk => 400,
+            ParseError::Head(_) | ParseError::Length(_) | ParseError::Ambiguous | ParseError::Chunk => 400,
             ParseError::Coding(_) => 501,
             ParseError::BodyTooLarge => 413,
         }
@@ -104,11 +95,7 @@ pub struct ResponseHead {
 }
 
 fn keeps_alive(version_1_1: bool, headers: &Headers) -> bool {
-    if version_1_1 {
-        !headers.has_token("Connection", "close")
-    } else {
-        headers.has_token("Connection", "keep-alive")
-    }
+    if version_1_1 { !headers.has_token("Connection", "close") } else { headers.has_token("Connection", "keep-alive") }
 }
 
 /// Bytes that came and are not understood yet. Holds no memory when all is understood.
@@ -144,19 +131,13 @@ impl Input {
 
     /// The next head's bytes, once they are all there; empty lines before it are skipped.
     fn head(&mut self) -> Result<Option<&[u8]>, ParseError> {
-        let blank = self
-            .rest()
-            .iter()
-            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-            .count();
+        let blank = self.rest().iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         if self.searched == self.start && blank > 0 {
             self.consume(blank);
         }
         let from = self.searched.max(self.start);
-        let found = self.bytes[from..]
-            .iter()
-            .enumerate()
-            .find(|(at, byte)| **byte == b'\n' && self.ends_head(from + at));
+        let found =
+            self.bytes[from..].iter().enumerate().find(|(at, byte)| **byte == b'\n' && self.ends_head(from + at));
         let end = found.map(|(at, _)| from + at + 1);
         self.searched = self.bytes.len();
         let length = end.unwrap_or(self.bytes.len()) - self.start;
@@ -175,12 +156,7 @@ impl Input {
 
 fn copy_headers(headers: &[httparse::Header<'_>]) -> Headers {
     let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_string();
-    Headers(
-        headers
-            .iter()
-            .map(|header| (header.name.to_string(), text(header.value)))
-            .collect(),
-    )
+    Headers(headers.iter().map(|header| (header.name.to_string(), text(header.value))).collect())
 }
 
 fn parse_request_head(bytes: &[u8]) -> Result<RequestHead, ParseError> {
@@ -229,13 +205,7 @@ pub struct RequestParser {
 impl RequestParser {
     /// Refuses bodies above `max_body` bytes.
     pub fn new(max_body: usize) -> RequestParser {
-        RequestParser {
-            input: Input::default(),
-            current: None,
-            body: Vec::new(),
-            max_body,
-            wants_continue: false,
-        }
+        RequestParser { input: Input::default(), current: None, body: Vec::new(), max_body, wants_continue: false }
     }
 
     /// Takes the next bytes.
@@ -299,9 +269,7 @@ impl RequestParser {
         let length = bytes.len();
         self.input.consume(length);
         let body = Body::of(&head.headers)?.unwrap_or(Body::Done);
-        self.wants_continue = head.expects_continue()
-            && body != Body::Done
-            && body.announced() <= self.max_body as u64;
+        self.wants_continue = head.expects_continue() && body != Body::Done && body.announced() <= self.max_body as u64;
         self.current = Some((Box::new(head), body));
         Ok(true)
     }
@@ -333,10 +301,7 @@ pub struct ResponseParser {
 impl ResponseParser {
     /// For the responses to requests; those to a `HEAD` have no body.
     pub fn new(head_only: bool) -> ResponseParser {
-        ResponseParser {
-            head_only,
-            ..ResponseParser::default()
-        }
+        ResponseParser { head_only, ..ResponseParser::default() }
     }
 
     /// Takes the next bytes.
@@ -381,11 +346,7 @@ impl ResponseParser {
                 continue;
             }
             let empty = self.head_only || head.status == 204 || head.status == 304;
-            let body = if empty {
-                Body::Done
-            } else {
-                Body::of(&head.headers)?.unwrap_or(Body::UntilClose)
-            };
+            let body = if empty { Body::Done } else { Body::of(&head.headers)?.unwrap_or(Body::UntilClose) };
             self.keep = keeps_alive(head.version_1_1, &head.headers) && body != Body::UntilClose;
             self.body = Some(body);
             return Ok(Some(ResponsePart::Head(head)));

@@ -37,10 +37,9 @@ pub enum PidError {
 impl fmt::Display for PidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PidError::TooLong(length) => write!(
-                f,
-                "a pid must not be longer than {MAX_TEXT} bytes, this one has {length}"
-            ),
+            PidError::TooLong(length) => {
+                write!(f, "a pid must not be longer than {MAX_TEXT} bytes, this one has {length}")
+            }
             PidError::NoAt(text) => write!(f, "{text:?} is no pid, write it as id@address:port"),
             PidError::Id(id) => {
                 write!(
@@ -48,14 +47,8 @@ impl fmt::Display for PidError {
                     "{id:?} cannot be the id of a pid, use 1 to {MAX_ID} printable ASCII characters without / ? # % @"
                 )
             }
-            PidError::Host(host) => write!(
-                f,
-                "{host:?} is no IPv4 address, a pid needs the number, not a host name"
-            ),
-            PidError::Port(port) => write!(
-                f,
-                "{port:?} is no port of a pid, use a number from 1 to 65535"
-            ),
+            PidError::Host(host) => write!(f, "{host:?} is no IPv4 address, a pid needs the number, not a host name"),
+            PidError::Port(port) => write!(f, "{port:?} is no port of a pid, use a number from 1 to 65535"),
         }
     }
 }
@@ -85,10 +78,7 @@ impl FromStr for Pid {
             return Err(PidError::Port(String::new()));
         };
         let host = Ipv4Addr::from_str(host).map_err(|_| PidError::Host(host.to_string()))?;
-        Ok(Pid {
-            id: id.to_string(),
-            address: SocketAddrV4::new(host, parse_port(port)?),
-        })
+        Ok(Pid { id: id.to_string(), address: SocketAddrV4::new(host, parse_port(port)?) })
     }
 }
 
@@ -113,16 +103,9 @@ mod tests {
 
     #[test]
     fn a_pid_is_read_and_written_alike() {
-        for text in [
-            "slave(1)@127.0.0.1:5051",
-            "master@10.0.0.1:5050",
-            "2@1.2.3.4:1",
-            "scheduler-5e1f@127.0.0.1:65535",
-        ] {
-            assert_eq!(
-                text.parse::<Pid>().map(|pid| pid.to_string()),
-                Ok(text.to_string())
-            );
+        for text in ["slave(1)@127.0.0.1:5051", "master@10.0.0.1:5050", "2@1.2.3.4:1", "scheduler-5e1f@127.0.0.1:65535"]
+        {
+            assert_eq!(text.parse::<Pid>().map(|pid| pid.to_string()), Ok(text.to_string()));
         }
     }
 
@@ -149,15 +132,9 @@ mod tests {
         ] {
             assert!(text.parse::<Pid>().is_err(), "{text:?}");
         }
-        for text in [
-            "a b@1.2.3.4:5",
-            "a/b@1.2.3.4:5",
-            "a\r\n@1.2.3.4:5",
-            "a%41@1.2.3.4:5",
-            "a@b@1.2.3.4:5",
-            "a@[::1]:5",
-            &long,
-        ] {
+        for text in
+            ["a b@1.2.3.4:5", "a/b@1.2.3.4:5", "a\r\n@1.2.3.4:5", "a%41@1.2.3.4:5", "a@b@1.2.3.4:5", "a@[::1]:5", &long]
+        {
             assert!(text.parse::<Pid>().is_err(), "{text:?}");
         }
     }

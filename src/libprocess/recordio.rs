@@ -20,14 +20,10 @@ pub enum RecordError {
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RecordError::Length(text) => write!(
-                f,
-                "a record must begin with its length in digits, not with {text:?}"
-            ),
-            RecordError::TooLong(length) => write!(
-                f,
-                "a record must not be longer than {MAX_RECORD} bytes, this one has {length}"
-            ),
+            RecordError::Length(text) => write!(f, "a record must begin with its length in digits, not with {text:?}"),
+            RecordError::TooLong(length) => {
+                write!(f, "a record must not be longer than {MAX_RECORD} bytes, this one has {length}")
+            }
         }
     }
 }
@@ -104,10 +100,7 @@ impl Decoder {
 /// The record at the beginning and how many bytes it and its length take.
 fn take_record(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, RecordError> {
     let shown = &bytes[..bytes.len().min(MAX_DIGITS + 1)];
-    let digits = shown
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = shown.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == bytes.len() && digits <= MAX_DIGITS {
         return Ok(None);
     }
@@ -147,21 +140,10 @@ mod tests {
 
     #[test]
     fn a_length_that_is_no_number_ends_the_stream() {
-        for text in [
-            "\n",
-            "x\n",
-            "-1\n",
-            "+1\nx",
-            "1 \nx",
-            "00000000000",
-            "99999999999999999999\n",
-        ] {
+        for text in ["\n", "x\n", "-1\n", "+1\nx", "1 \nx", "00000000000", "99999999999999999999\n"] {
             let mut decoder = Decoder::new();
             decoder.push(text.as_bytes());
-            assert!(
-                matches!(decoder.next(), Err(RecordError::Length(_))),
-                "{text:?}"
-            );
+            assert!(matches!(decoder.next(), Err(RecordError::Length(_))), "{text:?}");
             decoder.push(b"1\nx");
             assert!(decoder.next().is_err(), "{text:?}");
         }

@@ -6,8 +6,7 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt,
-    socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, connect, listen, setsockopt, socket, sockopt,
 };
 
 /// Most bytes that are read of one peer in one turn, so that a fast one does not starve the others.
@@ -18,12 +17,7 @@ const READ_PER_TURN: usize = 256 * 1024;
 /// # Errors
 /// What `socket`, `bind` and `listen` give.
 pub fn listen_on(address: SocketAddrV4) -> io::Result<TcpListener> {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     bind(fd.as_raw_fd(), &SockaddrIn::from(address))?;
     listen(&fd, Backlog::new(1024)?)?;
@@ -35,12 +29,7 @@ pub fn listen_on(address: SocketAddrV4) -> io::Result<TcpListener> {
 /// # Errors
 /// What `socket` and `connect` give at once; most failures come later.
 pub fn begin_connect(address: SocketAddrV4) -> io::Result<TcpStream> {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, None)?;
     match connect(fd.as_raw_fd(), &SockaddrIn::from(address)) {
         Ok(()) | Err(Errno::EINPROGRESS) => {}
         Err(error) => return Err(error.into()),
@@ -81,11 +70,7 @@ pub enum Reading {
 ///
 /// # Errors
 /// What the read gives, except that there is nothing to read.
-pub fn read_all(
-    mut stream: &TcpStream,
-    scratch: &mut [u8],
-    mut take: impl FnMut(&[u8]),
-) -> io::Result<Reading> {
+pub fn read_all(mut stream: &TcpStream, scratch: &mut [u8], mut take: impl FnMut(&[u8])) -> io::Result<Reading> {
     let mut total = 0;
     while total < READ_PER_TURN {
         match stream.read(scratch) {

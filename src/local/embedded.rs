@@ -37,17 +37,10 @@ impl fmt::Display for EmbeddedError {
         match self {
             EmbeddedError::Io(source) => write!(f, "cannot start the embedded master: {source}"),
             EmbeddedError::Ended(exit) => {
-                write!(
-                    f,
-                    "the embedded master ended at once ({exit}); see its words above"
-                )
+                write!(f, "the embedded master ended at once ({exit}); see its words above")
             }
             EmbeddedError::Silent => {
-                write!(
-                    f,
-                    "the embedded master did not listen within {} s",
-                    START.as_secs()
-                )
+                write!(f, "the embedded master did not listen within {} s", START.as_secs())
             }
         }
     }
@@ -170,12 +163,7 @@ fn first_line(process: &mut Subprocess) -> Result<SocketAddrV4, EmbeddedError> {
 }
 
 fn parse_line(text: &str) -> Option<SocketAddrV4> {
-    text.lines()
-        .next()?
-        .strip_prefix(LISTENING)?
-        .trim()
-        .parse()
-        .ok()
+    text.lines().next()?.strip_prefix(LISTENING)?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -3,10 +3,7 @@
 use super::mesos::{executor, internal, scheduler};
 use super::schema::{Label, Layout, Message as Schema};
 use super::wire::{self, Fields, Value as Wire};
-use super::{
-    DecodeError, Problem, check_required, decode, from_v1_bytes, from_v1_json, to_v1_bytes,
-    to_v1_json,
-};
+use super::{DecodeError, Problem, check_required, decode, from_v1_bytes, from_v1_json, to_v1_bytes, to_v1_json};
 use prost::{Message, Name};
 use serde_json::Value;
 use std::fs;
@@ -24,10 +21,7 @@ struct Capture {
 impl Capture {
     fn all() -> Vec<Capture> {
         let mut found = Vec::new();
-        find(
-            &Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire"),
-            &mut found,
-        );
+        find(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire"), &mut found);
         found.sort();
         found.iter().map(|path| Capture::read(path)).collect()
     }
@@ -36,60 +30,30 @@ impl Capture {
         let name = path.to_string_lossy().into_owned();
         let bytes = fs::read(path).expect("captures are readable");
         if !name.ends_with(".http") {
-            return Capture {
-                name,
-                head: String::new(),
-                body: bytes,
-            };
+            return Capture { name, head: String::new(), body: bytes };
         }
-        let end = bytes
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .expect("a capture has a whole head");
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a capture has a whole head");
         let head = String::from_utf8(bytes[..end].to_vec()).expect("heads are ASCII");
         let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
         let body = &bytes[end + 4..];
-        Capture {
-            name,
-            head,
-            body: if chunked {
-                dechunk(body)
-            } else {
-                body.to_vec()
-            },
-        }
+        Capture { name, head, body: if chunked { dechunk(body) } else { body.to_vec() } }
     }
 
     /// The message's full name, if this is a libprocess message.
     fn message_name(&self) -> Option<&str> {
-        let stem = self
-            .name
-            .strip_suffix(".pb")
-            .or(self.name.strip_suffix(".http"))?;
-        stem.rsplit_once('_')
-            .map(|(_, last)| last)
-            .filter(|last| last.starts_with("mesos."))
+        let stem = self.name.strip_suffix(".pb").or(self.name.strip_suffix(".http"))?;
+        stem.rsplit_once('_').map(|(_, last)| last).filter(|last| last.starts_with("mesos."))
     }
 
     /// The v1 message's full name, if this is an event or a request of a v1 API.
     fn v1_type(&self) -> Option<String> {
-        let api = ["scheduler", "executor"]
-            .into_iter()
-            .find(|api| self.name.contains(&format!("_api_v1_{api}.")))?;
-        let kind = if self.name.contains(".event") {
-            "Event"
-        } else {
-            "Call"
-        };
+        let api = ["scheduler", "executor"].into_iter().find(|api| self.name.contains(&format!("_api_v1_{api}.")))?;
+        let kind = if self.name.contains(".event") { "Event" } else { "Call" };
         Some(format!("mesos.v1.{api}.{kind}"))
     }
 
     fn is_json(&self) -> bool {
-        self.name.ends_with(".json")
-            || self
-                .head
-                .to_lowercase()
-                .contains("content-type: application/json")
+        self.name.ends_with(".json") || self.head.to_lowercase().contains("content-type: application/json")
     }
 }
 
@@ -194,12 +158,7 @@ macro_rules! by_v1_name {
             $v1_type.replacen(".v1", "", 1),
             $function,
             $arguments,
-            [
-                scheduler::Call,
-                scheduler::Event,
-                executor::Call,
-                executor::Event,
-            ]
+            [scheduler::Call, scheduler::Event, executor::Call, executor::Event,]
         )
     };
 }
@@ -211,15 +170,11 @@ fn every_captured_message_is_encoded_as_it_came() {
         let Some(name) = capture.message_name() else {
             continue;
         };
-        let bytes = decode_and_encode(name, &capture.body)
-            .unwrap_or_else(|error| panic!("{}: {error}", capture.name));
+        let bytes = decode_and_encode(name, &capture.body).unwrap_or_else(|error| panic!("{}: {error}", capture.name));
         assert_eq!(bytes, capture.body, "{}", capture.name);
         names.insert(name.to_owned());
     }
-    assert!(
-        names.len() >= 35,
-        "captures are missing, only these are there: {names:?}"
-    );
+    assert!(names.len() >= 35, "captures are missing, only these are there: {names:?}");
 }
 
 #[test]
@@ -233,12 +188,7 @@ fn every_captured_v1_protobuf_is_encoded_as_it_came() {
         // Mesos puts what only the unversioned message has behind all else.
         let schema = Schema::find(&v1_type).expect("the v1 messages are known");
         assert_eq!(bytes.len(), capture.body.len(), "{}", capture.name);
-        assert_eq!(
-            in_order(schema, &bytes),
-            in_order(schema, &capture.body),
-            "{}",
-            capture.name
-        );
+        assert_eq!(in_order(schema, &bytes), in_order(schema, &capture.body), "{}", capture.name);
         count += 1;
     }
     assert!(count >= 100, "captures are missing: {count}");
@@ -246,15 +196,11 @@ fn every_captured_v1_protobuf_is_encoded_as_it_came() {
 
 /// The same message with the fields in the order of their numbers.
 fn in_order(schema: &Schema, bytes: &[u8]) -> Vec<u8> {
-    let mut fields: Vec<_> = Fields::of(bytes)
-        .map(|field| field.expect("captures are well formed"))
-        .collect();
+    let mut fields: Vec<_> = Fields::of(bytes).map(|field| field.expect("captures are well formed")).collect();
     fields.sort_by_key(|(number, _)| *number);
     let mut out = Vec::new();
     for (number, wire) in fields {
-        let of = schema
-            .numbered(number, Layout::Own)
-            .and_then(|(_, field)| field.kind.message());
+        let of = schema.numbered(number, Layout::Own).and_then(|(_, field)| field.kind.message());
         match (of, wire) {
             (Some(of), Wire::Bytes(nested)) => {
                 wire::write(&mut out, number, Wire::Bytes(&in_order(of, nested)));
@@ -272,11 +218,8 @@ fn as_from_mesos(value: Value) -> Value {
         Value::Number(number) => Value::from(number.as_f64()),
         Value::Array(items) => items.into_iter().map(as_from_mesos).collect(),
         Value::Object(fields) => {
-            let set = fields
-                .into_iter()
-                .filter(|(_, value)| value.as_array().is_none_or(|items| !items.is_empty()));
-            set.map(|(name, value)| (name, as_from_mesos(value)))
-                .collect()
+            let set = fields.into_iter().filter(|(_, value)| value.as_array().is_none_or(|items| !items.is_empty()));
+            set.map(|(name, value)| (name, as_from_mesos(value))).collect()
         }
         other => other,
     }
@@ -294,12 +237,7 @@ fn every_captured_v1_json_is_written_as_it_came() {
         if capture.name.contains(".event") {
             assert_eq!(written, came, "{}", capture.name);
         } else {
-            assert_eq!(
-                as_from_mesos(written),
-                as_from_mesos(came),
-                "{}",
-                capture.name
-            );
+            assert_eq!(as_from_mesos(written), as_from_mesos(came), "{}", capture.name);
         }
         count += 1;
     }
@@ -308,9 +246,7 @@ fn every_captured_v1_json_is_written_as_it_came() {
 
 /// The message without one of its required fields, once for each of them at any depth, with its path.
 fn without_each_required(schema: &Schema, bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
-    let fields: Vec<_> = Fields::of(bytes)
-        .map(|field| field.expect("captures are well formed"))
-        .collect();
+    let fields: Vec<_> = Fields::of(bytes).map(|field| field.expect("captures are well formed")).collect();
     let with = |place: usize, value: Option<&[u8]>| {
         let mut out = Vec::new();
         for (other, (number, wire)) in fields.iter().enumerate() {
@@ -331,15 +267,9 @@ fn without_each_required(schema: &Schema, bytes: &[u8]) -> Vec<(String, Vec<u8>)
             variants.push((field.name.to_owned(), with(place, None)));
         }
         if let (Some(of), Wire::Bytes(nested)) = (field.kind.message(), wire) {
-            let index = fields[..place]
-                .iter()
-                .filter(|(earlier, _)| earlier == number)
-                .count();
-            let step = if field.label == Label::Repeated {
-                format!("{}[{index}]", field.name)
-            } else {
-                field.name.to_owned()
-            };
+            let index = fields[..place].iter().filter(|(earlier, _)| earlier == number).count();
+            let step =
+                if field.label == Label::Repeated { format!("{}[{index}]", field.name) } else { field.name.to_owned() };
             for (path, nested) in without_each_required(of, nested) {
                 variants.push((format!("{step}.{path}"), with(place, Some(&nested))));
             }
@@ -358,18 +288,10 @@ fn a_required_field_removed_from_a_captured_message_is_missed_by_its_path() {
             _ => continue,
         };
         let schema = Schema::find(&name).expect("captured messages are known");
-        assert!(
-            check_required(&name, &capture.body).is_ok(),
-            "{}",
-            capture.name
-        );
+        assert!(check_required(&name, &capture.body).is_ok(), "{}", capture.name);
         for (removed, bytes) in without_each_required(schema, &capture.body) {
             let missed = match check_required(&name, &bytes) {
-                Err(DecodeError::Field {
-                    path,
-                    problem: Problem::Required,
-                    ..
-                }) => path,
+                Err(DecodeError::Field { path, problem: Problem::Required, .. }) => path,
                 other => panic!("{}: without {removed}: {other:?}", capture.name),
             };
             assert_eq!(missed, removed, "{}", capture.name);

@@ -73,10 +73,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub fn new(problem: Problem) -> Fault {
-        Fault {
-            path: String::new(),
-            problem,
-        }
+        Fault { path: String::new(), problem }
     }
 
     /// Of a field of the message at hand.
@@ -88,18 +85,11 @@ impl Fault {
     pub fn within(self, field: &str, index: Option<usize>) -> Fault {
         let index = index.map_or(String::new(), |index| format!("[{index}]"));
         let dot = if self.path.is_empty() { "" } else { "." };
-        Fault {
-            path: format!("{field}{index}{dot}{}", self.path),
-            problem: self.problem,
-        }
+        Fault { path: format!("{field}{index}{dot}{}", self.path), problem: self.problem }
     }
 
     pub fn of(self, message: &str) -> DecodeError {
-        DecodeError::Field {
-            message: message.to_owned(),
-            path: self.path,
-            problem: self.problem,
-        }
+        DecodeError::Field { message: message.to_owned(), path: self.path, problem: self.problem }
     }
 }
 
@@ -108,22 +98,10 @@ impl fmt::Display for DecodeError {
         match self {
             DecodeError::UnknownMessage { message } => write!(f, "there is no message {message}"),
             DecodeError::TooLarge { message, size } => {
-                write!(
-                    f,
-                    "{message} is {size} bytes long; {} are allowed",
-                    super::MAX_BODY
-                )
+                write!(f, "{message} is {size} bytes long; {} are allowed", super::MAX_BODY)
             }
-            DecodeError::Field {
-                message,
-                path,
-                problem,
-            } if path.is_empty() => write!(f, "{message} {problem}"),
-            DecodeError::Field {
-                message,
-                path,
-                problem,
-            } => write!(f, "{message}: field {path} {problem}"),
+            DecodeError::Field { message, path, problem } if path.is_empty() => write!(f, "{message} {problem}"),
+            DecodeError::Field { message, path, problem } => write!(f, "{message}: field {path} {problem}"),
             DecodeError::Protobuf { message, source } => {
                 write!(f, "{message} cannot be decoded: {source}")
             }
@@ -151,9 +129,7 @@ impl Error for DecodeError {
         match self {
             DecodeError::Protobuf { source, .. } => Some(source),
             DecodeError::Json { source, .. } => Some(source),
-            DecodeError::UnknownMessage { .. }
-            | DecodeError::TooLarge { .. }
-            | DecodeError::Field { .. } => None,
+            DecodeError::UnknownMessage { .. } | DecodeError::TooLarge { .. } | DecodeError::Field { .. } => None,
         }
     }
 }

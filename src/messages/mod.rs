@@ -49,18 +49,12 @@ pub fn decode<M: Message + Default + Name>(body: &[u8]) -> Result<M, DecodeError
     let name = M::full_name();
     check_size(&name, body)?;
     check_required(&name, body)?;
-    M::decode(body).map_err(|source| DecodeError::Protobuf {
-        message: name,
-        source,
-    })
+    M::decode(body).map_err(|source| DecodeError::Protobuf { message: name, source })
 }
 
 fn check_size(message: &str, body: &[u8]) -> Result<(), DecodeError> {
     if body.len() > MAX_BODY {
-        return Err(DecodeError::TooLarge {
-            message: message.to_owned(),
-            size: body.len(),
-        });
+        return Err(DecodeError::TooLarge { message: message.to_owned(), size: body.len() });
     }
     Ok(())
 }

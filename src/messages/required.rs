@@ -14,9 +14,7 @@ use super::{MAX_DEPTH, MAX_NESTED};
 /// # Errors
 /// Names the first field that is missing, or the message that is malformed, too deep or too crowded.
 pub fn check_required(full_name: &str, bytes: &[u8]) -> Result<(), DecodeError> {
-    let unknown = || DecodeError::UnknownMessage {
-        message: full_name.to_owned(),
-    };
+    let unknown = || DecodeError::UnknownMessage { message: full_name.to_owned() };
     let message = Message::find(full_name).ok_or_else(unknown)?;
     check(message, bytes, Layout::Own)
 }
@@ -24,8 +22,7 @@ pub fn check_required(full_name: &str, bytes: &[u8]) -> Result<(), DecodeError> 
 /// As [`check_required`], for a v1 message of which the bytes may be those of its unversioned twin.
 pub(super) fn check(message: &Message, bytes: &[u8], layout: Layout) -> Result<(), DecodeError> {
     let mut walk = Walk { layout, nested: 0 };
-    walk.message(message, bytes, 0)
-        .map_err(|fault| fault.of(message.name))
+    walk.message(message, bytes, 0).map_err(|fault| fault.of(message.name))
 }
 
 struct Walk {
@@ -53,13 +50,11 @@ impl Walk {
             }
             if let (Some(of), Value::Bytes(nested)) = (field.kind.message(), value) {
                 let layout = self.layout;
-                let step =
-                    |fault: Fault| fault.within(field.name, index(field, bytes, place, layout));
+                let step = |fault: Fault| fault.within(field.name, index(field, bytes, place, layout));
                 self.message(of, nested, depth + 1).map_err(step)?;
             }
         }
-        let missing =
-            |(bit, field): &(usize, &Field)| field.label == Label::Required && seen & 1 << bit == 0;
+        let missing = |(bit, field): &(usize, &Field)| field.label == Label::Required && seen & 1 << bit == 0;
         match message.fields.iter().enumerate().find(missing) {
             Some((_, field)) => Err(Fault::at(field.name, Problem::Required)),
             None => Ok(()),
@@ -78,11 +73,6 @@ fn is_known(kind: Kind, value: Value<'_>) -> bool {
 /// Which of a repeated field's messages the one is that comes as `place` among all fields of `bytes`.
 fn index(field: &Field, bytes: &[u8], place: usize, layout: Layout) -> Option<usize> {
     let number = field.number_in(layout);
-    let earlier = || {
-        Fields::of(bytes)
-            .take(place)
-            .filter(|each| matches!(each, Ok((of, _)) if *of == number))
-            .count()
-    };
+    let earlier = || Fields::of(bytes).take(place).filter(|each| matches!(each, Ok((of, _)) if *of == number)).count();
     (field.label == Label::Repeated).then(earlier)
 }

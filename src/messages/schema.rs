@@ -69,18 +69,13 @@ pub(super) enum Layout {
 impl Message {
     /// Finds a message type by its full name.
     pub fn find(name: &str) -> Option<&'static Message> {
-        let place = MESSAGES
-            .binary_search_by(|message| message.name.cmp(name))
-            .ok()?;
+        let place = MESSAGES.binary_search_by(|message| message.name.cmp(name)).ok()?;
         MESSAGES.get(place)
     }
 
     /// The field that has this number, and its place among the fields.
     pub fn numbered(&self, number: u32, layout: Layout) -> Option<(usize, &'static Field)> {
-        self.fields
-            .iter()
-            .enumerate()
-            .find(|(_, field)| field.number_in(layout) == number)
+        self.fields.iter().enumerate().find(|(_, field)| field.number_in(layout) == number)
     }
 
     /// The field of this name.
@@ -103,9 +98,7 @@ impl Kind {
     pub fn message(self) -> Option<&'static Message> {
         match self {
             Kind::Message(place) | Kind::Map(place) => MESSAGES.get(usize::from(place)),
-            Kind::Double | Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64 | Kind::Bool => {
-                None
-            }
+            Kind::Double | Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64 | Kind::Bool => None,
             Kind::String | Kind::Bytes | Kind::Enum(_) => None,
         }
     }
@@ -117,17 +110,11 @@ impl Enum {
     }
 
     pub fn name_of(&self, number: i32) -> Option<&'static str> {
-        self.values
-            .iter()
-            .find(|(_, value)| *value == number)
-            .map(|(name, _)| *name)
+        self.values.iter().find(|(_, value)| *value == number).map(|(name, _)| *name)
     }
 
     pub fn number_of(&self, name: &str) -> Option<i32> {
-        self.values
-            .iter()
-            .find(|(value, _)| *value == name)
-            .map(|(_, number)| *number)
+        self.values.iter().find(|(value, _)| *value == name).map(|(_, number)| *number)
     }
 }
 

@@ -1,8 +1,7 @@
 //! The checks and the JSON, case by case; `captures.rs` has what real programs sent.
 
 use super::mesos::{
-    ContainerId, FrameworkInfo, Labels, SlaveInfo, TaskInfo, TaskStatus, executor, internal,
-    scheduler,
+    ContainerId, FrameworkInfo, Labels, SlaveInfo, TaskInfo, TaskStatus, executor, internal, scheduler,
 };
 use super::wire::{self, Value as Wire};
 use super::*;
@@ -33,14 +32,9 @@ fn nested_containers(depth: usize) -> Vec<u8> {
 #[test]
 fn the_missing_field_is_named_with_the_message_and_the_way_to_it() {
     let ping = refusal(decode::<internal::PingSlaveMessage>(b""));
-    assert_eq!(
-        ping,
-        "mesos.internal.PingSlaveMessage: field connected is required"
-    );
-    let message = internal::UpdateSlaveMessage {
-        slave_id: mesos::SlaveId { value: "S0".into() },
-        ..Default::default()
-    };
+    assert_eq!(ping, "mesos.internal.PingSlaveMessage: field connected is required");
+    let message =
+        internal::UpdateSlaveMessage { slave_id: mesos::SlaveId { value: "S0".into() }, ..Default::default() };
     let mut bytes = message.encode_to_vec();
     wire::write(&mut bytes, 2, Wire::Bytes(b"\x0a\x04cpus\x10\x00"));
     assert!(decode::<internal::UpdateSlaveMessage>(&bytes).is_ok());
@@ -56,36 +50,22 @@ fn a_required_field_within_a_map_is_missed() {
     let mut task = TaskInfo::default().encode_to_vec();
     assert!(decode::<TaskInfo>(&task).is_ok());
     wire::write(&mut task, 15, Wire::Bytes(b"\x0a\x04cpus\x12\x00"));
-    assert_eq!(
-        refusal(decode::<TaskInfo>(&task)),
-        "mesos.TaskInfo: field limits[0].value.value is required"
-    );
+    assert_eq!(refusal(decode::<TaskInfo>(&task)), "mesos.TaskInfo: field limits[0].value.value is required");
 }
 
 #[test]
 fn a_required_enum_with_a_value_unknown_to_us_counts_as_not_set() {
-    let status = |state| {
-        TaskStatus {
-            state,
-            ..Default::default()
-        }
-        .encode_to_vec()
-    };
+    let status = |state| TaskStatus { state, ..Default::default() }.encode_to_vec();
     assert!(decode::<TaskStatus>(&status(mesos::TaskState::TaskRunning.into())).is_ok());
-    assert_eq!(
-        refusal(decode::<TaskStatus>(&status(99))),
-        "mesos.TaskStatus: field state is required"
-    );
+    assert_eq!(refusal(decode::<TaskStatus>(&status(99))), "mesos.TaskStatus: field state is required");
 }
 
 #[test]
 fn messages_nested_too_deep_are_refused_and_not_followed() {
-    let deepest =
-        decode::<ContainerId>(&nested_containers(MAX_DEPTH)).expect("the limit itself is allowed");
+    let deepest = decode::<ContainerId>(&nested_containers(MAX_DEPTH)).expect("the limit itself is allowed");
     assert!(deepest.parent.is_some());
     assert!(
-        refusal(decode::<ContainerId>(&nested_containers(MAX_DEPTH + 1)))
-            .ends_with("nested deeper than 100 messages")
+        refusal(decode::<ContainerId>(&nested_containers(MAX_DEPTH + 1))).ends_with("nested deeper than 100 messages")
     );
     assert!(decode::<ContainerId>(&nested_containers(5_000)).is_err());
 }
@@ -106,27 +86,16 @@ fn bytes_that_are_no_message_are_refused() {
         refusal(decode::<internal::PingSlaveMessage>(b"\x08")),
         "mesos.internal.PingSlaveMessage is cut short or not protobuf"
     );
-    let latin1 = internal::ShutdownMessage {
-        message: Some("x".into()),
-    };
+    let latin1 = internal::ShutdownMessage { message: Some("x".into()) };
     let mut bytes = latin1.encode_to_vec();
     *bytes.last_mut().expect("one letter") = 0xff;
-    assert!(
-        refusal(decode::<internal::ShutdownMessage>(&bytes)).contains("ShutdownMessage.message")
-    );
-    assert_eq!(
-        refusal(check_required("mesos.Nothing", b"")),
-        "there is no message mesos.Nothing"
-    );
+    assert!(refusal(decode::<internal::ShutdownMessage>(&bytes)).contains("ShutdownMessage.message"));
+    assert_eq!(refusal(check_required("mesos.Nothing", b"")), "there is no message mesos.Nothing");
 }
 
 #[test]
 fn fields_that_only_mesos_0_9_demands_are_kept() {
-    let slave = SlaveInfo {
-        webui_hostname: Some("h".into()),
-        webui_port: Some(8081),
-        ..Default::default()
-    };
+    let slave = SlaveInfo { webui_hostname: Some("h".into()), webui_port: Some(8081), ..Default::default() };
     let again: SlaveInfo = decode(&slave.encode_to_vec()).expect("it is complete");
     assert_eq!(again, slave);
 }
@@ -144,20 +113,14 @@ fn a_v1_subscribe_call_means_the_same_in_json_in_bytes_and_unversioned() {
     let from_json = call(text).expect("it is complete");
     let subscribe = from_json.subscribe.as_ref().expect("it was given");
     assert_eq!(subscribe.suppressed_roles, ["a", "b"]);
-    let constraints = subscribe
-        .offer_constraints
-        .as_ref()
-        .expect("they were given");
+    let constraints = subscribe.offer_constraints.as_ref().expect("they were given");
     assert!(constraints.role_constraints.contains_key("r"));
 
     let v1 = to_v1_bytes(CALL, &from_json).expect("the type is right");
     assert!(check_required(CALL, &v1).is_ok());
     // 2 is `suppressed_roles` in v1, but a bool, `force`, in the unversioned message.
     assert!(scheduler::Call::decode(v1.as_slice()).is_err());
-    assert_eq!(
-        from_v1_bytes::<scheduler::Call>(CALL, &v1).expect("it is complete"),
-        from_json
-    );
+    assert_eq!(from_v1_bytes::<scheduler::Call>(CALL, &v1).expect("it is complete"), from_json);
 }
 
 #[test]
@@ -165,11 +128,7 @@ fn what_v1_has_no_name_for_is_not_in_the_json() {
     let call = scheduler::Call {
         r#type: Some(scheduler::call::Type::Subscribe.into()),
         subscribe: Some(scheduler::call::Subscribe {
-            framework_info: FrameworkInfo {
-                user: "u".into(),
-                name: "n".into(),
-                ..Default::default()
-            },
+            framework_info: FrameworkInfo { user: "u".into(), name: "n".into(), ..Default::default() },
             force: Some(true),
             ..Default::default()
         }),
@@ -202,35 +161,19 @@ fn json_is_taken_as_generously_as_mesos_takes_it() {
             }],
         },
     });
-    let accept = call(text)
-        .expect("Mesos takes all of it")
-        .accept
-        .expect("it was given");
+    let accept = call(text).expect("Mesos takes all of it").accept.expect("it was given");
     assert_eq!(accept.offer_ids.len(), 1);
-    assert_eq!(
-        accept.filters.expect("they were given").refuse_seconds(),
-        1.5
-    );
-    let task = &accept.operations[0]
-        .launch
-        .as_ref()
-        .expect("it was given")
-        .task_infos[0];
+    assert_eq!(accept.filters.expect("they were given").refuse_seconds(), 1.5);
+    let task = &accept.operations[0].launch.as_ref().expect("it was given").task_infos[0];
     assert_eq!(task.slave_id.value, "S");
     assert_eq!(task.data(), [0, 0xff]);
     assert_eq!(
-        task.kill_policy
-            .as_ref()
-            .map(|policy| policy.grace_period.map(|d| d.nanoseconds)),
+        task.kill_policy.as_ref().map(|policy| policy.grace_period.map(|d| d.nanoseconds)),
         Some(Some(i64::MAX))
     );
     assert_eq!(task.limits["cpus"].value, f64::INFINITY);
     assert_eq!(task.limits["mem"].value, 32.0);
-    let docker = task
-        .container
-        .as_ref()
-        .and_then(|container| container.docker.as_ref())
-        .expect("it was given");
+    let docker = task.container.as_ref().and_then(|container| container.docker.as_ref()).expect("it was given");
     assert!(docker.privileged());
     assert_eq!(docker.network, None);
 }
@@ -238,10 +181,7 @@ fn json_is_taken_as_generously_as_mesos_takes_it() {
 #[test]
 fn wrong_json_is_refused_with_the_field_and_the_value() {
     let cases = [
-        (
-            json!([]),
-            "mesos.v1.scheduler.Call must be an object, not []",
-        ),
+        (json!([]), "mesos.v1.scheduler.Call must be an object, not []"),
         (
             json!({ "subscribe": { "framework_info": { "user": "u" } } }),
             "mesos.v1.scheduler.Call: field subscribe.framework_info.name is required",
@@ -270,10 +210,7 @@ fn wrong_json_is_refused_with_the_field_and_the_value() {
             json!({ "decline": { "offer_ids": [], "filters": { "refuse_seconds": "NaN" } } }),
             "mesos.v1.scheduler.Call: field decline.filters.refuse_seconds must be a number, not \"NaN\"",
         ),
-        (
-            json!({ "type": 3 }),
-            "mesos.v1.scheduler.Call: field type must be the name of an enum value, not 3",
-        ),
+        (json!({ "type": 3 }), "mesos.v1.scheduler.Call: field type must be the name of an enum value, not 3"),
     ];
     for (value, expected) in cases {
         assert_eq!(refusal(call(value)), expected);
@@ -293,16 +230,7 @@ fn integers_that_do_not_fit_their_field_are_refused() {
     for good in ["5051", "\"5051\"", "5051.0"] {
         assert_eq!(port(good).expect("it fits").port(), 5051, "{good}");
     }
-    for bad in [
-        "2147483648",
-        "-2147483649",
-        "1.5",
-        "1e300",
-        "\"5051 \"",
-        "\"\"",
-        "true",
-        "18446744073709551615",
-    ] {
+    for bad in ["2147483648", "-2147483649", "1.5", "1e300", "\"5051 \"", "\"\"", "true", "18446744073709551615"] {
         assert!(port(bad).is_err(), "{bad}");
     }
 }

@@ -15,19 +15,12 @@ use prost::{Message, Name};
 ///
 /// # Errors
 /// As [`super::decode`]; field names are those of v1.
-pub fn from_v1_bytes<M: Message + Default + Name>(
-    v1_type: &str,
-    body: &[u8],
-) -> Result<M, DecodeError> {
+pub fn from_v1_bytes<M: Message + Default + Name>(v1_type: &str, body: &[u8]) -> Result<M, DecodeError> {
     let schema = schema_of::<M>(v1_type)?;
     super::check_size(v1_type, body)?;
     required::check(schema, body, Layout::Own)?;
-    let plain =
-        renumber(schema, body, Layout::Own, Layout::Plain, 0).map_err(|fault| fault.of(v1_type))?;
-    let protobuf = |source| DecodeError::Protobuf {
-        message: v1_type.to_owned(),
-        source,
-    };
+    let plain = renumber(schema, body, Layout::Own, Layout::Plain, 0).map_err(|fault| fault.of(v1_type))?;
+    let protobuf = |source| DecodeError::Protobuf { message: v1_type.to_owned(), source };
     M::decode(plain.as_slice()).map_err(protobuf)
 }
 
@@ -37,23 +30,10 @@ pub fn from_v1_bytes<M: Message + Default + Name>(
 /// Only if there is no message of this name, or it is not the struct's twin.
 pub fn to_v1_bytes<M: Message + Name>(v1_type: &str, message: &M) -> Result<Vec<u8>, DecodeError> {
     let schema = schema_of::<M>(v1_type)?;
-    renumber(
-        schema,
-        &message.encode_to_vec(),
-        Layout::Plain,
-        Layout::Own,
-        0,
-    )
-    .map_err(|fault| fault.of(v1_type))
+    renumber(schema, &message.encode_to_vec(), Layout::Plain, Layout::Own, 0).map_err(|fault| fault.of(v1_type))
 }
 
-fn renumber(
-    schema: &Schema,
-    bytes: &[u8],
-    from: Layout,
-    to: Layout,
-    depth: usize,
-) -> Result<Vec<u8>, Fault> {
+fn renumber(schema: &Schema, bytes: &[u8], from: Layout, to: Layout, depth: usize) -> Result<Vec<u8>, Fault> {
     if depth > MAX_DEPTH {
         return Err(Fault::new(Problem::TooDeep));
     }
@@ -74,8 +54,7 @@ fn renumber(
         match (field.kind, field.kind.message(), value) {
             // Map values have the same numbers on both sides: none of them is a message that differs.
             (Kind::Message(_), Some(of), Value::Bytes(nested)) => {
-                let nested = renumber(of, nested, from, to, depth + 1)
-                    .map_err(|f| f.within(field.name, None))?;
+                let nested = renumber(of, nested, from, to, depth + 1).map_err(|f| f.within(field.name, None))?;
                 wire::write(&mut out, field.number_in(to), Value::Bytes(&nested));
             }
             _ => wire::write(&mut out, field.number_in(to), value),

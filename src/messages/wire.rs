@@ -40,9 +40,7 @@ impl<'a> Fields<'a> {
 
     fn field(&mut self) -> Option<(u32, Value<'a>)> {
         let tag = read_varint(&mut self.0)?;
-        let number =
-            u32::try_from(Some(tag >> 3).filter(|number| (1..=MAX_NUMBER).contains(number))?)
-                .ok()?;
+        let number = u32::try_from(Some(tag >> 3).filter(|number| (1..=MAX_NUMBER).contains(number))?).ok()?;
         let value = match tag & 7 {
             0 => Value::Varint(read_varint(&mut self.0)?),
             1 => Value::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().ok()?)),
@@ -134,33 +132,24 @@ mod tests {
         for (number, value) in fields {
             write(&mut bytes, number, value);
         }
-        let read: Vec<_> = Fields::of(&bytes)
-            .map(|field| field.expect("well formed"))
-            .collect();
+        let read: Vec<_> = Fields::of(&bytes).map(|field| field.expect("well formed")).collect();
         assert_eq!(read, fields);
     }
 
     #[test]
     fn broken_bytes_end_in_an_error_and_nothing_more() {
         let broken: [&[u8]; 7] = [
-            &[0x80],          // a tag cut short
-            &[0x08],          // no value
-            &[0x0a, 5, b'a'], // less than announced
-            &[
-                0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, b'a',
-            ], // 2^64-1 bytes announced
-            &[0x0b, 0x0c],    // a group
-            &[0x00, 0x01],    // field 0
-            &[
-                0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,
-            ], // 65 bits
+            &[0x80],                                                                   // a tag cut short
+            &[0x08],                                                                   // no value
+            &[0x0a, 5, b'a'],                                                          // less than announced
+            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, b'a'], // 2^64-1 bytes announced
+            &[0x0b, 0x0c],                                                             // a group
+            &[0x00, 0x01],                                                             // field 0
+            &[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],       // 65 bits
         ];
         for bytes in broken {
             let read: Vec<_> = Fields::of(bytes).collect();
-            assert!(
-                matches!(read.as_slice(), [Err(Malformed)]),
-                "{bytes:?}: {read:?}"
-            );
+            assert!(matches!(read.as_slice(), [Err(Malformed)]), "{bytes:?}: {read:?}");
         }
     }
 }

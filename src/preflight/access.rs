@@ -15,18 +15,10 @@ pub(super) struct Identity {
 impl Identity {
     /// The user with its groups from the host's database: libvirt gives QEMU all of them.
     pub fn lookup(uid: u32, gid: u32) -> Identity {
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid))
-            .ok()
-            .flatten();
+        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten();
         let name = user.and_then(|user| std::ffi::CString::new(user.name).ok());
-        let more = name.and_then(|name| {
-            nix::unistd::getgrouplist(&name, nix::unistd::Gid::from_raw(gid)).ok()
-        });
-        let mut groups: Vec<u32> = more
-            .unwrap_or_default()
-            .into_iter()
-            .map(nix::unistd::Gid::as_raw)
-            .collect();
+        let more = name.and_then(|name| nix::unistd::getgrouplist(&name, nix::unistd::Gid::from_raw(gid)).ok());
+        let mut groups: Vec<u32> = more.unwrap_or_default().into_iter().map(nix::unistd::Gid::as_raw).collect();
         groups.push(gid);
         groups.sort_unstable();
         groups.dedup();
@@ -65,46 +57,28 @@ pub(super) struct Chain {
 impl Chain {
     /// Looks at every part of the path, as far as it exists.
     pub fn look(path: &Path) -> Chain {
-        let real = path
-            .ancestors()
-            .find_map(|path| Some((path, fs::canonicalize(path).ok()?)));
+        let real = path.ancestors().find_map(|path| Some((path, fs::canonicalize(path).ok()?)));
         let Some((found, real)) = real else {
-            return Chain {
-                parents: vec![],
-                last: None,
-            };
+            return Chain { parents: vec![], last: None };
         };
         let mut entries: Vec<Entry> = real.ancestors().filter_map(entry).collect();
         entries.reverse();
         let last = if found == path { entries.pop() } else { None };
-        Chain {
-            parents: entries,
-            last,
-        }
+        Chain { parents: entries, last }
     }
 
     /// The first directory on the way that the user cannot pass.
     pub fn barrier(&self, who: &Identity) -> Option<&Path> {
-        self.parents
-            .iter()
-            .find(|entry| !who.may(entry, 0o1))
-            .map(|entry| entry.path.as_path())
+        self.parents.iter().find(|entry| !who.may(entry, 0o1)).map(|entry| entry.path.as_path())
     }
 
     /// Whether the user has these rights (4 read, 2 write, 1 pass) to what the path names, the way there aside.
     pub fn end_allows(&self, who: &Identity, right: u32) -> bool {
-        self.last
-            .as_ref()
-            .is_some_and(|entry| who.may(entry, right))
+        self.last.as_ref().is_some_and(|entry| who.may(entry, right))
     }
 }
 
 fn entry(path: &Path) -> Option<Entry> {
     let facts = fs::metadata(path).ok()?;
-    Some(Entry {
-        path: path.to_path_buf(),
-        uid: facts.uid(),
-        gid: facts.gid(),
-        mode: facts.mode() & 0o7777,
-    })
+    Some(Entry { path: path.to_path_buf(), uid: facts.uid(), gid: facts.gid(), mode: facts.mode() & 0o7777 })
 }

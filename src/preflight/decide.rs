@@ -11,19 +11,12 @@ use super::routes::Subnet;
 use super::{Finding, Report};
 
 fn finding(what: impl Into<String>, mend: impl Into<String>) -> Finding {
-    Finding {
-        what: what.into(),
-        mend: mend.into(),
-    }
+    Finding { what: what.into(), mend: mend.into() }
 }
 
 /// All checks, the most fundamental first.
 pub(super) fn decide(facts: &Facts) -> Report {
-    let mut report = Report {
-        failures: Vec::new(),
-        warnings: Vec::new(),
-        accelerator: Accelerator::Tcg,
-    };
+    let mut report = Report { failures: Vec::new(), warnings: Vec::new(), accelerator: Accelerator::Tcg };
     report.failures.extend(root(facts));
     report.failures.extend(programs(facts));
     match &facts.libvirt {
@@ -40,12 +33,7 @@ pub(super) fn decide(facts: &Facts) -> Report {
 
 fn root(facts: &Facts) -> Option<Finding> {
     let what = "cannot make virtual machines: it takes root";
-    (!facts.root).then(|| {
-        finding(
-            what,
-            "start mesos-slave by sudo, or by systemd as a system service",
-        )
-    })
+    (!facts.root).then(|| finding(what, "start mesos-slave by sudo, or by systemd as a system service"))
 }
 
 fn install(packages: Packages, apt: &str, dnf: &str) -> String {
@@ -65,34 +53,17 @@ fn programs(facts: &Facts) -> Option<Finding> {
     let ssh = missing.iter().any(|program| *program != "qemu-img");
     let names = |ssh_package: &str, image_package: &str| {
         let both = [(ssh, ssh_package), (image, image_package)];
-        both.iter()
-            .filter(|(needed, _)| *needed)
-            .map(|(_, name)| *name)
-            .collect::<Vec<_>>()
-            .join(" ")
+        both.iter().filter(|(needed, _)| *needed).map(|(_, name)| *name).collect::<Vec<_>>().join(" ")
     };
-    let mend = install(
-        facts.packages,
-        &names("openssh-client", "qemu-utils"),
-        &names("openssh-clients", "qemu-img"),
-    );
-    Some(finding(
-        format!("cannot run {}: not on the PATH", missing.join(", ")),
-        mend,
-    ))
+    let mend = install(facts.packages, &names("openssh-client", "qemu-utils"), &names("openssh-clients", "qemu-img"));
+    Some(finding(format!("cannot run {}: not on the PATH", missing.join(", ")), mend))
 }
 
 fn unreachable(facts: &Facts, why: &Silence) -> Finding {
     match why {
-        Silence::Refused(why) => finding(
-            format!("cannot use libvirt at {}: {why}", facts.uri),
-            start_libvirt(facts),
-        ),
+        Silence::Refused(why) => finding(format!("cannot use libvirt at {}: {why}", facts.uri), start_libvirt(facts)),
         Silence::Hangs(seconds) => {
-            let what = format!(
-                "cannot use libvirt at {}: it did not answer within {seconds} seconds",
-                facts.uri
-            );
+            let what = format!("cannot use libvirt at {}: it did not answer within {seconds} seconds", facts.uri);
             finding(what, restart_libvirt(facts))
         }
     }
@@ -115,40 +86,28 @@ fn start_libvirt(facts: &Facts) -> String {
         ),
         (Daemon::Monolithic, true) => "systemctl enable --now libvirtd".to_string(),
         (Daemon::Modular, true) => {
-            "systemctl enable --now virtqemud.socket virtnetworkd.socket virtlogd.socket"
-                .to_string()
+            "systemctl enable --now virtqemud.socket virtnetworkd.socket virtlogd.socket".to_string()
         }
-        (Daemon::Monolithic, false) => {
-            "virtlogd -d && libvirtd -d, or scripts/libvirt-host up".to_string()
-        }
+        (Daemon::Monolithic, false) => "virtlogd -d && libvirtd -d, or scripts/libvirt-host up".to_string(),
         (Daemon::Modular, false) => "virtlogd -d && virtnetworkd -d && virtqemud -d".to_string(),
     }
 }
 
 fn libvirt_checks(facts: &Facts, libvirt: &LibvirtFacts, report: &mut Report) {
     if !libvirt.emulator {
-        let mend =
-            install(facts.packages, "qemu-system-x86", "qemu-kvm") + " (then restart libvirt)";
-        report.failures.push(finding(
-            "cannot start virtual machines: libvirt knows no QEMU for this host's CPUs",
-            mend,
-        ));
+        let mend = install(facts.packages, "qemu-system-x86", "qemu-kvm") + " (then restart libvirt)";
+        report
+            .failures
+            .push(finding("cannot start virtual machines: libvirt knows no QEMU for this host's CPUs", mend));
     }
     report.failures.extend(network(facts, &libvirt.network));
-    if let NetworkState::Active {
-        bridge,
-        subnet: Some(subnet),
-        ..
-    } = &libvirt.network
-    {
+    if let NetworkState::Active { bridge, subnet: Some(subnet), .. } = &libvirt.network {
         clashes(facts, bridge, *subnet, report);
     }
     if let Ok(image) = &facts.image {
         report.failures.extend(unreadable(image, &libvirt.qemu));
     }
-    report
-        .failures
-        .extend(impassable(&facts.vm_dir, &libvirt.qemu));
+    report.failures.extend(impassable(&facts.vm_dir, &libvirt.qemu));
     report.warnings.extend(slow_probe(facts, libvirt));
 }
 
@@ -167,14 +126,9 @@ fn network(facts: &Facts, state: &NetworkState) -> Option<Finding> {
         )),
         NetworkState::Missing => Some(finding(
             format!("cannot use network {name}: libvirt has none of that name"),
-            format!(
-                "--vm_network={OUR_NETWORK} (the slave makes it), or one that '{virsh} net-list --all' shows"
-            ),
+            format!("--vm_network={OUR_NETWORK} (the slave makes it), or one that '{virsh} net-list --all' shows"),
         )),
-        NetworkState::Inactive => Some(finding(
-            format!("cannot use network {name}: it is not active"),
-            start,
-        )),
+        NetworkState::Inactive => Some(finding(format!("cannot use network {name}: it is not active"), start)),
         NetworkState::Unusable(why) => Some(finding(
             format!("cannot use network {name}: {why}"),
             format!(
@@ -188,20 +142,11 @@ fn network(facts: &Facts, state: &NetworkState) -> Option<Finding> {
 /// A route that is as narrow as the network's takes guests' packets away. A wider one yields to it, but what it led to is cut off.
 fn clashes(facts: &Facts, bridge: &str, subnet: Subnet, report: &mut Report) {
     let name = &facts.network_name;
-    let others = facts
-        .routes
-        .iter()
-        .filter(|route| route.interface != bridge && route.subnet.overlaps(subnet));
+    let others = facts.routes.iter().filter(|route| route.interface != bridge && route.subnet.overlaps(subnet));
     for route in others {
-        let what = format!(
-            "{name} has the subnet {subnet}, and {} leads to {}",
-            route.interface, route.subnet
-        );
+        let what = format!("{name} has the subnet {subnet}, and {} leads to {}", route.interface, route.subnet);
         let mend = if name == OUR_NETWORK {
-            format!(
-                "virsh -c {} net-destroy {name} (the slave makes it again on a free subnet)",
-                facts.uri
-            )
+            format!("virsh -c {} net-destroy {name} (the slave makes it again on a free subnet)", facts.uri)
         } else {
             format!(
                 "--vm_network={OUR_NETWORK} (the slave makes it on a free subnet), or virsh -c {} net-edit {name}",
@@ -209,25 +154,16 @@ fn clashes(facts: &Facts, bridge: &str, subnet: Subnet, report: &mut Report) {
             )
         };
         if route.subnet.prefix >= subnet.prefix {
-            report.failures.push(finding(
-                format!("cannot reach guests: network {what}"),
-                mend,
-            ));
+            report.failures.push(finding(format!("cannot reach guests: network {what}"), mend));
         } else {
-            report.warnings.push(finding(
-                format!("part of another network is hidden: network {what}"),
-                mend,
-            ));
+            report.warnings.push(finding(format!("part of another network is hidden: network {what}"), mend));
         }
     }
 }
 
 fn image(facts: &Facts) -> Option<Finding> {
     let why = facts.image.as_ref().err()?;
-    Some(finding(
-        format!("cannot use the image: {why}"),
-        "scripts/build-guest-image, or --vm_image_dir and --vm_image",
-    ))
+    Some(finding(format!("cannot use the image: {why}"), "scripts/build-guest-image, or --vm_image_dir and --vm_image"))
 }
 
 fn unreadable(image: &ImageFacts, qemu: &Identity) -> Vec<Finding> {
@@ -239,10 +175,7 @@ fn unreadable(image: &ImageFacts, qemu: &Identity) -> Vec<Finding> {
         };
         let path = entry.path.display();
         all.push(finding(
-            format!(
-                "cannot read {path} as QEMU's user ({}): mode {:04o}",
-                qemu.uid, entry.mode
-            ),
+            format!("cannot read {path} as QEMU's user ({}): mode {:04o}", qemu.uid, entry.mode),
             format!("chmod o+r {path}"),
         ));
     }
@@ -253,10 +186,7 @@ fn unreadable(image: &ImageFacts, qemu: &Identity) -> Vec<Finding> {
 fn impassable(path: &Chain, qemu: &Identity) -> Option<Finding> {
     let barrier = path.barrier(qemu)?.display();
     Some(finding(
-        format!(
-            "cannot pass through {barrier} as QEMU's user ({})",
-            qemu.uid
-        ),
+        format!("cannot pass through {barrier} as QEMU's user ({})", qemu.uid),
         format!("chmod o+x {barrier}, or another --vm_dir"),
     ))
 }
@@ -265,14 +195,9 @@ fn key(facts: &Facts) -> Option<Finding> {
     let key = facts.ssh_key.as_ref()?;
     let path = key.path.display();
     match &key.mode {
-        Err(why) => Some(finding(
-            format!("cannot use --vm_ssh_key={path}: {why}"),
-            format!("ls -l {path}"),
-        )),
+        Err(why) => Some(finding(format!("cannot use --vm_ssh_key={path}: {why}"), format!("ls -l {path}"))),
         Ok(mode) if mode & 0o077 != 0 => Some(finding(
-            format!(
-                "cannot use --vm_ssh_key={path}: ssh refuses a key that others can read (mode {mode:04o})"
-            ),
+            format!("cannot use --vm_ssh_key={path}: ssh refuses a key that others can read (mode {mode:04o})"),
             format!("chmod 600 {path}"),
         )),
         Ok(_) => None,
@@ -282,17 +207,13 @@ fn key(facts: &Facts) -> Option<Finding> {
 fn no_key(facts: &Facts) -> Option<Finding> {
     let plain = facts.image.as_ref().is_ok_and(|image| !image.provisioned);
     let what = "the image is not given a key when it boots, and there is no --vm_ssh_key: ssh has only root's own keys";
-    (plain && facts.ssh_key.is_none())
-        .then(|| finding(what, "--vm_ssh_key=FILE, or an image with provision=fw_cfg"))
+    (plain && facts.ssh_key.is_none()).then(|| finding(what, "--vm_ssh_key=FILE, or an image with provision=fw_cfg"))
 }
 
 /// QEMU's user cannot open the device: libvirt's probing of QEMU then takes 84 s after each of its starts.
 fn slow_probe(facts: &Facts, libvirt: &LibvirtFacts) -> Option<Finding> {
     let why = closed_to_qemu(facts, &libvirt.qemu)?;
-    Some(finding(
-        format!("libvirt starts slowly (84 s were seen): {why}"),
-        open_device(),
-    ))
+    Some(finding(format!("libvirt starts slowly (84 s were seen): {why}"), open_device()))
 }
 
 fn open_device() -> String {
@@ -312,16 +233,14 @@ fn accelerator(facts: &Facts, report: &mut Report) {
         (Wanted::Kvm | Wanted::Auto, None) => report.accelerator = Accelerator::Kvm,
         (Wanted::Kvm, Some((why, mend))) => {
             report.accelerator = Accelerator::Kvm;
-            report.failures.push(finding(
-                format!("cannot use KVM: {why}"),
-                format!("{mend}; or --vm_accelerator=auto"),
-            ));
+            report
+                .failures
+                .push(finding(format!("cannot use KVM: {why}"), format!("{mend}; or --vm_accelerator=auto")));
         }
         (Wanted::Auto, Some((why, mend))) => {
-            report.warnings.push(finding(
-                format!("guests run on TCG, about ten times slower than on KVM: {why}"),
-                mend,
-            ));
+            report
+                .warnings
+                .push(finding(format!("guests run on TCG, about ten times slower than on KVM: {why}"), mend));
         }
     }
 }
@@ -329,19 +248,15 @@ fn accelerator(facts: &Facts, report: &mut Report) {
 /// Why KVM cannot be used, and what would mend it. What libvirt does not say for want of an answer is a failure of its own.
 fn kvm_is_useless(facts: &Facts) -> Option<(String, String)> {
     if let Some(why) = &facts.kvm.useless {
-        let mend = "modprobe kvm_intel or kvm_amd; virtualization switched on in the firmware, or nested on the outer host";
+        let mend =
+            "modprobe kvm_intel or kvm_amd; virtualization switched on in the firmware, or nested on the outer host";
         return Some((why.clone(), mend.to_string()));
     }
     let libvirt = facts.libvirt.as_ref().ok()?;
     if let Some(why) = closed_to_qemu(facts, &libvirt.qemu) {
         return Some((why, open_device()));
     }
-    (!libvirt.kvm).then(|| {
-        (
-            "libvirt offers no KVM domains".to_string(),
-            restart_libvirt(facts).to_string(),
-        )
-    })
+    (!libvirt.kvm).then(|| ("libvirt offers no KVM domains".to_string(), restart_libvirt(facts).to_string()))
 }
 
 /// Firewalls are only warned about: whether their rules let guests through is more than we read.
@@ -352,28 +267,14 @@ fn firewall(facts: &Facts) -> Vec<Finding> {
         Ok(_) | Err(_) => "virbr-mesos",
     };
     let mut all = Vec::new();
-    if facts
-        .firewall
-        .ufw
-        .as_ref()
-        .is_some_and(|rules| !rules.contains(bridge))
-    {
-        let mend = format!(
-            "ufw allow in on {bridge} && ufw route allow in on {bridge} && ufw route allow out on {bridge}"
-        );
-        all.push(finding(
-            format!("ufw is active and has no rule for {bridge}: guests may get no address"),
-            mend,
-        ));
+    if facts.firewall.ufw.as_ref().is_some_and(|rules| !rules.contains(bridge)) {
+        let mend =
+            format!("ufw allow in on {bridge} && ufw route allow in on {bridge} && ufw route allow out on {bridge}");
+        all.push(finding(format!("ufw is active and has no rule for {bridge}: guests may get no address"), mend));
     }
     if facts.firewall.firewalld == Some(false) {
-        let mend = format!(
-            "firewall-cmd --permanent --zone=trusted --add-interface={bridge} && firewall-cmd --reload"
-        );
-        all.push(finding(
-            "firewalld runs without libvirt's zone: guests may get no address",
-            mend,
-        ));
+        let mend = format!("firewall-cmd --permanent --zone=trusted --add-interface={bridge} && firewall-cmd --reload");
+        all.push(finding("firewalld runs without libvirt's zone: guests may get no address", mend));
     }
     all
 }

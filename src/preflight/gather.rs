@@ -10,9 +10,7 @@ use crate::subprocess::{Job, Spawn};
 use crate::vm::image::{Image, Provision};
 
 use super::access::{Chain, Identity};
-use super::facts::{
-    Daemon, Facts, ImageFacts, KeyFacts, KvmFacts, LibvirtFacts, Packages, Silence,
-};
+use super::facts::{Daemon, Facts, ImageFacts, KeyFacts, KvmFacts, LibvirtFacts, Packages, Silence};
 use super::{firewall, kvm, probe, routes};
 
 /// How long libvirt may take to answer; it needs 2 s when it has to probe QEMU first.
@@ -38,10 +36,7 @@ pub(super) fn gather(flags: &Flags) -> Facts {
         image: image(&flags.vm.image_dir.join(&flags.vm.image)),
         // A VM to be: then the directories above it, as far as they exist, are all on the way.
         vm_dir: Chain::look(&flags.vm.dir.join("vms").join("-")),
-        missing_programs: PROGRAMS
-            .into_iter()
-            .filter(|program| !on_path(program))
-            .collect(),
+        missing_programs: PROGRAMS.into_iter().filter(|program| !on_path(program)).collect(),
         accelerator: flags.vm.accelerator,
         kvm,
         firewall: firewall::look(),
@@ -50,32 +45,19 @@ pub(super) fn gather(flags: &Flags) -> Facts {
 }
 
 fn ask_libvirt(flags: &Flags, kvm: &KvmFacts) -> Result<LibvirtFacts, Silence> {
-    let private = |node: &Chain| {
-        node.last
-            .as_ref()
-            .is_some_and(|entry| entry.mode & 0o066 == 0)
-    };
-    let patience = if kvm.node.as_ref().is_some_and(private) {
-        LONG_PATIENCE
-    } else {
-        PATIENCE
-    };
-    let spawn = Spawn::ourselves(probe::SUBCOMMAND)
-        .arg(&flags.vm.uri)
-        .arg(&flags.vm.network);
+    let private = |node: &Chain| node.last.as_ref().is_some_and(|entry| entry.mode & 0o066 == 0);
+    let patience = if kvm.node.as_ref().is_some_and(private) { LONG_PATIENCE } else { PATIENCE };
+    let spawn = Spawn::ourselves(probe::SUBCOMMAND).arg(&flags.vm.uri).arg(&flags.vm.network);
     let job = Job::start(spawn, Instant::now() + patience)
         .map_err(|error| Silence::Refused(format!("cannot start a child: {error}")))?;
-    let end = job
-        .wait()
-        .map_err(|error| Silence::Refused(format!("cannot wait for a child: {error}")))?;
+    let end = job.wait().map_err(|error| Silence::Refused(format!("cannot wait for a child: {error}")))?;
     if end.exit.is_none() {
         return Err(Silence::Hangs(patience.as_secs()));
     }
     if !end.is_success() {
         return Err(Silence::Refused(end.reason()));
     }
-    let mut facts =
-        probe::parse(&String::from_utf8_lossy(&end.stdout)).map_err(Silence::Refused)?;
+    let mut facts = probe::parse(&String::from_utf8_lossy(&end.stdout)).map_err(Silence::Refused)?;
     if let Some(gid) = facts.qemu.groups.first() {
         facts.qemu = Identity::lookup(facts.qemu.uid, *gid);
     }
@@ -101,10 +83,8 @@ fn packages() -> Packages {
 }
 
 fn on_path(program: &str) -> bool {
-    let runs = |path: &Path| {
-        fs::metadata(path)
-            .is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
-    };
+    let runs =
+        |path: &Path| fs::metadata(path).is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0);
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| runs(&directory.join(program)))
 }
@@ -114,21 +94,12 @@ fn image(directory: &Path) -> Result<ImageFacts, String> {
     let disk = image.disk();
     let files = [Some(&disk), image.kernel.as_ref(), image.initrd.as_ref()];
     Ok(ImageFacts {
-        files: files
-            .into_iter()
-            .flatten()
-            .map(|file| Chain::look(file))
-            .collect(),
+        files: files.into_iter().flatten().map(|file| Chain::look(file)).collect(),
         provisioned: image.provision == Provision::FwCfg,
     })
 }
 
 fn key(path: &Path) -> KeyFacts {
-    let mode = fs::metadata(path)
-        .map(|facts| facts.permissions().mode() & 0o777)
-        .map_err(|error| error.to_string());
-    KeyFacts {
-        path: path.to_path_buf(),
-        mode,
-    }
+    let mode = fs::metadata(path).map(|facts| facts.permissions().mode() & 0o777).map_err(|error| error.to_string());
+    KeyFacts { path: path.to_path_buf(), mode }
 }

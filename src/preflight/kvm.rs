@@ -18,20 +18,14 @@ const KVM_CREATE_VM: libc::c_ulong = 0xAE01;
 pub(super) fn look() -> KvmFacts {
     let device = Path::new(DEVICE);
     if !device.exists() {
-        return KvmFacts {
-            node: None,
-            useless: Some(format!("there is no {DEVICE}")),
-        };
+        return KvmFacts { node: None, useless: Some(format!("there is no {DEVICE}")) };
     }
     let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let useless = match create_vm(device) {
         Err(error) => Some(format!("{DEVICE} makes no VM: {error}")),
         Ok(()) => lacks_virtualization(&flags, std::env::consts::ARCH),
     };
-    KvmFacts {
-        node: Some(Chain::look(device)),
-        useless,
-    }
+    KvmFacts { node: Some(Chain::look(device)), useless }
 }
 
 /// Why the CPUs cannot run guests; on other architectures the device itself is proof.
@@ -43,9 +37,7 @@ pub(super) fn lacks_virtualization(cpuinfo: &str, architecture: &str) -> Option<
     if architecture != "x86_64" || has("vmx") || has("svm") {
         return None;
     }
-    Some(format!(
-        "the CPUs have neither vmx nor svm (see /proc/cpuinfo), so {DEVICE} cannot run a stock kernel"
-    ))
+    Some(format!("the CPUs have neither vmx nor svm (see /proc/cpuinfo), so {DEVICE} cannot run a stock kernel"))
 }
 
 fn create_vm(device: &Path) -> std::io::Result<()> {

@@ -56,21 +56,12 @@ fn probe(uri: &str, network: &str) -> Result<String, Box<dyn Error>> {
 }
 
 /// The kinds of domain that libvirt offers for the architecture: `qemu`, `kvm`.
-pub(super) fn domain_types(
-    capabilities: &str,
-    architecture: &str,
-) -> Result<Vec<String>, roxmltree::Error> {
+pub(super) fn domain_types(capabilities: &str, architecture: &str) -> Result<Vec<String>, roxmltree::Error> {
     let document = roxmltree::Document::parse(capabilities)?;
-    let arch = document
-        .descendants()
-        .filter(|node| node.has_tag_name("arch"));
+    let arch = document.descendants().filter(|node| node.has_tag_name("arch"));
     let ours = arch.filter(|node| node.attribute("name") == Some(architecture));
-    let domains =
-        ours.flat_map(|node| node.children().filter(|child| child.has_tag_name("domain")));
-    let mut types: Vec<_> = domains
-        .filter_map(|node| node.attribute("type"))
-        .map(str::to_string)
-        .collect();
+    let domains = ours.flat_map(|node| node.children().filter(|child| child.has_tag_name("domain")));
+    let mut types: Vec<_> = domains.filter_map(|node| node.attribute("type")).map(str::to_string).collect();
     types.sort();
     types.dedup();
     Ok(types)
@@ -80,16 +71,10 @@ pub(super) fn network_lines(xml: &str) -> String {
     let facts = match NetworkFacts::parse(xml) {
         Ok(facts) => facts,
         Err(error) => {
-            return format!(
-                "network=unusable\nproblem={}\n",
-                error.to_string().replace('\n', " ")
-            );
+            return format!("network=unusable\nproblem={}\n", error.to_string().replace('\n', " "));
         }
     };
-    let mut lines = format!(
-        "network=active\nbridge={}\ngateway={}\n",
-        facts.bridge, facts.gateway
-    );
+    let mut lines = format!("network=active\nbridge={}\ngateway={}\n", facts.bridge, facts.gateway);
     if let Some(prefix) = prefix(xml, &facts.gateway.to_string()) {
         lines += &format!("subnet={}/{prefix}\n", facts.gateway);
     }
@@ -99,62 +84,31 @@ pub(super) fn network_lines(xml: &str) -> String {
 /// The prefix length of the `<ip>` with this address; it may be written as a netmask.
 fn prefix(xml: &str, address: &str) -> Option<u32> {
     let document = roxmltree::Document::parse(xml).ok()?;
-    let ip = document
-        .descendants()
-        .find(|node| node.has_tag_name("ip") && node.attribute("address") == Some(address))?;
+    let ip =
+        document.descendants().find(|node| node.has_tag_name("ip") && node.attribute("address") == Some(address))?;
     match ip.attribute("prefix") {
         Some(prefix) => prefix.parse().ok(),
-        None => Some(
-            u32::from(
-                ip.attribute("netmask")?
-                    .parse::<std::net::Ipv4Addr>()
-                    .ok()?,
-            )
-            .count_ones(),
-        ),
+        None => Some(u32::from(ip.attribute("netmask")?.parse::<std::net::Ipv4Addr>().ok()?).count_ones()),
     }
 }
 
 /// Reads the lines again.
 pub(super) fn parse(stdout: &str) -> Result<LibvirtFacts, String> {
-    let values: BTreeMap<&str, &str> = stdout
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .collect();
-    let value = |key: &str| {
-        values
-            .get(key)
-            .copied()
-            .ok_or_else(|| format!("{SUBCOMMAND} did not print {key}="))
-    };
-    let number = |text: &str| {
-        text.parse::<u32>()
-            .map_err(|_| format!("{SUBCOMMAND} printed a bad number: {text}"))
-    };
-    let (uid, gid) = value("qemu")?
-        .split_once(':')
-        .ok_or_else(|| format!("{SUBCOMMAND} printed a bad user"))?;
+    let values: BTreeMap<&str, &str> = stdout.lines().filter_map(|line| line.split_once('=')).collect();
+    let value = |key: &str| values.get(key).copied().ok_or_else(|| format!("{SUBCOMMAND} did not print {key}="));
+    let number = |text: &str| text.parse::<u32>().map_err(|_| format!("{SUBCOMMAND} printed a bad number: {text}"));
+    let (uid, gid) = value("qemu")?.split_once(':').ok_or_else(|| format!("{SUBCOMMAND} printed a bad user"))?;
     let network = match value("network")? {
         "missing" => NetworkState::Missing,
         "inactive" => NetworkState::Inactive,
         "active" => NetworkState::Active {
             bridge: value("bridge")?.to_string(),
-            gateway: value("gateway")?
-                .parse()
-                .map_err(|_| format!("{SUBCOMMAND} printed a bad gateway"))?,
+            gateway: value("gateway")?.parse().map_err(|_| format!("{SUBCOMMAND} printed a bad gateway"))?,
             subnet: value("subnet").ok().and_then(Subnet::parse),
         },
         _ => NetworkState::Unusable(value("problem")?.to_string()),
     };
     let emulator = values.contains_key("domain_qemu") || values.contains_key("domain_kvm");
-    let qemu = Identity {
-        uid: number(uid)?,
-        groups: vec![number(gid)?],
-    };
-    Ok(LibvirtFacts {
-        qemu,
-        emulator,
-        kvm: values.contains_key("domain_kvm"),
-        network,
-    })
+    let qemu = Identity { uid: number(uid)?, groups: vec![number(gid)?] };
+    Ok(LibvirtFacts { qemu, emulator, kvm: values.contains_key("domain_kvm"), network })
 }

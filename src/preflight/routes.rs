@@ -20,10 +20,7 @@ impl Subnet {
     pub fn parse(text: &str) -> Option<Subnet> {
         let (address, prefix) = text.split_once('/')?;
         let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
-        Some(Subnet {
-            address: address.parse().ok()?,
-            prefix,
-        })
+        Some(Subnet { address: address.parse().ok()?, prefix })
     }
 }
 
@@ -42,24 +39,13 @@ pub(super) struct Route {
 
 /// Reads the kernel's table; its numbers are hexadecimal, in the host's byte order.
 pub(super) fn parse(table: &str) -> Vec<Route> {
-    table
-        .lines()
-        .skip(1)
-        .filter_map(route)
-        .filter(|route| route.subnet.prefix > 0)
-        .collect()
+    table.lines().skip(1).filter_map(route).filter(|route| route.subnet.prefix > 0).collect()
 }
 
 fn route(line: &str) -> Option<Route> {
     // Iface Destination Gateway Flags RefCnt Use Metric Mask
     let fields: Vec<_> = line.split_ascii_whitespace().collect();
     let number = |at: usize| u32::from_str_radix(fields.get(at)?, 16).ok();
-    let subnet = Subnet {
-        address: Ipv4Addr::from(number(1)?.to_ne_bytes()),
-        prefix: number(7)?.count_ones(),
-    };
-    Some(Route {
-        interface: fields.first()?.to_string(),
-        subnet,
-    })
+    let subnet = Subnet { address: Ipv4Addr::from(number(1)?.to_ne_bytes()), prefix: number(7)?.count_ones() };
+    Some(Route { interface: fields.first()?.to_string(), subnet })
 }

@@ -31,12 +31,7 @@ enum State {
     /// It is to end: KILL at the deadline.
     Stopping(Subprocess, Instant),
     /// It has ended; the rest of its processes are being killed.
-    Sweeping {
-        exit: Exit,
-        killed: bool,
-        rounds: u32,
-        next: Instant,
-    },
+    Sweeping { exit: Exit, killed: bool, rounds: u32, next: Instant },
     /// The terminal status is sent and to be acknowledged.
     Reporting,
 }
@@ -58,19 +53,10 @@ impl Child {
     /// # Errors
     /// A spec without a task; signals that cannot be blocked.
     pub fn new(directory: RuntimeDirectory, spec: Spec, channel: Channel) -> Result<Child, String> {
-        let maker = StatusMaker::new(&spec)
-            .ok_or("the spec has no task, and this slave runs command tasks only")?;
+        let maker = StatusMaker::new(&spec).ok_or("the spec has no task, and this slave runs command tasks only")?;
         let signals = Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])
             .map_err(|error| format!("cannot block signals: {error}"))?;
-        Ok(Child {
-            directory,
-            spec,
-            channel,
-            maker,
-            signals,
-            state: State::Reporting,
-            abandoned: false,
-        })
+        Ok(Child { directory, spec, channel, maker, signals, state: State::Reporting, abandoned: false })
     }
 
     /// The whole life: starting, running, reporting, and nothing left.
@@ -94,13 +80,10 @@ impl Child {
         while !self.is_over() {
             set.clear();
             self.register(&mut set);
-            set.wait(earlier(self.deadline(), self.channel.deadline()))
-                .map_err(|error| error.to_string())?;
+            set.wait(earlier(self.deadline(), self.channel.deadline())).map_err(|error| error.to_string())?;
             self.turn(Instant::now())?;
         }
-        self.directory
-            .mark_done()
-            .map_err(|error| error.to_string())
+        self.directory.mark_done().map_err(|error| error.to_string())
     }
 
     /// A slave that is gone for good reads the outcome from the directory.
@@ -162,12 +145,7 @@ impl Child {
             let task = process.pid();
             if let Some(exit) = process.try_wait() {
                 let killed = matches!(self.state, State::Stopping(..));
-                self.state = State::Sweeping {
-                    exit,
-                    killed,
-                    rounds: 0,
-                    next: now,
-                };
+                self.state = State::Sweeping { exit, killed, rounds: 0, next: now };
             } else {
                 tree::reap_orphans(task);
             }
@@ -177,12 +155,7 @@ impl Child {
                 tree::signal(Signal::SIGKILL);
                 *deadline = now + AGAIN;
             }
-            State::Sweeping {
-                exit,
-                killed,
-                rounds,
-                next,
-            } if now >= *next => {
+            State::Sweeping { exit, killed, rounds, next } if now >= *next => {
                 tree::reap_orphans(nix::unistd::Pid::from_raw(0));
                 if tree::signal(Signal::SIGKILL) == 0 || *rounds == ROUNDS {
                     let report = ended(*exit, *killed);
@@ -191,30 +164,21 @@ impl Child {
                 }
                 (*rounds, *next) = (*rounds + 1, now + AGAIN);
             }
-            State::Running(_) | State::Stopping(..) | State::Sweeping { .. } | State::Reporting => {
-            }
+            State::Running(_) | State::Stopping(..) | State::Sweeping { .. } | State::Reporting => {}
         }
         Ok(())
     }
 
     fn report(&mut self, report: &Report) -> Result<(), String> {
-        let status = self
-            .maker
-            .make(report, None)
-            .map_err(|error| format!("no random bytes: {error}"))?;
+        let status = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
         self.channel.send_update(status);
         Ok(())
     }
 
     /// The terminal status: written before it is sent.
     fn conclude(&mut self, report: &Report) -> Result<(), String> {
-        let status = self
-            .maker
-            .make(report, None)
-            .map_err(|error| format!("no random bytes: {error}"))?;
-        self.directory
-            .write_outcome(&status)
-            .map_err(|error| error.to_string())?;
+        let status = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
+        self.directory.write_outcome(&status).map_err(|error| error.to_string())?;
         self.channel.send_update(status);
         Ok(())
     }
@@ -231,11 +195,7 @@ fn ended(exit: Exit, killed: bool) -> Report {
         Exit::Status(status) => format!("Command exited with status {status}"),
         Exit::Signal(signal) => format!("Command terminated with signal {}", signal_words(signal)),
     };
-    Report {
-        state,
-        reason: None,
-        message: Some(message),
-    }
+    Report { state, reason: None, message: Some(message) }
 }
 
 /// `strsignal(3)` in the C locale, for the signals that end processes.
@@ -274,34 +234,16 @@ mod tests {
             assert_eq!(report.reason, None);
             (report.state, report.message.unwrap_or_default())
         };
-        assert_eq!(
-            told(Exit::Status(0), false),
-            (
-                TaskState::TaskFinished,
-                "Command exited with status 0".into()
-            )
-        );
-        assert_eq!(
-            told(Exit::Status(1), false),
-            (TaskState::TaskFailed, "Command exited with status 1".into())
-        );
+        assert_eq!(told(Exit::Status(0), false), (TaskState::TaskFinished, "Command exited with status 0".into()));
+        assert_eq!(told(Exit::Status(1), false), (TaskState::TaskFailed, "Command exited with status 1".into()));
         assert_eq!(
             told(Exit::Signal(9), false),
-            (
-                TaskState::TaskFailed,
-                "Command terminated with signal Killed".into()
-            )
+            (TaskState::TaskFailed, "Command terminated with signal Killed".into())
         );
         assert_eq!(
             told(Exit::Signal(15), true),
-            (
-                TaskState::TaskKilled,
-                "Command terminated with signal Terminated".into()
-            )
+            (TaskState::TaskKilled, "Command terminated with signal Terminated".into())
         );
-        assert_eq!(
-            told(Exit::Status(0), true),
-            (TaskState::TaskKilled, "Command exited with status 0".into())
-        );
+        assert_eq!(told(Exit::Status(0), true), (TaskState::TaskKilled, "Command exited with status 0".into()));
     }
 }

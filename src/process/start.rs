@@ -52,10 +52,7 @@ impl fmt::Display for StartError {
                 )
             }
             StartError::NotRoot(user) => {
-                write!(
-                    f,
-                    "only root can run a command as '{user}'; run the slave as root, or with --no-switch_user"
-                )
+                write!(f, "only root can run a command as '{user}'; run the slave as root, or with --no-switch_user")
             }
             StartError::Lookup(user, error) => {
                 write!(f, "cannot look up the user '{user}': {error}")
@@ -70,9 +67,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             StartError::Value(error) => Some(error),
-            StartError::Lookup(_, error)
-            | StartError::Sandbox(_, error)
-            | StartError::Execute(_, error) => Some(error),
+            StartError::Lookup(_, error) | StartError::Sandbox(_, error) | StartError::Execute(_, error) => Some(error),
             StartError::NoCommand | StartError::NoUser(_) | StartError::NotRoot(_) => None,
         }
     }
@@ -83,20 +78,12 @@ impl std::error::Error for StartError {
 /// # Errors
 /// [`StartError`]; nothing of it runs then.
 pub fn start(spec: &Spec) -> Result<Subprocess, StartError> {
-    let info = spec
-        .task
-        .as_ref()
-        .and_then(|task| task.command.as_ref())
-        .ok_or(StartError::NoCommand)?;
+    let info = spec.task.as_ref().and_then(|task| task.command.as_ref()).ok_or(StartError::NoCommand)?;
     let user = find_user(spec.user.as_deref())?;
     let (stdout, stderr) = prepare(Path::new(&spec.sandbox), &user)?;
     let mut command = words(info)?;
     environment(&mut command, spec, &user)?;
-    command
-        .current_dir(&spec.sandbox)
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(stderr);
+    command.current_dir(&spec.sandbox).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     become_user(&mut command, &user)?;
     let program = command.get_program().to_string_lossy().into_owned();
     let spawned = Spawn::command(command).die_with_parent().spawn();
@@ -131,11 +118,7 @@ fn prepare(sandbox: &Path, user: &User) -> Result<(File, File), StartError> {
     let open = |name: &str| {
         let path = sandbox.join(name);
         let mut options = OpenOptions::new();
-        options
-            .append(true)
-            .create(true)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        options.append(true).create(true).mode(0o644).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = options.open(&path).map_err(failed(&path))?;
         fchown(&file, uid, gid).map_err(failed(&path))?;
         Ok(file)
@@ -160,12 +143,7 @@ fn words(info: &CommandInfo) -> Result<Command, StartError> {
 
 /// What a login would set and the framework does not name; then all that the spec has.
 fn environment(command: &mut Command, spec: &Spec, user: &User) -> Result<(), StartError> {
-    command
-        .env_clear()
-        .env("PATH", PATH)
-        .env("HOME", &user.dir)
-        .env("USER", &user.name)
-        .env("LOGNAME", &user.name);
+    command.env_clear().env("PATH", PATH).env("HOME", &user.dir).env("USER", &user.name).env("LOGNAME", &user.name);
     command.env("SHELL", &user.shell);
     for variable in &spec.environment {
         check_variable(&variable.name, &variable.value).map_err(StartError::Value)?;
@@ -179,10 +157,9 @@ fn become_user(command: &mut Command, user: &User) -> Result<(), StartError> {
     let switch: Option<(Vec<Gid>, Gid, Uid)> = if user.uid == geteuid() {
         None
     } else {
-        let name =
-            CString::new(user.name.as_str()).map_err(|_| StartError::NoUser(user.name.clone()))?;
-        let groups = getgrouplist(&name, user.gid)
-            .map_err(|error| StartError::Lookup(user.name.clone(), error.into()))?;
+        let name = CString::new(user.name.as_str()).map_err(|_| StartError::NoUser(user.name.clone()))?;
+        let groups =
+            getgrouplist(&name, user.gid).map_err(|error| StartError::Lookup(user.name.clone(), error.into()))?;
         Some((groups, user.gid, user.uid))
     };
     let switch = move || {

@@ -64,37 +64,19 @@ impl Container {
         };
         change(&mut spec, &mut command);
         let task_id = TaskId { value: "t".into() };
-        spec.task = Some(TaskInfo {
-            task_id,
-            command: Some(command),
-            ..Default::default()
-        });
+        spec.task = Some(TaskInfo { task_id, command: Some(command), ..Default::default() });
         directory.write_spec(&spec).expect("spec");
         // The sandbox must be reachable for whoever the command runs as.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(scratch.path(), open).expect("mode");
         let listener = directory.listen().expect("listen");
-        let mut connection =
-            Connection::new(directory.connect().expect("connect")).expect("connection");
-        let hello = Hello {
-            version: VERSION,
-            container_id: "c".into(),
-        };
-        connection.send(&ToChild {
-            hello: Some(hello),
-            ..Default::default()
-        });
-        let spawn = Spawn::new("/proc/self/exe")
-            .inherit(listener.into(), CHANNEL_FD)
-            .session()
-            .die_with_parent();
+        let mut connection = Connection::new(directory.connect().expect("connect")).expect("connection");
+        let hello = Hello { version: VERSION, container_id: "c".into() };
+        connection.send(&ToChild { hello: Some(hello), ..Default::default() });
+        let spawn = Spawn::new("/proc/self/exe").inherit(listener.into(), CHANNEL_FD).session().die_with_parent();
         let child = spawn
             .with(|command| {
-                command.args([
-                    "--exact",
-                    "process::tests::becomes_the_child_when_told_to",
-                    "--nocapture",
-                ]);
+                command.args(["--exact", "process::tests::becomes_the_child_when_told_to", "--nocapture"]);
                 command.env(BECOME, directory.path()).stdout(Stdio::null());
             })
             .spawn();
@@ -122,17 +104,13 @@ impl Container {
             if let Some(connection) = &self.connection {
                 connection.register(&mut set);
             }
-            set.wait(Some(Instant::now() + Duration::from_millis(20)))
-                .expect("poll");
+            set.wait(Some(Instant::now() + Duration::from_millis(20))).expect("poll");
             let Some(connection) = &mut self.connection else {
                 continue;
             };
             for message in connection.turn::<FromChild>() {
                 if let Some(update) = message.update {
-                    connection.send(&ToChild {
-                        acknowledge: update.uuid.clone(),
-                        ..Default::default()
-                    });
+                    connection.send(&ToChild { acknowledge: update.uuid.clone(), ..Default::default() });
                     self.updates.push(update);
                 }
             }
@@ -140,10 +118,7 @@ impl Container {
     }
 
     fn kill(&mut self, grace_ms: u64) {
-        let kill = ToChild {
-            kill: Some(to_child::Kill { grace_ms }),
-            ..Default::default()
-        };
+        let kill = ToChild { kill: Some(to_child::Kill { grace_ms }), ..Default::default() };
         self.connection.as_mut().expect("connection").send(&kill);
     }
 
@@ -160,32 +135,16 @@ impl Container {
     /// To its end: the states, and the last message.
     fn run(&mut self) -> (Vec<TaskState>, String) {
         self.until(|container| container.child.try_wait().is_some());
-        assert_eq!(
-            self.child.try_wait(),
-            Some(Exit::Status(0)),
-            "{:?}",
-            self.updates
-        );
+        assert_eq!(self.child.try_wait(), Some(Exit::Status(0)), "{:?}", self.updates);
         assert!(self.directory.is_done());
-        let outcome = self
-            .directory
-            .read_outcome()
-            .expect("outcome")
-            .expect("an outcome");
-        assert_eq!(
-            self.updates.last().map(|status| &status.uuid),
-            Some(&outcome.uuid)
-        );
-        (
-            self.updates.iter().map(TaskStatus::state).collect(),
-            outcome.message().to_string(),
-        )
+        let outcome = self.directory.read_outcome().expect("outcome").expect("an outcome");
+        assert_eq!(self.updates.last().map(|status| &status.uuid), Some(&outcome.uuid));
+        (self.updates.iter().map(TaskStatus::state).collect(), outcome.message().to_string())
     }
 }
 
 fn is_running(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"))
-        .unwrap_or_default();
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat")).unwrap_or_default();
     !stat.is_empty() && !stat.contains(") Z ")
 }
 
@@ -198,17 +157,8 @@ fn after_start(state: TaskState) -> Vec<TaskState> {
 #[test]
 fn a_command_runs_in_its_sandbox_and_finishes() {
     let mut container = Container::shell("pwd; echo problem >&2");
-    assert_eq!(
-        container.run(),
-        (
-            after_start(TaskState::TaskFinished),
-            "Command exited with status 0".into()
-        )
-    );
-    assert_eq!(
-        container.read("stdout"),
-        format!("{}\n", container.sandbox.display())
-    );
+    assert_eq!(container.run(), (after_start(TaskState::TaskFinished), "Command exited with status 0".into()));
+    assert_eq!(container.read("stdout"), format!("{}\n", container.sandbox.display()));
     assert_eq!(container.read("stderr"), "problem\n");
 }
 
@@ -219,10 +169,7 @@ fn a_command_that_fails_says_how() {
         ("no-such-command-anywhere", "Command exited with status 127"),
         ("kill -9 $$", "Command terminated with signal Killed"),
     ] {
-        assert_eq!(
-            Container::shell(command).run(),
-            (after_start(TaskState::TaskFailed), message.into())
-        );
+        assert_eq!(Container::shell(command).run(), (after_start(TaskState::TaskFailed), message.into()));
     }
 }
 
@@ -232,25 +179,15 @@ fn arguments_and_hostile_variables_arrive_as_they_are() {
     let mut container = Container::launch(|spec, info| {
         info.shell = Some(false);
         info.value = Some("sh".into());
-        info.arguments = [
-            "my name",
-            "-c",
-            "printf '%s\\n' \"$1\" \"$EVIL\"; tr '\\0' '\\n' </proc/$$/cmdline",
-            "x",
-            hostile,
-        ]
-        .map(String::from)
-        .to_vec();
-        spec.environment = vec![Variable {
-            name: "EVIL".into(),
-            value: hostile.into(),
-        }];
+        info.arguments =
+            ["my name", "-c", "printf '%s\\n' \"$1\" \"$EVIL\"; tr '\\0' '\\n' </proc/$$/cmdline", "x", hostile]
+                .map(String::from)
+                .to_vec();
+        spec.environment = vec![Variable { name: "EVIL".into(), value: hostile.into() }];
     });
     assert_eq!(container.run().0, after_start(TaskState::TaskFinished));
     assert!(
-        container
-            .read("stdout")
-            .starts_with(&format!("{hostile}\n{hostile}\nmy name\n")),
+        container.read("stdout").starts_with(&format!("{hostile}\n{hostile}\nmy name\n")),
         "{}",
         container.read("stdout")
     );
@@ -265,10 +202,7 @@ fn a_user_that_is_not_there_and_a_program_that_is_not_there_are_failed_launches(
     });
     let (states, message) = container.run();
     assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskFailed]);
-    assert!(
-        message.contains("no user 'nobody-of-this-name'"),
-        "{message}"
-    );
+    assert!(message.contains("no user 'nobody-of-this-name'"), "{message}");
     assert!(!container.sandbox.exists());
     let mut container = Container::launch(|_, info| {
         info.shell = Some(false);
@@ -276,10 +210,7 @@ fn a_user_that_is_not_there_and_a_program_that_is_not_there_are_failed_launches(
     });
     let (states, message) = container.run();
     assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskFailed]);
-    assert!(
-        message.contains("/no/such/program") && message.contains("No such file"),
-        "{message}"
-    );
+    assert!(message.contains("/no/such/program") && message.contains("No such file"), "{message}");
 }
 
 #[test]
@@ -289,7 +220,8 @@ fn the_command_runs_as_its_user_and_no_more() {
     }
     let mut container = Container::launch(|spec, info| {
         spec.user = Some("nobody".into());
-        info.value = Some("id -un; id -Gn; echo $HOME; touch mine; cat /proc/1/environ >x; ls /proc/self/fd | wc -l".into());
+        info.value =
+            Some("id -un; id -Gn; echo $HOME; touch mine; cat /proc/1/environ >x; ls /proc/self/fd | wc -l".into());
     });
     container.run();
     // ls has the three streams and the directory that it reads; what this test's own starter left open counts as well.
@@ -307,10 +239,7 @@ fn a_kill_ends_the_command_by_term() {
     container.kill(60_000);
     assert_eq!(
         container.run(),
-        (
-            after_start(TaskState::TaskKilled),
-            "Command terminated with signal Terminated".into()
-        )
+        (after_start(TaskState::TaskKilled), "Command terminated with signal Terminated".into())
     );
 }
 
@@ -323,13 +252,7 @@ fn a_tree_that_ignores_term_and_left_the_session_is_gone_after_the_grace_period(
     ));
     let (inner, outer) = (container.await_file("inner"), container.await_file("outer"));
     container.kill(10);
-    assert_eq!(
-        container.run(),
-        (
-            after_start(TaskState::TaskKilled),
-            "Command terminated with signal Killed".into()
-        )
-    );
+    assert_eq!(container.run(), (after_start(TaskState::TaskKilled), "Command terminated with signal Killed".into()));
     assert!(!is_running(&inner) && !is_running(&outer));
 }
 
@@ -347,11 +270,7 @@ fn when_the_slave_is_gone_so_is_the_container_unless_it_checkpoints() {
     container.connection = None;
     container.until(|container| container.child.try_wait().is_some());
     assert!(container.directory.is_done() && !is_running(&pid));
-    let outcome = container
-        .directory
-        .read_outcome()
-        .expect("outcome")
-        .expect("an outcome");
+    let outcome = container.directory.read_outcome().expect("outcome").expect("an outcome");
     assert_eq!(outcome.state(), TaskState::TaskKilled);
 
     let mut container = Container::launch(|spec, info| {
@@ -366,7 +285,6 @@ fn when_the_slave_is_gone_so_is_the_container_unless_it_checkpoints() {
     std::fs::write(container.sandbox.join("go"), "\n").expect("go");
     let outcome = container.directory.path().join("outcome");
     container.until(|_| outcome.exists());
-    container.connection =
-        Some(Connection::new(container.directory.connect().expect("connect")).expect("connection"));
+    container.connection = Some(Connection::new(container.directory.connect().expect("connect")).expect("connection"));
     assert_eq!(container.run().0.last(), Some(&TaskState::TaskFinished));
 }

@@ -30,9 +30,7 @@ pub fn signal(signal: Signal) -> usize {
 pub fn reap_orphans(task: Pid) {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     // The kernel shows the oldest first: until the task itself is reaped, what ended after it may have to wait.
-    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) =
-        waitid(Id::All, flags)
-    {
+    while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) = waitid(Id::All, flags) {
         if pid == task {
             return;
         }
@@ -42,10 +40,7 @@ pub fn reap_orphans(task: Pid) {
 
 /// The members among the processes: those that live.
 fn members(processes: &[Process], ours: i32) -> Vec<i32> {
-    let session = processes
-        .iter()
-        .find(|process| process.pid == ours)
-        .map(|process| process.session);
+    let session = processes.iter().find(|process| process.pid == ours).map(|process| process.session);
     // Only a session that we lead holds nobody else's processes.
     let session = session.filter(|session| *session == ours);
     let mut family = HashSet::from([ours]);
@@ -60,13 +55,8 @@ fn members(processes: &[Process], ours: i32) -> Vec<i32> {
             break;
         }
     }
-    let alive = processes
-        .iter()
-        .filter(|process| !process.zombie && process.pid != ours);
-    alive
-        .map(|process| process.pid)
-        .filter(|pid| family.contains(pid))
-        .collect()
+    let alive = processes.iter().filter(|process| !process.zombie && process.pid != ours);
+    alive.map(|process| process.pid).filter(|pid| family.contains(pid)).collect()
 }
 
 fn processes() -> Vec<Process> {
@@ -86,12 +76,7 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
     let zombie = fields.next()? == "Z";
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    Some(Process {
-        pid,
-        parent,
-        session,
-        zombie,
-    })
+    Some(Process { pid, parent, session, zombie })
 }
 
 #[cfg(test)]
@@ -99,12 +84,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, session: i32) -> Process {
-        Process {
-            pid,
-            parent,
-            session,
-            zombie: false,
-        }
+        Process { pid, parent, session, zombie: false }
     }
 
     #[test]
@@ -117,10 +97,7 @@ mod tests {
             process(11, 10, 10),
             process(12, 1, 10), // in the session, though reparented
             process(99, 1, 99),
-            Process {
-                zombie: true,
-                ..process(13, 10, 10)
-            },
+            Process { zombie: true, ..process(13, 10, 10) },
         ];
         let mut found = members(&all, 10);
         found.sort();
@@ -129,20 +106,12 @@ mod tests {
 
     #[test]
     fn a_session_that_another_process_leads_is_not_ours_to_kill() {
-        assert_eq!(
-            members(&[process(10, 9, 9), process(9, 1, 9), process(8, 9, 9)], 10),
-            Vec::<i32>::new()
-        );
+        assert_eq!(members(&[process(10, 9, 9), process(9, 1, 9), process(8, 9, 9)], 10), Vec::<i32>::new());
     }
 
     #[test]
     fn a_name_with_parentheses_does_not_mislead() {
-        let found = Process {
-            pid: 7,
-            parent: 1,
-            session: 33,
-            zombie: true,
-        };
+        let found = Process { pid: 7, parent: 1, session: 33, zombie: true };
         assert_eq!(parse(7, "7 (a) S 9 9 9) Z 1 2 33 0 -1"), Some(found));
     }
 }

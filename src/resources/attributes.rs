@@ -16,31 +16,20 @@ const MAX_TEXT: usize = 256 * 1024;
 /// compare one (`Attributes::contains`).
 pub fn parse_attributes(text: &str) -> Result<Vec<Attribute>, ResourceError> {
     if text.len() > MAX_TEXT {
-        return Err(ResourceError::Text {
-            part: String::new(),
-            why: "the text is longer than 256KB".into(),
-        });
+        return Err(ResourceError::Text { part: String::new(), why: "the text is longer than 256KB".into() });
     }
-    text.split([';', '\n'])
-        .filter(|part| !part.trim().is_empty())
-        .map(attribute)
-        .collect()
+    text.split([';', '\n']).filter(|part| !part.trim().is_empty()).map(attribute).collect()
 }
 
 fn attribute(part: &str) -> Result<Attribute, ResourceError> {
-    let problem = |why: String| ResourceError::Text {
-        part: part.trim().chars().take(80).collect(),
-        why,
-    };
+    let problem = |why: String| ResourceError::Text { part: part.trim().chars().take(80).collect(), why };
     let (name, value) = match part.split_once(':') {
         Some((name, value)) if !name.trim().is_empty() => (name.trim(), value),
         Some(_) | None => return Err(problem("an attribute is written name:value".into())),
     };
     let value = values::parse(value).map_err(problem)?;
     if value.r#type() == Type::Set {
-        return Err(problem(
-            "Mesos has no sets as attributes; give text, a number or [ranges]".into(),
-        ));
+        return Err(problem("Mesos has no sets as attributes; give text, a number or [ranges]".into()));
     }
     Ok(Attribute {
         name: name.to_string(),

@@ -16,17 +16,10 @@ const MB: u64 = 1 << 20;
 const GB: u64 = 1 << 30;
 
 /// Taken when the host does not say how much it has, as Mesos does.
-const UNKNOWN: Host = Host {
-    cpus: 1,
-    memory: 2 * GB,
-    disk: 15 * GB,
-};
+const UNKNOWN: Host = Host { cpus: 1, memory: 2 * GB, disk: 15 * GB };
 
 /// Ports that a process of the host may be given.
-const PORTS: Range = Range {
-    begin: 31000,
-    end: 32000,
-};
+const PORTS: Range = Range { begin: 31000, end: 32000 };
 
 /// What the host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,32 +37,20 @@ impl Host {
     pub fn detect(work_dir: &Path) -> Host {
         Host {
             cpus: cpus().unwrap_or(UNKNOWN.cpus),
-            memory: fs::read_to_string("/proc/meminfo")
-                .ok()
-                .and_then(|text| total(&text))
-                .unwrap_or(UNKNOWN.memory),
+            memory: fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text)).unwrap_or(UNKNOWN.memory),
             disk: disk(work_dir).unwrap_or(UNKNOWN.disk),
         }
     }
 }
 
 fn cpus() -> Option<u64> {
-    u64::try_from(sysconf(SysconfVar::_NPROCESSORS_ONLN).ok()??)
-        .ok()
-        .filter(|cpus| *cpus > 0)
+    u64::try_from(sysconf(SysconfVar::_NPROCESSORS_ONLN).ok()??).ok().filter(|cpus| *cpus > 0)
 }
 
 /// `MemTotal:       16384 kB`.
 fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim()
-        .strip_suffix("kB")?
-        .trim()
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1024)
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn disk(work_dir: &Path) -> Option<u64> {
@@ -87,16 +68,10 @@ pub fn complete(named: Vec<Resource>, host: Host, with_ports: bool) -> Resources
         added.push(scalar("cpus", host.cpus as f64));
     }
     if missing("mem") {
-        added.push(scalar(
-            "mem",
-            (keep_back(host.memory, GB, 2 * GB) / MB) as f64,
-        ));
+        added.push(scalar("mem", (keep_back(host.memory, GB, 2 * GB) / MB) as f64));
     }
     if missing("disk") {
-        added.push(scalar(
-            "disk",
-            (keep_back(host.disk, 5 * GB, 10 * GB) / MB) as f64,
-        ));
+        added.push(scalar("disk", (keep_back(host.disk, 5 * GB, 10 * GB) / MB) as f64));
     }
     if missing("ports") && with_ports {
         added.push(ports());
@@ -105,11 +80,7 @@ pub fn complete(named: Vec<Resource>, host: Host, with_ports: bool) -> Resources
 }
 
 fn keep_back(total: u64, share: u64, from: u64) -> u64 {
-    if total >= from {
-        total - share
-    } else {
-        total / 2
-    }
+    if total >= from { total - share } else { total / 2 }
 }
 
 fn ports() -> Resource {
@@ -126,50 +97,27 @@ mod tests {
     use super::super::parse;
     use super::*;
 
-    const HOST: Host = Host {
-        cpus: 4,
-        memory: 16 * GB,
-        disk: 100 * GB,
-    };
+    const HOST: Host = Host { cpus: 4, memory: 16 * GB, disk: 100 * GB };
 
     #[test]
     fn a_host_keeps_back_what_mesos_keeps_back() {
-        assert_eq!(
-            complete(vec![], HOST, true).to_string(),
-            "cpus:4; mem:15360; disk:97280; ports:[31000-32000]"
-        );
-        let small = Host {
-            cpus: 1,
-            memory: GB,
-            disk: 8 * GB,
-        };
-        assert_eq!(
-            complete(vec![], small, false).to_string(),
-            "cpus:1; mem:512; disk:4096"
-        );
+        assert_eq!(complete(vec![], HOST, true).to_string(), "cpus:4; mem:15360; disk:97280; ports:[31000-32000]");
+        let small = Host { cpus: 1, memory: GB, disk: 8 * GB };
+        assert_eq!(complete(vec![], small, false).to_string(), "cpus:1; mem:512; disk:4096");
     }
 
     #[test]
     fn what_is_named_is_not_detected_even_if_it_is_nothing() {
         let named = parse("cpus:0;mem(role):64;ports:[1-2]").unwrap();
         let text = complete(named, HOST, true).to_string();
-        assert_eq!(
-            text,
-            "mem(reservations: [(STATIC,role)]):64; ports:[1-2]; disk:97280"
-        );
+        assert_eq!(text, "mem(reservations: [(STATIC,role)]):64; ports:[1-2]; disk:97280");
     }
 
     #[test]
     fn this_host_has_something_of_everything() {
         let host = Host::detect(Path::new("/tmp/not/there/yet"));
-        assert!(
-            host.cpus >= 1 && host.memory > 64 * MB && host.disk > 0,
-            "{host:?}"
-        );
-        assert_eq!(
-            total("MemFree: 1 kB\nMemTotal:       2048 kB\n"),
-            Some(2 * MB)
-        );
+        assert!(host.cpus >= 1 && host.memory > 64 * MB && host.disk > 0, "{host:?}");
+        assert_eq!(total("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2 * MB));
         assert_eq!(total("MemTotal: lots"), None);
     }
 }

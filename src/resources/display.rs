@@ -14,10 +14,7 @@ pub fn resources_text(list: &[Resource]) -> String {
     if list.is_empty() {
         return "{}".to_string();
     }
-    list.iter()
-        .map(resource_text)
-        .collect::<Vec<_>>()
-        .join("; ")
+    list.iter().map(resource_text).collect::<Vec<_>>().join("; ")
 }
 
 /// `cpus(allocated: *)(reservations: [(STATIC,role)]):2`.
@@ -27,11 +24,7 @@ pub fn resource_text(resource: &Resource) -> String {
         let _ = write!(text, "(allocated: {})", allocation.role());
     }
     if !resource.reservations.is_empty() {
-        let all: Vec<_> = resource
-            .reservations
-            .iter()
-            .map(|each| format!("({})", reservation(each)))
-            .collect();
+        let all: Vec<_> = resource.reservations.iter().map(|each| format!("({})", reservation(each))).collect();
         let _ = write!(text, "(reservations: [{}])", all.join(","));
     }
     if let Some(info) = &resource.disk {
@@ -53,23 +46,12 @@ fn value(resource: &Resource) -> String {
             values::from_fixed(values::to_fixed(value)).to_string()
         }
         Type::Ranges => {
-            let ranges = resource
-                .ranges
-                .as_ref()
-                .map(|ranges| ranges.range.as_slice())
-                .unwrap_or_default();
-            let all: Vec<_> = ranges
-                .iter()
-                .map(|range| format!("{}-{}", range.begin, range.end))
-                .collect();
+            let ranges = resource.ranges.as_ref().map(|ranges| ranges.range.as_slice()).unwrap_or_default();
+            let all: Vec<_> = ranges.iter().map(|range| format!("{}-{}", range.begin, range.end)).collect();
             format!("[{}]", all.join(", "))
         }
         Type::Set => {
-            let items = resource
-                .set
-                .as_ref()
-                .map(|set| set.item.join(", "))
-                .unwrap_or_default();
+            let items = resource.set.as_ref().map(|set| set.item.join(", ")).unwrap_or_default();
             format!("{{{items}}}")
         }
         Type::Text => String::new(),
@@ -77,11 +59,7 @@ fn value(resource: &Resource) -> String {
 }
 
 fn reservation(reservation: &ReservationInfo) -> String {
-    let mut text = format!(
-        "{},{}",
-        reservation.r#type().as_str_name(),
-        reservation.role()
-    );
+    let mut text = format!("{},{}", reservation.r#type().as_str_name(), reservation.role());
     if let Some(principal) = &reservation.principal {
         let _ = write!(text, ",{principal}");
     }
@@ -96,28 +74,13 @@ fn labels(labels: &Labels) -> String {
         Some(value) => format!("{}: {value}", label.key),
         None => label.key.clone(),
     };
-    format!(
-        "{{{}}}",
-        labels
-            .labels
-            .iter()
-            .map(label)
-            .collect::<Vec<_>>()
-            .join(", ")
-    )
+    format!("{{{}}}", labels.labels.iter().map(label).collect::<Vec<_>>().join(", "))
 }
 
 fn disk(disk: &DiskInfo) -> String {
     let from = disk.source.as_ref().map(disk_source);
-    let id = disk
-        .persistence
-        .as_ref()
-        .map(|persistence| persistence.id.clone());
-    let mut text = [from, id]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(",");
+    let id = disk.persistence.as_ref().map(|persistence| persistence.id.clone());
+    let mut text = [from, id].into_iter().flatten().collect::<Vec<_>>().join(",");
     if let Some(volume) = &disk.volume {
         let _ = write!(text, ":{}", volume.container_path);
     }

@@ -22,11 +22,9 @@ pub fn upgrade(resource: &mut Resource) {
             role: Some(role),
             ..ReservationInfo::default()
         },
-        Some(dynamic) => ReservationInfo {
-            r#type: Some(reservation_info::Type::Dynamic as i32),
-            role: Some(role),
-            ..dynamic
-        },
+        Some(dynamic) => {
+            ReservationInfo { r#type: Some(reservation_info::Type::Dynamic as i32), role: Some(role), ..dynamic }
+        }
     };
     resource.reservations.push(reservation);
 }
@@ -39,11 +37,7 @@ pub fn downgrade(resource: &mut Resource) {
         [one] => {
             resource.role = one.role.clone();
             if one.r#type == Some(reservation_info::Type::Dynamic as i32) {
-                resource.reservation = Some(ReservationInfo {
-                    r#type: None,
-                    role: None,
-                    ..one.clone()
-                });
+                resource.reservation = Some(ReservationInfo { r#type: None, role: None, ..one.clone() });
             }
             resource.reservations.clear();
         }
@@ -64,11 +58,7 @@ fn same(left: &Resource, right: &Resource) -> bool {
 
 /// The volume does not count: it says how the disk is used this time, not which disk it is.
 fn same_disk(left: Option<&DiskInfo>, right: Option<&DiskInfo>) -> bool {
-    let id = |disk: &DiskInfo| {
-        disk.persistence
-            .as_ref()
-            .map(|persistence| persistence.id.clone())
-    };
+    let id = |disk: &DiskInfo| disk.persistence.as_ref().map(|persistence| persistence.id.clone());
     match (left, right) {
         (None, None) => true,
         (Some(left), Some(right)) => left.source == right.source && id(left) == id(right),
@@ -81,14 +71,11 @@ fn is_exclusive(resource: &Resource) -> bool {
     let Some(disk) = &resource.disk else {
         return false;
     };
-    let exclusive = disk
-        .source
-        .as_ref()
-        .is_some_and(|source| match source.r#type() {
-            source::Type::Mount | source::Type::Block => true,
-            source::Type::Raw => source.id.is_some(),
-            source::Type::Path | source::Type::Unknown => false,
-        });
+    let exclusive = disk.source.as_ref().is_some_and(|source| match source.r#type() {
+        source::Type::Mount | source::Type::Block => true,
+        source::Type::Raw => source.id.is_some(),
+        source::Type::Path | source::Type::Unknown => false,
+    });
     exclusive || disk.persistence.is_some()
 }
 

@@ -90,11 +90,7 @@ impl Resources {
         if values::is_empty(&resource) {
             return;
         }
-        match self
-            .0
-            .iter_mut()
-            .find(|left| metadata::addable(left, &resource))
-        {
+        match self.0.iter_mut().find(|left| metadata::addable(left, &resource)) {
             Some(left) => values::add(left, &resource),
             None => self.0.push(resource),
         }
@@ -111,11 +107,7 @@ impl Resources {
     pub fn subtract(&mut self, resource: &Resource) {
         let mut resource = resource.clone();
         upgrade(&mut resource);
-        let Some(place) = self
-            .0
-            .iter()
-            .position(|left| metadata::subtractable(left, &resource))
-        else {
+        let Some(place) = self.0.iter().position(|left| metadata::subtractable(left, &resource)) else {
             return;
         };
         let left = &mut self.0[place];
@@ -136,24 +128,17 @@ impl Resources {
 
     /// Whether all of the other is here.
     pub fn contains(&self, other: &Resources) -> bool {
-        other.0.iter().all(|right| {
-            self.0
-                .iter()
-                .any(|left| metadata::subtractable(left, right) && values::at_most(right, left))
-        })
+        other
+            .0
+            .iter()
+            .all(|right| self.0.iter().any(|left| metadata::subtractable(left, right) && values::at_most(right, left)))
     }
 
     /// The sum of a scalar over all its roles; `None` if there is none of it.
     pub fn scalar(&self, name: &str) -> Option<f64> {
-        let thousandths =
-            |resource: &Resource| resource.scalar.map(|scalar| values::to_fixed(scalar.value));
-        let all = self
-            .0
-            .iter()
-            .filter(|resource| resource.name == name && resource.r#type() == Type::Scalar);
-        all.filter_map(thousandths)
-            .reduce(i64::saturating_add)
-            .map(values::from_fixed)
+        let thousandths = |resource: &Resource| resource.scalar.map(|scalar| values::to_fixed(scalar.value));
+        let all = self.0.iter().filter(|resource| resource.name == name && resource.r#type() == Type::Scalar);
+        all.filter_map(thousandths).reduce(i64::saturating_add).map(values::from_fixed)
     }
 
     /// `cpus`, in CPUs; 0 if there are none.
@@ -173,29 +158,13 @@ impl Resources {
 
     /// The same with every resource allocated to a role, as a master offers them.
     pub fn allocated(&self, role: &str) -> Resources {
-        let info = mesos::resource::AllocationInfo {
-            role: Some(role.to_string()),
-        };
-        self.0
-            .iter()
-            .cloned()
-            .map(|resource| Resource {
-                allocation_info: Some(info.clone()),
-                ..resource
-            })
-            .collect()
+        let info = mesos::resource::AllocationInfo { role: Some(role.to_string()) };
+        self.0.iter().cloned().map(|resource| Resource { allocation_info: Some(info.clone()), ..resource }).collect()
     }
 
     /// The same allocated to nobody, as a slave has them.
     pub fn unallocated(&self) -> Resources {
-        self.0
-            .iter()
-            .cloned()
-            .map(|resource| Resource {
-                allocation_info: None,
-                ..resource
-            })
-            .collect()
+        self.0.iter().cloned().map(|resource| Resource { allocation_info: None, ..resource }).collect()
     }
 
     /// None at all.
@@ -217,8 +186,7 @@ impl Resources {
 impl FromIterator<Resource> for Resources {
     fn from_iter<I: IntoIterator<Item = Resource>>(list: I) -> Resources {
         let mut resources = Resources::new();
-        list.into_iter()
-            .for_each(|resource| resources.add(resource));
+        list.into_iter().for_each(|resource| resources.add(resource));
         resources
     }
 }

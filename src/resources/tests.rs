@@ -3,10 +3,7 @@
 use super::*;
 
 fn resources(text: &str) -> Resources {
-    parse(text)
-        .unwrap_or_else(|error| panic!("{text}: {error}"))
-        .into_iter()
-        .collect()
+    parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).into_iter().collect()
 }
 
 fn refused(text: &str) -> String {
@@ -15,18 +12,14 @@ fn refused(text: &str) -> String {
 
 #[test]
 fn the_text_of_mesos_is_read_and_written() {
-    let text =
-        "cpus:2;mem:1024 ; disk : 4096;ports:[31000-32000, 40000-40010];set:{a,b};cpus(role):1;";
+    let text = "cpus:2;mem:1024 ; disk : 4096;ports:[31000-32000, 40000-40010];set:{a,b};cpus(role):1;";
     assert_eq!(
         resources(text).to_string(),
         "cpus:2; mem:1024; disk:4096; ports:[31000-32000, 40000-40010]; set:{a, b}; \
          cpus(reservations: [(STATIC,role)]):1"
     );
     assert_eq!(resources("").to_string(), "{}");
-    assert_eq!(
-        resources("cpus(*):0.5").allocated("web").to_string(),
-        "cpus(allocated: web):0.5"
-    );
+    assert_eq!(resources("cpus(*):0.5").allocated("web").to_string(), "cpus(allocated: web):0.5");
 }
 
 #[test]
@@ -76,18 +69,12 @@ fn what_cannot_be_read_is_named() {
         ("[{]", "as JSON"),
         (r#"[{"name": "cpus", "type": "SCALAR"}]"#, "not of its type"),
         (r#"[{"type": "SCALAR", "scalar": {"value": 1}}]"#, "name"),
-        (
-            r#"[{"name": "x", "type": "TEXT"}]"#,
-            "it has to be a number",
-        ),
+        (r#"[{"name": "x", "type": "TEXT"}]"#, "it has to be a number"),
         (
             r#"[{"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": 1, "end": 3}, {"begin": 3, "end": 5}]}}]"#,
             "overlap",
         ),
-        (
-            r#"[{"name": "a", "type": "SCALAR", "scalar": {"value": 1}, "revocable": {}}]"#,
-            "revocable",
-        ),
+        (r#"[{"name": "a", "type": "SCALAR", "scalar": {"value": 1}, "revocable": {}}]"#, "revocable"),
         (
             r#"[{"name": "a", "type": "SCALAR", "scalar": {"value": 1}, "role": "r", "reservation": {"principal": "p"}}]"#,
             "dynamically",
@@ -131,9 +118,7 @@ fn ranges_are_joined_split_and_compared() {
     ports.subtract_all(&resources("ports:[5-6,8-8,20-35]"));
     assert_eq!(ports.to_string(), "ports:[1-4, 7-7, 9-19, 36-40]");
     let mut edge = resources("x:[0-18446744073709551615]");
-    edge.subtract_all(&resources(
-        "x:[0-0,18446744073709551615-18446744073709551615]",
-    ));
+    edge.subtract_all(&resources("x:[0-0,18446744073709551615-18446744073709551615]"));
     assert_eq!(edge.to_string(), "x:[1-18446744073709551614]");
     edge.subtract_all(&resources("x:[0-18446744073709551615]"));
     assert!(edge.is_empty());
@@ -169,18 +154,9 @@ fn a_role_s_resources_are_not_another_s() {
 #[test]
 fn a_persistent_volume_goes_as_a_whole_or_not_at_all() {
     let disk = |value, id: &str| {
-        let persistence = mesos::resource::disk_info::Persistence {
-            id: id.into(),
-            ..Default::default()
-        };
-        let info = mesos::resource::DiskInfo {
-            persistence: Some(persistence),
-            ..Default::default()
-        };
-        Resource {
-            disk: Some(info),
-            ..scalar("disk", value)
-        }
+        let persistence = mesos::resource::disk_info::Persistence { id: id.into(), ..Default::default() };
+        let info = mesos::resource::DiskInfo { persistence: Some(persistence), ..Default::default() };
+        Resource { disk: Some(info), ..scalar("disk", value) }
     };
     let mut all: Resources = [disk(10.0, "a"), disk(10.0, "b")].into_iter().collect();
     assert_eq!(all.to_string(), "disk[a]:10; disk[b]:10");
@@ -192,19 +168,13 @@ fn a_persistent_volume_goes_as_a_whole_or_not_at_all() {
 
 #[test]
 fn reservations_of_before_mesos_1_4_mean_the_same() {
-    let mut old = Resource {
-        role: Some("a".into()),
-        ..scalar("cpus", 1.0)
-    };
+    let mut old = Resource { role: Some("a".into()), ..scalar("cpus", 1.0) };
     let before = old.clone();
     upgrade(&mut old);
     assert_eq!(resource_text(&old), "cpus(reservations: [(STATIC,a)]):1");
     downgrade(&mut old);
     assert_eq!(old, before);
-    let mut nobody = Resource {
-        role: Some("*".into()),
-        ..scalar("cpus", 1.0)
-    };
+    let mut nobody = Resource { role: Some("*".into()), ..scalar("cpus", 1.0) };
     upgrade(&mut nobody);
     assert_eq!(nobody, scalar("cpus", 1.0));
 }
@@ -212,25 +182,16 @@ fn reservations_of_before_mesos_1_4_mean_the_same() {
 #[test]
 fn a_framework_s_odd_numbers_are_refused() {
     for value in [f64::NAN, f64::INFINITY, -1.0, 1e-9, 1e300] {
-        assert!(
-            Resources::checked(&[scalar("cpus", value)]).is_err(),
-            "{value}"
-        );
+        assert!(Resources::checked(&[scalar("cpus", value)]).is_err(), "{value}");
     }
-    assert!(
-        Resources::checked(&[scalar("cpus", 0.0)])
-            .unwrap()
-            .is_empty()
-    );
+    assert!(Resources::checked(&[scalar("cpus", 0.0)]).unwrap().is_empty());
 }
 
 #[test]
 fn attributes_get_the_types_that_mesos_guesses() {
     let types = |text: &str| -> Vec<_> {
         let all = parse_attributes(text).unwrap_or_else(|error| panic!("{error}"));
-        all.into_iter()
-            .map(|attribute| (attribute.name.clone(), attribute.r#type()))
-            .collect()
+        all.into_iter().map(|attribute| (attribute.name.clone(), attribute.r#type())).collect()
     };
     assert_eq!(
         types("rack:r1;level:3.5;units:[1-3];neg:-1;hex:0x10;url:a:b;nan:nan"),
@@ -244,17 +205,7 @@ fn attributes_get_the_types_that_mesos_guesses() {
             ("nan".to_string(), Type::Text),
         ]
     );
-    assert!(
-        parse_attributes("set:{x}")
-            .unwrap_err()
-            .to_string()
-            .contains("no sets as attributes")
-    );
-    assert!(
-        parse_attributes("rack")
-            .unwrap_err()
-            .to_string()
-            .contains("'rack': an attribute is written name:value")
-    );
+    assert!(parse_attributes("set:{x}").unwrap_err().to_string().contains("no sets as attributes"));
+    assert!(parse_attributes("rack").unwrap_err().to_string().contains("'rack': an attribute is written name:value"));
     assert!(parse_attributes("rack:").is_err());
 }

@@ -18,11 +18,7 @@ pub fn parse(text: &str) -> Result<Vec<Resource>, ResourceError> {
     if text.len() > MAX_TEXT {
         return Err(problem(&text[..0], "the text is longer than 256KB"));
     }
-    let mut list = if text.trim_start().starts_with('[') {
-        parse_json(text)?
-    } else {
-        parse_simple(text)?
-    };
+    let mut list = if text.trim_start().starts_with('[') { parse_json(text)? } else { parse_simple(text)? };
     for resource in &mut list {
         validate::validate(resource)?;
         metadata::upgrade(resource);
@@ -32,35 +28,25 @@ pub fn parse(text: &str) -> Result<Vec<Resource>, ResourceError> {
 }
 
 fn problem(part: &str, why: impl Into<String>) -> ResourceError {
-    ResourceError::Text {
-        part: part.trim().chars().take(80).collect(),
-        why: why.into(),
-    }
+    ResourceError::Text { part: part.trim().chars().take(80).collect(), why: why.into() }
 }
 
 fn parse_json(text: &str) -> Result<Vec<Resource>, ResourceError> {
     let json = |error: &dyn std::fmt::Display| ResourceError::Json(error.to_string());
     let list: Vec<serde_json::Value> = serde_json::from_str(text).map_err(|error| json(&error))?;
     let read = |value: &serde_json::Value| {
-        from_v1_json::<mesos::Resource>("mesos.Resource", value.to_string().as_bytes())
-            .map_err(|error| json(&error))
+        from_v1_json::<mesos::Resource>("mesos.Resource", value.to_string().as_bytes()).map_err(|error| json(&error))
     };
     list.iter().map(read).collect()
 }
 
 fn parse_simple(text: &str) -> Result<Vec<Resource>, ResourceError> {
-    text.split(';')
-        .filter(|part| !part.trim().is_empty())
-        .map(parse_part)
-        .collect()
+    text.split(';').filter(|part| !part.trim().is_empty()).map(parse_part).collect()
 }
 
 fn parse_part(part: &str) -> Result<Resource, ResourceError> {
     let Some((left, value)) = part.split_once(':') else {
-        return Err(problem(
-            part,
-            "a resource is written name:value or name(role):value",
-        ));
+        return Err(problem(part, "a resource is written name:value or name(role):value"));
     };
     let (name, role) = match left.split_once('(') {
         None => (left.trim(), "*"),
@@ -75,10 +61,7 @@ fn parse_part(part: &str) -> Result<Resource, ResourceError> {
     }
     let value = values::parse(value).map_err(|why| problem(part, why))?;
     if value.r#type() == Type::Text {
-        return Err(problem(
-            part,
-            "the value is neither a number (0 or more) nor [ranges] nor a {set}",
-        ));
+        return Err(problem(part, "the value is neither a number (0 or more) nor [ranges] nor a {set}"));
     }
     Ok(Resource {
         name: name.to_string(),

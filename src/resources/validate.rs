@@ -21,10 +21,7 @@ const MAX_SCALAR: f64 = 1e12;
 pub fn validate(resource: &Resource) -> Result<(), ResourceError> {
     let checks = [check_name, check_value, check_disk, check_reservations];
     match checks.iter().find_map(|check| check(resource).err()) {
-        Some(why) => Err(ResourceError::Invalid {
-            name: resource.name.chars().take(64).collect(),
-            why,
-        }),
+        Some(why) => Err(ResourceError::Invalid { name: resource.name.chars().take(64).collect(), why }),
         None => Ok(()),
     }
 }
@@ -38,21 +35,10 @@ fn check_name(resource: &Resource) -> Result<(), String> {
 }
 
 fn check_value(resource: &Resource) -> Result<(), String> {
-    let present = [
-        resource.scalar.is_some(),
-        resource.ranges.is_some(),
-        resource.set.is_some(),
-    ];
-    let only = |which: usize| {
-        present
-            .iter()
-            .enumerate()
-            .all(|(at, there)| *there == (at == which))
-    };
+    let present = [resource.scalar.is_some(), resource.ranges.is_some(), resource.set.is_some()];
+    let only = |which: usize| present.iter().enumerate().all(|(at, there)| *there == (at == which));
     match Type::try_from(resource.r#type) {
-        Ok(Type::Scalar) if only(0) => {
-            check_scalar(resource.scalar.map_or(0.0, |scalar| scalar.value))
-        }
+        Ok(Type::Scalar) if only(0) => check_scalar(resource.scalar.map_or(0.0, |scalar| scalar.value)),
         Ok(Type::Ranges) if only(1) => check_ranges(resource),
         Ok(Type::Set) if only(2) => check_set(resource),
         Ok(Type::Scalar | Type::Ranges | Type::Set) => Err("its value is not of its type".into()),
@@ -71,11 +57,7 @@ fn check_scalar(value: f64) -> Result<(), String> {
 }
 
 fn check_ranges(resource: &Resource) -> Result<(), String> {
-    let mut ranges = resource
-        .ranges
-        .as_ref()
-        .map(|ranges| ranges.range.clone())
-        .unwrap_or_default();
+    let mut ranges = resource.ranges.as_ref().map(|ranges| ranges.range.clone()).unwrap_or_default();
     if ranges.len() > MAX_PARTS {
         return Err(format!("it has more than {MAX_PARTS} ranges"));
     }
@@ -90,11 +72,7 @@ fn check_ranges(resource: &Resource) -> Result<(), String> {
 }
 
 fn check_set(resource: &Resource) -> Result<(), String> {
-    let mut items: Vec<_> = resource
-        .set
-        .as_ref()
-        .map(|set| set.item.iter().collect())
-        .unwrap_or_default();
+    let mut items: Vec<_> = resource.set.as_ref().map(|set| set.item.iter().collect()).unwrap_or_default();
     if items.len() > MAX_PARTS {
         return Err(format!("it has more than {MAX_PARTS} items"));
     }
@@ -118,10 +96,7 @@ fn check_reservations(resource: &Resource) -> Result<(), String> {
         check_role(role)?;
         let dynamic = resource.reservation.as_ref();
         if dynamic.is_some_and(|dynamic| dynamic.r#type.is_some() || dynamic.role.is_some()) {
-            return Err(
-                "'reservation' must have neither type nor role; those are for 'reservations'"
-                    .into(),
-            );
+            return Err("'reservation' must have neither type nor role; those are for 'reservations'".into());
         }
         if dynamic.is_some() && role == "*" {
             return Err("the role '*' cannot be reserved".into());
@@ -144,19 +119,13 @@ fn check_stack(reservations: &[ReservationInfo]) -> Result<(), String> {
         if role == "*" {
             return Err("the role '*' cannot be reserved".into());
         }
-        let Some(before) = at
-            .checked_sub(1)
-            .and_then(|at| reservations[at].role.as_deref())
-        else {
+        let Some(before) = at.checked_sub(1).and_then(|at| reservations[at].role.as_deref()) else {
             continue;
         };
         if kind == reservation_info::Type::Static as i32 {
             return Err("a refined reservation cannot be static".into());
         }
-        if !role
-            .strip_prefix(before)
-            .is_some_and(|rest| rest.starts_with('/'))
-        {
+        if !role.strip_prefix(before).is_some_and(|rest| rest.starts_with('/')) {
             return Err(format!("the role '{role}' does not refine '{before}'"));
         }
     }
@@ -169,9 +138,7 @@ pub(super) fn check_role(role: &str) -> Result<(), String> {
         return Ok(());
     }
     let odd = |c: char| matches!(c, '\t'..='\r' | ' ' | '\x7f');
-    let bad = |part: &str| {
-        matches!(part, "" | "." | ".." | "*") || part.starts_with('-') || part.contains(odd)
-    };
+    let bad = |part: &str| matches!(part, "" | "." | ".." | "*") || part.starts_with('-') || part.contains(odd);
     if role.len() > 1024 || role.split('/').any(bad) {
         let shown: String = role.chars().take(64).collect();
         return Err(format!("'{}' is no role", shown.escape_debug()));
@@ -183,38 +150,23 @@ pub(super) fn check_role(role: &str) -> Result<(), String> {
 pub(super) fn check_flag(list: &[Resource]) -> Result<(), ResourceError> {
     let mut types = BTreeMap::new();
     for resource in list {
-        let known = *types
-            .entry(resource.name.as_str())
-            .or_insert(resource.r#type);
-        let same = if known == resource.r#type {
-            Ok(())
-        } else {
-            Err("it comes with two types".to_string())
-        };
+        let known = *types.entry(resource.name.as_str()).or_insert(resource.r#type);
+        let same = if known == resource.r#type { Ok(()) } else { Err("it comes with two types".to_string()) };
         if let Err(why) = same.and_then(|()| check_flag_resource(resource)) {
-            return Err(ResourceError::Invalid {
-                name: resource.name.clone(),
-                why,
-            });
+            return Err(ResourceError::Invalid { name: resource.name.clone(), why });
         }
     }
     Ok(())
 }
 
 fn check_flag_resource(resource: &Resource) -> Result<(), String> {
-    if resource
-        .disk
-        .as_ref()
-        .is_some_and(|disk| disk.persistence.is_some())
-    {
+    if resource.disk.as_ref().is_some_and(|disk| disk.persistence.is_some()) {
         return Err("a flag cannot make persistent volumes".into());
     }
     if resource.revocable.is_some() {
         return Err("a flag cannot make it revocable".into());
     }
-    let dynamic = |reservation: &ReservationInfo| {
-        reservation.r#type != Some(reservation_info::Type::Static as i32)
-    };
+    let dynamic = |reservation: &ReservationInfo| reservation.r#type != Some(reservation_info::Type::Static as i32);
     if resource.reservations.iter().any(dynamic) {
         return Err("a flag cannot reserve it dynamically".into());
     }
@@ -225,15 +177,11 @@ fn check_flag_resource(resource: &Resource) -> Result<(), String> {
         ("ports", Type::Ranges) => {
             let port = |end: u64| end <= 65535;
             match &resource.ranges {
-                Some(ranges) if !ranges.range.iter().all(|range| port(range.end)) => {
-                    Err("ports end at 65535".into())
-                }
+                Some(ranges) if !ranges.range.iter().all(|range| port(range.end)) => Err("ports end at 65535".into()),
                 Some(_) | None => Ok(()),
             }
         }
-        ("ports", Type::Scalar | Type::Set | Type::Text) => {
-            Err("they have to be ranges, as in [31000-32000]".into())
-        }
+        ("ports", Type::Scalar | Type::Set | Type::Text) => Err("they have to be ranges, as in [31000-32000]".into()),
         _ => Ok(()),
     }
 }

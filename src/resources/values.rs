@@ -23,34 +23,18 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     }
     if let Some(inner) = text.strip_prefix('[') {
         let inner = inner.strip_suffix(']').ok_or("']' is missing at the end")?;
-        return Ok(Value {
-            r#type: Type::Ranges as i32,
-            ranges: Some(ranges(inner)?),
-            ..Value::default()
-        });
+        return Ok(Value { r#type: Type::Ranges as i32, ranges: Some(ranges(inner)?), ..Value::default() });
     }
     if let Some(inner) = text.strip_prefix('{') {
         let inner = inner.strip_suffix('}').ok_or("'}' is missing at the end")?;
-        return Ok(Value {
-            r#type: Type::Set as i32,
-            set: Some(set(inner)?),
-            ..Value::default()
-        });
+        return Ok(Value { r#type: Type::Set as i32, set: Some(set(inner)?), ..Value::default() });
     }
     if let Some(odd) = text.chars().find(|c| "[]{}()".contains(*c)) {
         return Err(format!("'{odd}' is not expected in it"));
     }
     match number(&text)? {
-        Some(value) => Ok(Value {
-            r#type: Type::Scalar as i32,
-            scalar: Some(Scalar { value }),
-            ..Value::default()
-        }),
-        None => Ok(Value {
-            r#type: Type::Text as i32,
-            text: Some(value::Text { value: text }),
-            ..Value::default()
-        }),
+        Some(value) => Ok(Value { r#type: Type::Scalar as i32, scalar: Some(Scalar { value }), ..Value::default() }),
+        None => Ok(Value { r#type: Type::Text as i32, text: Some(value::Text { value: text }), ..Value::default() }),
     }
 }
 
@@ -58,10 +42,7 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
 fn number(text: &str) -> Result<Option<f64>, String> {
     if let Some(digits) = text.strip_prefix("0x") {
         let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
-        return Ok(u64::from_str_radix(digits, 16)
-            .ok()
-            .filter(|_| plain)
-            .map(|value| value as f64));
+        return Ok(u64::from_str_radix(digits, 16).ok().filter(|_| plain).map(|value| value as f64));
     }
     match text.parse::<f64>() {
         Ok(value) if value.is_subnormal() => Err("the number is too small to be kept".into()),
@@ -73,43 +54,25 @@ fn number(text: &str) -> Result<Option<f64>, String> {
 fn ranges(inner: &str) -> Result<Ranges, String> {
     let mut range = Vec::new();
     for part in inner.split(',').filter(|part| !part.is_empty()) {
-        let bounds = part
-            .split_once('-')
-            .and_then(|(begin, end)| Some((whole(begin)?, whole(end)?)));
+        let bounds = part.split_once('-').and_then(|(begin, end)| Some((whole(begin)?, whole(end)?)));
         let Some((begin, end)) = bounds else {
-            return Err(format!(
-                "'{part}' is no range: it is written begin-end, both whole numbers"
-            ));
+            return Err(format!("'{part}' is no range: it is written begin-end, both whole numbers"));
         };
         if begin > end {
             return Err(format!("the range {part} ends before it begins"));
         }
         range.push(Range { begin, end });
     }
-    Ok(Ranges {
-        range: coalesce(range),
-    })
+    Ok(Ranges { range: coalesce(range) })
 }
 
 fn whole(text: &str) -> Option<u64> {
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 fn set(inner: &str) -> Result<Set, String> {
-    let item: Vec<_> = inner
-        .split(',')
-        .filter(|item| !item.is_empty())
-        .map(str::to_string)
-        .collect();
-    if let Some(odd) = item
-        .iter()
-        .flat_map(|item| item.chars())
-        .find(|c| "[]{}()".contains(*c))
-    {
+    let item: Vec<_> = inner.split(',').filter(|item| !item.is_empty()).map(str::to_string).collect();
+    if let Some(odd) = item.iter().flat_map(|item| item.chars()).find(|c| "[]{}()".contains(*c)) {
         return Err(format!("'{odd}' is not expected in a set"));
     }
     let mut sorted: Vec<_> = item.iter().collect();
@@ -126,9 +89,7 @@ pub(super) fn coalesce(mut ranges: Vec<Range>) -> Vec<Range> {
     let mut joined: Vec<Range> = Vec::new();
     for range in ranges {
         match joined.last_mut() {
-            Some(last) if range.begin <= last.end.saturating_add(1) => {
-                last.end = last.end.max(range.end)
-            }
+            Some(last) if range.begin <= last.end.saturating_add(1) => last.end = last.end.max(range.end),
             Some(_) | None => joined.push(range),
         }
     }
@@ -136,13 +97,7 @@ pub(super) fn coalesce(mut ranges: Vec<Range>) -> Vec<Range> {
 }
 
 fn ranges_of(resource: &Resource) -> Vec<Range> {
-    coalesce(
-        resource
-            .ranges
-            .as_ref()
-            .map(|ranges| ranges.range.clone())
-            .unwrap_or_default(),
-    )
+    coalesce(resource.ranges.as_ref().map(|ranges| ranges.range.clone()).unwrap_or_default())
 }
 
 fn items_of(resource: &Resource) -> &[String] {
@@ -158,24 +113,15 @@ pub(super) fn add(left: &mut Resource, right: &Resource) {
     match left.r#type() {
         Type::Scalar => {
             let sum = fixed_of(left).saturating_add(fixed_of(right));
-            left.scalar = Some(Scalar {
-                value: from_fixed(sum),
-            });
+            left.scalar = Some(Scalar { value: from_fixed(sum) });
         }
         Type::Ranges => {
             let all = [ranges_of(left), ranges_of(right)].concat();
-            left.ranges = Some(Ranges {
-                range: coalesce(all),
-            });
+            left.ranges = Some(Ranges { range: coalesce(all) });
         }
         Type::Set => {
             let mut item = items_of(left).to_vec();
-            item.extend(
-                items_of(right)
-                    .iter()
-                    .filter(|new| !items_of(left).contains(new))
-                    .cloned(),
-            );
+            item.extend(items_of(right).iter().filter(|new| !items_of(left).contains(new)).cloned());
             left.set = Some(Set { item });
         }
         Type::Text => {}
@@ -187,21 +133,11 @@ pub(super) fn subtract(left: &mut Resource, right: &Resource) {
     match left.r#type() {
         Type::Scalar => {
             let rest = fixed_of(left).saturating_sub(fixed_of(right)).max(0);
-            left.scalar = Some(Scalar {
-                value: from_fixed(rest),
-            });
+            left.scalar = Some(Scalar { value: from_fixed(rest) });
         }
-        Type::Ranges => {
-            left.ranges = Some(Ranges {
-                range: difference(ranges_of(left), &ranges_of(right)),
-            })
-        }
+        Type::Ranges => left.ranges = Some(Ranges { range: difference(ranges_of(left), &ranges_of(right)) }),
         Type::Set => {
-            let item = items_of(left)
-                .iter()
-                .filter(|item| !items_of(right).contains(item))
-                .cloned()
-                .collect();
+            let item = items_of(left).iter().filter(|item| !items_of(right).contains(item)).cloned().collect();
             left.set = Some(Set { item });
         }
         Type::Text => {}
@@ -219,10 +155,7 @@ fn difference(left: Vec<Range>, right: &[Range]) -> Vec<Range> {
         let mut open = true;
         for hole in right[first..].iter().take_while(|hole| hole.begin <= end) {
             if hole.begin > begin {
-                rest.push(Range {
-                    begin,
-                    end: hole.begin - 1,
-                });
+                rest.push(Range { begin, end: hole.begin - 1 });
             }
             if hole.end >= end {
                 open = false;
@@ -242,9 +175,7 @@ pub(super) fn at_most(left: &Resource, right: &Resource) -> bool {
     match left.r#type() {
         Type::Scalar => fixed_of(left) <= fixed_of(right),
         Type::Ranges => difference(ranges_of(left), &ranges_of(right)).is_empty(),
-        Type::Set => items_of(left)
-            .iter()
-            .all(|item| items_of(right).contains(item)),
+        Type::Set => items_of(left).iter().all(|item| items_of(right).contains(item)),
         Type::Text => false,
     }
 }

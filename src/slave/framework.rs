@@ -26,10 +26,7 @@ pub struct Framework {
 impl Framework {
     /// The framework has declared this capability.
     pub fn has(&self, capability: capability::Type) -> bool {
-        self.info
-            .capabilities
-            .iter()
-            .any(|each| each.r#type == Some(capability as i32))
+        self.info.capabilities.iter().any(|each| each.r#type == Some(capability as i32))
     }
 
     /// The state of a task of which nothing is known, in the framework's own terms.
@@ -42,9 +39,7 @@ impl Framework {
 
     /// The executor that has this task.
     pub fn executor_of(&mut self, task: &TaskId) -> Option<&mut Executor> {
-        self.executors
-            .values_mut()
-            .find(|executor| executor.tasks.contains_key(task))
+        self.executors.values_mut().find(|executor| executor.tasks.contains_key(task))
     }
 }
 
@@ -94,12 +89,7 @@ pub struct Task {
 impl Task {
     /// A task that was just asked for.
     pub fn new(info: mesos::TaskInfo) -> Task {
-        Task {
-            info,
-            state: TaskState::TaskStaging,
-            statuses: Vec::new(),
-            outstanding: None,
-        }
+        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None }
     }
 
     /// Takes a status in: the newest of each state is kept.
@@ -128,10 +118,7 @@ impl Task {
             container: info.container.clone(),
             health_check: info.health_check.clone(),
             kill_policy: info.kill_policy.clone(),
-            user: info
-                .command
-                .as_ref()
-                .and_then(|command| command.user.clone()),
+            user: info.command.as_ref().and_then(|command| command.user.clone()),
             limits: info.limits.clone(),
         }
     }

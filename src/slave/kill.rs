@@ -7,43 +7,30 @@ use super::{Action, Now, Purpose, Slave};
 use crate::ids::{ContainerId, FrameworkId, TaskId};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
-use crate::messages::mesos::internal::{
-    KillTaskMessage, ShutdownExecutorMessage, ShutdownFrameworkMessage,
-};
+use crate::messages::mesos::internal::{KillTaskMessage, ShutdownExecutorMessage, ShutdownFrameworkMessage};
 use crate::messages::mesos::task_status::Reason;
 
 impl Slave {
     pub(super) fn kill_task(&mut self, message: &KillTaskMessage, now: Now) {
-        let (Ok(framework_id), Ok(task_id)) = (
-            FrameworkId::try_from(&message.framework_id),
-            TaskId::try_from(&message.task_id),
-        ) else {
+        let (Ok(framework_id), Ok(task_id)) =
+            (FrameworkId::try_from(&message.framework_id), TaskId::try_from(&message.task_id))
+        else {
             return log::warn!("dropped the kill of a task whose id is none");
         };
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
-            log::warn!(
-                "asked to kill task {task_id} of framework {framework_id}, which has nothing here"
-            );
+            log::warn!("asked to kill task {task_id} of framework {framework_id}, which has nothing here");
             return self.report_unknown_task(&message.framework_id, None, &message.task_id, now);
         };
         let Some(executor) = framework.executor_of(&task_id) else {
-            log::warn!(
-                "asked to kill task {task_id} of framework {framework_id}, which is not here"
-            );
+            log::warn!("asked to kill task {task_id} of framework {framework_id}, which is not here");
             return self.report_unknown_task(&message.framework_id, None, &message.task_id, now);
         };
-        let own = executor
-            .tasks
-            .get(&task_id)
-            .and_then(|task| task.info.kill_policy.as_ref());
+        let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
         let grace = Slave::grace([message.kill_policy.as_ref(), own]);
         if executor.state == ExecutorState::Gone {
             return log::debug!("task {task_id} of framework {framework_id} has ended already");
         }
-        log::info!(
-            "killing task {task_id} of framework {framework_id}, with {} ms of grace",
-            grace.as_millis()
-        );
+        log::info!("killing task {task_id} of framework {framework_id}, with {} ms of grace", grace.as_millis());
         executor.state = ExecutorState::Ending;
         let container = executor.container.clone();
         self.actions.push(Action::Kill { container, grace });
@@ -88,17 +75,13 @@ impl Slave {
         let (Some(framework), Some(executor)) = ids else {
             return log::warn!("dropped the shutdown of an executor without ids");
         };
-        let (Ok(framework), Some(executor)) =
-            (FrameworkId::try_from(framework), executor_id(executor))
-        else {
+        let (Ok(framework), Some(executor)) = (FrameworkId::try_from(framework), executor_id(executor)) else {
             return log::warn!("dropped the shutdown of an executor whose id is none");
         };
         let grace = self.config.shutdown_grace;
         let found = self.frameworks.get_mut(&framework);
         let Some(found) = found.and_then(|framework| framework.executors.get_mut(&executor)) else {
-            return log::warn!(
-                "asked to shut down executor {executor} of framework {framework}, which is not here"
-            );
+            return log::warn!("asked to shut down executor {executor} of framework {framework}, which is not here");
         };
         if found.state == ExecutorState::Gone {
             return;
@@ -141,12 +124,7 @@ impl Slave {
     }
 
     /// The container is gone. Tasks that have no terminal state get one.
-    pub(super) fn container_gone(
-        &mut self,
-        container: &ContainerId,
-        reason: Option<String>,
-        now: Now,
-    ) {
+    pub(super) fn container_gone(&mut self, container: &ContainerId, reason: Option<String>, now: Now) {
         let Some((framework_id, executor_id)) = self.find_container(container) else {
             return log::warn!("container {container} is gone, but nobody here owns it");
         };
@@ -173,13 +151,7 @@ impl Slave {
         if !terminating {
             for task in open {
                 let status = end_of_task(was, reason.as_deref());
-                self.report(
-                    &framework_id.to_proto(),
-                    Some(&executor_id),
-                    &task,
-                    status,
-                    now,
-                );
+                self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
         }
         self.remove_what_is_done(now);
@@ -194,23 +166,15 @@ impl Slave {
                 executor.state != ExecutorState::Gone || tasks.any(|task| updates.has(id, task))
             });
         }
-        self.frameworks
-            .retain(|_, framework| !framework.executors.is_empty());
+        self.frameworks.retain(|_, framework| !framework.executors.is_empty());
     }
 }
 
 fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState {
     use mesos::framework_info::capability::Type;
-    let aware = framework.is_some_and(|info| {
-        info.capabilities
-            .iter()
-            .any(|each| each.r#type == Some(Type::PartitionAware as i32))
-    });
-    if aware {
-        TaskState::TaskDropped
-    } else {
-        TaskState::TaskLost
-    }
+    let aware = framework
+        .is_some_and(|info| info.capabilities.iter().any(|each| each.r#type == Some(Type::PartitionAware as i32)));
+    if aware { TaskState::TaskDropped } else { TaskState::TaskLost }
 }
 
 /// What is said of a task whose container ended without a word about it.

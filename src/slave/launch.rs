@@ -37,12 +37,7 @@ impl Ids {
 
 impl Slave {
     pub(super) fn run_task(&mut self, message: RunTaskMessage, now: Now) {
-        let RunTaskMessage {
-            framework,
-            task,
-            pid,
-            ..
-        } = message;
+        let RunTaskMessage { framework, task, pid, .. } = message;
         let Some(slave_id) = self.registration.id().cloned() else {
             return log::warn!("dropped a task that came before we were registered");
         };
@@ -50,22 +45,12 @@ impl Slave {
             Ok(ids) => ids,
             Err(error) => {
                 log::warn!("refused task {:?}: {error}", task.task_id.value);
-                return self.refuse(
-                    &framework,
-                    &task,
-                    Reason::TaskInvalid,
-                    error.to_string(),
-                    now,
-                );
+                return self.refuse(&framework, &task, Reason::TaskInvalid, error.to_string(), now);
             }
         };
         let refusal = self.refusal(&slave_id, &ids, &task);
         if let Some((reason, text)) = refusal {
-            log::warn!(
-                "refused task {} of framework {}: {text}",
-                ids.task,
-                ids.framework
-            );
+            log::warn!("refused task {} of framework {}: {text}", ids.task, ids.framework);
             return self.refuse(&framework, &task, reason, text, now);
         }
         self.launch_command_task(slave_id, ids, framework, task, pid);
@@ -75,23 +60,14 @@ impl Slave {
         let text = "this slave does not run task groups yet; launch the tasks one by one";
         for task in &message.task_group.tasks {
             let text = text.to_string();
-            self.refuse(
-                &message.framework,
-                task,
-                Reason::ContainerLaunchFailed,
-                text,
-                now,
-            );
+            self.refuse(&message.framework, task, Reason::ContainerLaunchFailed, text, now);
         }
     }
 
     /// Why the task cannot be run here, if it cannot.
     fn refusal(&self, slave: &SlaveId, ids: &Ids, task: &TaskInfo) -> Option<(Reason, String)> {
         if task.slave_id.value != slave.as_str() {
-            let text = format!(
-                "the task is for slave {}, this is {slave}",
-                task.slave_id.value
-            );
+            let text = format!("the task is for slave {}, this is {slave}", task.slave_id.value);
             return Some((Reason::TaskInvalid, text));
         }
         if self.purpose != Purpose::Serve {
@@ -103,23 +79,13 @@ impl Slave {
             return Some((Reason::FrameworkRemoved, text));
         }
         if framework.is_some_and(|framework| framework.executors.contains_key(&ids.executor)) {
-            let text = format!(
-                "a task with id {} is here already; choose another id",
-                ids.task
-            );
+            let text = format!("a task with id {} is here already; choose another id", ids.task);
             return Some((Reason::TaskInvalid, text));
         }
         unsupported(task).map(|text| (Reason::ContainerLaunchFailed, text))
     }
 
-    fn refuse(
-        &mut self,
-        framework: &mesos::FrameworkInfo,
-        task: &TaskInfo,
-        reason: Reason,
-        text: String,
-        now: Now,
-    ) {
+    fn refuse(&mut self, framework: &mesos::FrameworkInfo, task: &TaskInfo, reason: Reason, text: String, now: Now) {
         let state = match reason {
             Reason::TaskInvalid => TaskState::TaskError,
             _ => TaskState::TaskFailed,
@@ -127,11 +93,7 @@ impl Slave {
         let Some(framework_id) = framework.id.clone() else {
             return;
         };
-        let status = SlaveStatus {
-            state,
-            reason,
-            message: text,
-        };
+        let status = SlaveStatus { state, reason, message: text };
         self.report(&framework_id, None, &task.task_id, status, now);
     }
 
@@ -146,18 +108,8 @@ impl Slave {
         let Ok(container) = ContainerId::new(self.random.uuid_text()) else {
             return;
         };
-        let sandbox = paths::sandbox(
-            &self.config.work_dir,
-            &slave_id,
-            &ids.framework,
-            &ids.executor,
-            &container,
-        );
-        log::info!(
-            "launching task {} of framework {} in container {container}",
-            ids.task,
-            ids.framework
-        );
+        let sandbox = paths::sandbox(&self.config.work_dir, &slave_id, &ids.framework, &ids.executor, &container);
+        log::info!("launching task {} of framework {} in container {container}", ids.task, ids.framework);
         let info = command_executor(&ids, &task);
         let spec = Spec {
             version: SPEC_VERSION,
@@ -181,15 +133,12 @@ impl Slave {
             state: ExecutorState::Launching,
             tasks: [(ids.task, Task::new(task))].into(),
         };
-        let framework = self
-            .frameworks
-            .entry(ids.framework)
-            .or_insert_with(|| Framework {
-                info: framework_info.clone(),
-                pid: None,
-                executors: Default::default(),
-                terminating: false,
-            });
+        let framework = self.frameworks.entry(ids.framework).or_insert_with(|| Framework {
+            info: framework_info.clone(),
+            pid: None,
+            executors: Default::default(),
+            terminating: false,
+        });
         framework.info = framework_info;
         framework.pid = scheduler_pid(pid.as_deref());
         framework.executors.insert(ids.executor, executor);
@@ -201,12 +150,8 @@ impl Slave {
         if !self.config.switch_user {
             return None;
         }
-        let own = task
-            .command
-            .as_ref()
-            .and_then(|command| command.user.clone());
-        own.or_else(|| Some(framework.user.clone()))
-            .filter(|user| !user.is_empty())
+        let own = task.command.as_ref().and_then(|command| command.user.clone());
+        own.or_else(|| Some(framework.user.clone())).filter(|user| !user.is_empty())
     }
 
     /// What the command finds in its environment: Mesos' variables (`executorEnvironment` in `src/slave/slave.cpp`), then
@@ -225,16 +170,10 @@ impl Slave {
             ("MESOS_EXECUTOR_ID".into(), ids.executor.to_string()),
             ("MESOS_SLAVE_ID".into(), slave.to_string()),
             ("MESOS_SLAVE_PID".into(), self.config.pid.to_string()),
-            (
-                "MESOS_AGENT_ENDPOINT".into(),
-                self.config.pid.address.to_string(),
-            ),
+            ("MESOS_AGENT_ENDPOINT".into(), self.config.pid.address.to_string()),
             ("MESOS_DIRECTORY".into(), sandbox.clone()),
             ("MESOS_SANDBOX".into(), sandbox),
-            (
-                "MESOS_CHECKPOINT".into(),
-                u8::from(framework.checkpoint()).to_string(),
-            ),
+            ("MESOS_CHECKPOINT".into(), u8::from(framework.checkpoint()).to_string()),
             ("MESOS_VERSION".into(), MESOS_VERSION.into()),
         ];
         if framework.checkpoint() {
@@ -261,10 +200,7 @@ impl Slave {
 }
 
 fn own_variables(task: &TaskInfo) -> impl Iterator<Item = (String, String)> {
-    let environment = task
-        .command
-        .as_ref()
-        .and_then(|command| command.environment.as_ref());
+    let environment = task.command.as_ref().and_then(|command| command.environment.as_ref());
     environment
         .map(|environment| environment.variables.as_slice())
         .unwrap_or_default()
@@ -275,10 +211,7 @@ fn own_variables(task: &TaskInfo) -> impl Iterator<Item = (String, String)> {
 /// What a task asks for that nothing here can give. It is refused, never left out in silence.
 fn unsupported(task: &TaskInfo) -> Option<String> {
     if task.executor.is_some() {
-        return Some(
-            "this slave runs command tasks only; give the task a command instead of an executor"
-                .into(),
-        );
+        return Some("this slave runs command tasks only; give the task a command instead of an executor".into());
     }
     let Some(command) = &task.command else {
         return Some("the task has neither a command nor an executor".into());
@@ -286,28 +219,16 @@ fn unsupported(task: &TaskInfo) -> Option<String> {
     if let Some(text) = unsupported_command(command) {
         return Some(text);
     }
-    if task
-        .container
-        .as_ref()
-        .is_some_and(|container| !is_plain(container))
-    {
-        return Some(
-            "this slave has no container images, volumes or networks; leave ContainerInfo empty"
-                .into(),
-        );
+    if task.container.as_ref().is_some_and(|container| !is_plain(container)) {
+        return Some("this slave has no container images, volumes or networks; leave ContainerInfo empty".into());
     }
     if task.health_check.is_some() || task.check.is_some() {
-        return Some(
-            "this slave does not run checks yet; launch the task without check and health_check"
-                .into(),
-        );
+        return Some("this slave does not run checks yet; launch the task without check and health_check".into());
     }
-    let volume = task.resources.iter().any(|resource| {
-        resource
-            .disk
-            .as_ref()
-            .is_some_and(|disk| disk.volume.is_some() || disk.persistence.is_some())
-    });
+    let volume = task
+        .resources
+        .iter()
+        .any(|resource| resource.disk.as_ref().is_some_and(|disk| disk.volume.is_some() || disk.persistence.is_some()));
     volume.then(|| "this slave has no persistent volumes".into())
 }
 
@@ -316,16 +237,11 @@ fn unsupported_command(command: &CommandInfo) -> Option<String> {
         return Some("the task's command is empty".into());
     }
     if !command.uris.is_empty() {
-        return Some(
-            "this slave does not fetch URIs yet; let the command fetch what it needs".into(),
-        );
+        return Some("this slave does not fetch URIs yet; let the command fetch what it needs".into());
     }
     let mut variables = command.environment.iter().flat_map(|all| &all.variables);
     let secret = variables.find(|each| each.r#type() == variable::Type::Secret)?;
-    Some(format!(
-        "environment variable {} is a secret, which this slave cannot resolve",
-        secret.name
-    ))
+    Some(format!("environment variable {} is a secret, which this slave cannot resolve", secret.name))
 }
 
 /// A ContainerInfo that asks for nothing: `{type: MESOS}`.
@@ -345,10 +261,7 @@ fn command_executor(ids: &Ids, task: &TaskInfo) -> mesos::ExecutorInfo {
     mesos::ExecutorInfo {
         executor_id: ids.executor.to_proto(),
         framework_id: Some(ids.framework.to_proto()),
-        name: Some(format!(
-            "Command Executor (Task: {}) (Command: {text})",
-            ids.task
-        )),
+        name: Some(format!("Command Executor (Task: {}) (Command: {text})", ids.task)),
         source: Some(ids.task.to_string()),
         command: Some(command),
         ..Default::default()

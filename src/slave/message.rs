@@ -3,10 +3,9 @@
 use prost::{Message, Name};
 
 use crate::messages::mesos::internal::{
-    ApplyOperationMessage, CheckpointResourcesMessage, DrainSlaveMessage,
-    FrameworkToExecutorMessage, KillTaskMessage, PingSlaveMessage, ReconcileOperationsMessage,
-    RunTaskGroupMessage, RunTaskMessage, ShutdownExecutorMessage, ShutdownFrameworkMessage,
-    ShutdownMessage, SlaveRegisteredMessage, SlaveReregisteredMessage,
+    ApplyOperationMessage, CheckpointResourcesMessage, DrainSlaveMessage, FrameworkToExecutorMessage, KillTaskMessage,
+    PingSlaveMessage, ReconcileOperationsMessage, RunTaskGroupMessage, RunTaskMessage, ShutdownExecutorMessage,
+    ShutdownFrameworkMessage, ShutdownMessage, SlaveRegisteredMessage, SlaveReregisteredMessage,
     StatusUpdateAcknowledgementMessage, UpdateFrameworkMessage,
 };
 use crate::messages::{self, DecodeError};
@@ -112,10 +111,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// Encodes a message.
     pub fn new<M: Message + Name>(message: &M) -> Outgoing {
-        Outgoing {
-            name: M::full_name(),
-            body: message.encode_to_vec(),
-        }
+        Outgoing { name: M::full_name(), body: message.encode_to_vec() }
     }
 
     /// Decodes it again, if it is an `M`: for tests.

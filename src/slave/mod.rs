@@ -215,10 +215,7 @@ impl Slave {
             return self.ping(from, ping.connected, now);
         }
         if !self.registration.is_master(&from) {
-            log::warn!(
-                "dropped {} from {from}, which is not our master",
-                message.name()
-            );
+            log::warn!("dropped {} from {from}, which is not our master", message.name());
             return;
         }
         match message {
@@ -240,10 +237,7 @@ impl Slave {
             | FromMaster::ApplyOperation(_)
             | FromMaster::ReconcileOperations(_)
             | FromMaster::Drain(_) => {
-                log::warn!(
-                    "{} is not supported by this slave and was dropped",
-                    message.name()
-                );
+                log::warn!("{} is not supported by this slave and was dropped", message.name());
             }
         }
     }
@@ -265,22 +259,17 @@ impl Slave {
     }
 
     fn send<M: Message + Name>(&mut self, to: &Pid, message: &M) {
-        self.actions.push(Action::Send {
-            to: to.clone(),
-            message: Outgoing::new(message),
-        });
+        self.actions.push(Action::Send { to: to.clone(), message: Outgoing::new(message) });
     }
 
     fn find_container(&self, container: &ContainerId) -> Option<(FrameworkId, ExecutorId)> {
-        self.frameworks
-            .iter()
-            .find_map(|(framework_id, framework)| {
-                framework
-                    .executors
-                    .iter()
-                    .find(|(_, executor)| executor.container == *container)
-                    .map(|(executor_id, _)| (framework_id.clone(), executor_id.clone()))
-            })
+        self.frameworks.iter().find_map(|(framework_id, framework)| {
+            framework
+                .executors
+                .iter()
+                .find(|(_, executor)| executor.container == *container)
+                .map(|(executor_id, _)| (framework_id.clone(), executor_id.clone()))
+        })
     }
 
     /// Its configuration.

@@ -40,9 +40,6 @@ mod tests {
             &ExecutorId::new("e x").expect("id"),
             &ContainerId::new("c").expect("id"),
         );
-        assert_eq!(
-            path,
-            Path::new("/var/lib/mesos/slaves/S0/frameworks/F/executors/e x/runs/c")
-        );
+        assert_eq!(path, Path::new("/var/lib/mesos/slaves/S0/frameworks/F/executors/e x/runs/c"));
     }
 }

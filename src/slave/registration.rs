@@ -19,9 +19,8 @@ use crate::ids::SlaveId;
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::internal::{
-    MasterSlaveConnection, PongSlaveMessage, ReconcileTasksMessage, RegisterSlaveMessage,
-    ReregisterSlaveMessage, SlaveRegisteredMessage, SlaveReregisteredMessage,
-    UnregisterSlaveMessage,
+    MasterSlaveConnection, PongSlaveMessage, ReconcileTasksMessage, RegisterSlaveMessage, ReregisterSlaveMessage,
+    SlaveRegisteredMessage, SlaveReregisteredMessage, UnregisterSlaveMessage,
 };
 use crate::messages::mesos::slave_info::{Capability, capability};
 use crate::poll::Backoff;
@@ -39,11 +38,7 @@ enum State {
         complained: bool,
     },
     /// We are in.
-    Registered {
-        master: Pid,
-        ping_timeout: Duration,
-        ping_due: Instant,
-    },
+    Registered { master: Pid, ping_timeout: Duration, ping_due: Instant },
 }
 
 /// Where we stand with the master.
@@ -57,11 +52,7 @@ pub(super) struct Registration {
 
 impl Registration {
     pub fn new(resource_version: [u8; 16]) -> Registration {
-        Registration {
-            state: State::Alone,
-            id: None,
-            resource_version,
-        }
+        Registration { state: State::Alone, id: None, resource_version }
     }
 
     pub fn id(&self) -> Option<&SlaveId> {
@@ -112,12 +103,7 @@ impl Slave {
     pub(super) fn registration_deadlines(&mut self, now: Now) {
         match &mut self.registration.state {
             State::Alone => {}
-            State::Registering {
-                master,
-                send_at,
-                backoff,
-                ..
-            } => {
+            State::Registering { master, send_at, backoff, .. } => {
                 if *send_at > now.instant {
                     return;
                 }
@@ -127,18 +113,11 @@ impl Slave {
                 let master = master.clone();
                 self.send_registration(&master);
             }
-            State::Registered {
-                master,
-                ping_timeout,
-                ping_due,
-            } => {
+            State::Registered { master, ping_timeout, ping_due } => {
                 if *ping_due > now.instant {
                     return;
                 }
-                log::warn!(
-                    "no ping from master {master} for {} s; registering again",
-                    ping_timeout.as_secs()
-                );
+                log::warn!("no ping from master {master} for {} s; registering again", ping_timeout.as_secs());
                 let master = master.clone();
                 self.actions.push(Action::Link(master.clone()));
                 self.begin_registering(master, now);
@@ -167,10 +146,7 @@ impl Slave {
 
     fn reregistration(&self, id: &SlaveId) -> ReregisterSlaveMessage {
         let mut message = ReregisterSlaveMessage {
-            slave: mesos::SlaveInfo {
-                id: Some(id.to_proto()),
-                ..self.config.info.clone()
-            },
+            slave: mesos::SlaveInfo { id: Some(id.to_proto()), ..self.config.info.clone() },
             checkpointed_resources: self.checkpointed_resources.clone(),
             version: Some(MESOS_VERSION.to_string()),
             agent_capabilities: capabilities(),
@@ -189,18 +165,14 @@ impl Slave {
                     message.executor_infos.push(executor.info.clone());
                 }
                 let tasks = executor.tasks.values();
-                message
-                    .tasks
-                    .extend(tasks.map(|task| task.to_proto(framework_id, named)));
+                message.tasks.extend(tasks.map(|task| task.to_proto(framework_id, named)));
             }
         }
         message
     }
 
     fn resource_version(&self) -> mesos::Uuid {
-        mesos::Uuid {
-            value: self.registration.resource_version.to_vec(),
-        }
+        mesos::Uuid { value: self.registration.resource_version.to_vec() }
     }
 
     pub(super) fn registered(&mut self, message: SlaveRegisteredMessage, now: Now) {
@@ -222,13 +194,8 @@ impl Slave {
     }
 
     pub(super) fn reregistered(&mut self, message: SlaveReregisteredMessage, now: Now) {
-        if self.registration.id.as_ref().map(SlaveId::as_str)
-            != Some(message.slave_id.value.as_str())
-        {
-            return log::error!(
-                "the master re-registered slave {}, which we are not",
-                message.slave_id.value
-            );
+        if self.registration.id.as_ref().map(SlaveId::as_str) != Some(message.slave_id.value.as_str()) {
+            return log::error!("the master re-registered slave {}, which we are not", message.slave_id.value);
         }
         log::info!("registered with the master again");
         self.enter_registered(message.connection.as_ref(), now);
@@ -241,14 +208,9 @@ impl Slave {
     fn reconcile(&mut self, message: &ReconcileTasksMessage, now: Now) {
         for status in &message.statuses {
             let known = self.frameworks.iter().any(|(id, framework)| {
-                let tasks = framework
-                    .executors
-                    .values()
-                    .flat_map(|each| each.tasks.values());
+                let tasks = framework.executors.values().flat_map(|each| each.tasks.values());
                 id.as_str() == message.framework_id.value
-                    && tasks
-                        .into_iter()
-                        .any(|task| task.info.task_id == status.task_id)
+                    && tasks.into_iter().any(|task| task.info.task_id == status.task_id)
             });
             if !known {
                 let framework = message.framework.as_ref();
@@ -266,22 +228,13 @@ impl Slave {
         let ping_timeout = told
             .filter(|seconds| seconds.is_finite() && *seconds > 0.0 && *seconds < 1e6)
             .map_or(MASTER_PING_TIMEOUT, Duration::from_secs_f64);
-        self.registration.state = State::Registered {
-            master,
-            ping_timeout,
-            ping_due: now.instant + ping_timeout,
-        };
+        self.registration.state = State::Registered { master, ping_timeout, ping_due: now.instant + ping_timeout };
         self.resend_updates(None, now);
     }
 
     pub(super) fn ping(&mut self, from: Pid, connected: bool, now: Now) {
         self.send(&from, &PongSlaveMessage {});
-        let State::Registered {
-            master,
-            ping_timeout,
-            ping_due,
-        } = &mut self.registration.state
-        else {
+        let State::Registered { master, ping_timeout, ping_due } = &mut self.registration.state else {
             return;
         };
         if from.address != master.address {
@@ -327,9 +280,7 @@ impl Slave {
         let master = self.registration.registered_master().cloned();
         if let (Some(master), Some(id)) = (master, self.registration.id.clone()) {
             log::info!("unregistering from {master}");
-            let message = UnregisterSlaveMessage {
-                slave_id: id.to_proto(),
-            };
+            let message = UnregisterSlaveMessage { slave_id: id.to_proto() };
             self.send(&master, &message);
         }
         self.stop(now);
@@ -368,14 +319,8 @@ impl Slave {
 /// What we can do, and no more: a master holds us to it. These three are what today's frameworks need to be offered
 /// anything; RESOURCE_PROVIDER is left out, and so no UpdateSlaveMessage is owed.
 fn capabilities() -> Vec<Capability> {
-    [
-        capability::Type::MultiRole,
-        capability::Type::HierarchicalRole,
-        capability::Type::ReservationRefinement,
-    ]
-    .into_iter()
-    .map(|capability| Capability {
-        r#type: Some(capability as i32),
-    })
-    .collect()
+    [capability::Type::MultiRole, capability::Type::HierarchicalRole, capability::Type::ReservationRefinement]
+        .into_iter()
+        .map(|capability| Capability { r#type: Some(capability as i32) })
+        .collect()
 }

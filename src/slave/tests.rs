@@ -28,10 +28,7 @@ struct Wanted {
 
 impl Wanted {
     fn messages<M: Message + Name + Default>(&self) -> Vec<M> {
-        self.sent
-            .iter()
-            .filter_map(|(_, message)| message.decode())
-            .collect()
+        self.sent.iter().filter_map(|(_, message)| message.decode()).collect()
     }
 
     fn only<M: Message + Name + Default>(&self) -> M {
@@ -42,10 +39,7 @@ impl Wanted {
 
     fn statuses(&self) -> Vec<mesos::TaskStatus> {
         let updates = self.messages::<StatusUpdateMessage>();
-        updates
-            .into_iter()
-            .map(|message| message.update.status)
-            .collect()
+        updates.into_iter().map(|message| message.update.status).collect()
     }
 }
 
@@ -57,11 +51,7 @@ impl World {
     fn new() -> World {
         let config = Config {
             pid: pid("slave(1)@127.0.0.1:5051"),
-            info: mesos::SlaveInfo {
-                hostname: "host".into(),
-                port: Some(5051),
-                ..Default::default()
-            },
+            info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
             work_dir: "/work_dir".into(),
             switch_user: true,
             registration_backoff: Duration::from_secs(1),
@@ -70,10 +60,7 @@ impl World {
         };
         World {
             slave: Slave::new(config, Random::from_seed(1)),
-            now: Now {
-                instant: Instant::now(),
-                unix: 1_795_512_667.5,
-            },
+            now: Now { instant: Instant::now(), unix: 1_795_512_667.5 },
         }
     }
 
@@ -83,9 +70,7 @@ impl World {
         world.later(Duration::from_secs(1));
         world.from_master(FromMaster::Registered(Box::new(SlaveRegisteredMessage {
             slave_id: mesos::SlaveId { value: "S0".into() },
-            connection: Some(MasterSlaveConnection {
-                total_ping_timeout_seconds: Some(75.0),
-            }),
+            connection: Some(MasterSlaveConnection { total_ping_timeout_seconds: Some(75.0) }),
         })));
         world
     }
@@ -112,10 +97,7 @@ impl World {
     }
 
     fn from_master(&mut self, message: FromMaster) -> Wanted {
-        self.event(Event::Message {
-            from: pid(MASTER),
-            message,
-        })
+        self.event(Event::Message { from: pid(MASTER), message })
     }
 
     fn ping(&mut self, connected: bool) -> Wanted {
@@ -144,13 +126,7 @@ impl World {
         container
     }
 
-    fn status(
-        &mut self,
-        container: &ContainerId,
-        task: &str,
-        state: TaskState,
-        uuid: u8,
-    ) -> Wanted {
+    fn status(&mut self, container: &ContainerId, task: &str, state: TaskState, uuid: u8) -> Wanted {
         self.event(Event::ContainerStatus {
             container: container.clone(),
             status: Box::new(mesos::TaskStatus {
@@ -164,21 +140,16 @@ impl World {
     }
 
     fn acknowledge(&mut self, task: &str, uuid: u8) -> Wanted {
-        self.from_master(FromMaster::Acknowledge(Box::new(
-            StatusUpdateAcknowledgementMessage {
-                slave_id: mesos::SlaveId { value: "S0".into() },
-                framework_id: mesos::FrameworkId { value: "F".into() },
-                task_id: mesos::TaskId { value: task.into() },
-                uuid: vec![uuid; 16],
-            },
-        )))
+        self.from_master(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
+            slave_id: mesos::SlaveId { value: "S0".into() },
+            framework_id: mesos::FrameworkId { value: "F".into() },
+            task_id: mesos::TaskId { value: task.into() },
+            uuid: vec![uuid; 16],
+        })))
     }
 
     fn gone(&mut self, container: &ContainerId, reason: Option<&str>) -> Wanted {
-        self.event(Event::ContainerGone {
-            container: container.clone(),
-            reason: reason.map(str::to_string),
-        })
+        self.event(Event::ContainerGone { container: container.clone(), reason: reason.map(str::to_string) })
     }
 
     fn kill(&mut self, task: &str) -> Wanted {
@@ -207,10 +178,7 @@ fn task(name: &str) -> mesos::TaskInfo {
         name: name.into(),
         task_id: mesos::TaskId { value: name.into() },
         slave_id: mesos::SlaveId { value: "S0".into() },
-        command: Some(mesos::CommandInfo {
-            value: Some("true".into()),
-            ..Default::default()
-        }),
+        command: Some(mesos::CommandInfo { value: Some("true".into()), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -225,15 +193,9 @@ fn a_slave_registers_within_its_backoff_and_again_until_it_is_answered() {
     assert_eq!(first.version(), "1.11.0");
     let mut sent = 0;
     for _ in 0..600 {
-        sent += world
-            .later(Duration::from_secs(1))
-            .messages::<RegisterSlaveMessage>()
-            .len();
+        sent += world.later(Duration::from_secs(1)).messages::<RegisterSlaveMessage>().len();
     }
-    assert!(
-        (10..=24).contains(&sent),
-        "{sent} registrations in ten minutes"
-    );
+    assert!((10..=24).contains(&sent), "{sent} registrations in ten minutes");
 }
 
 #[test]
@@ -307,10 +269,7 @@ fn a_command_task_becomes_a_container_with_mesos_environment_and_user() {
     }
     let spec = world.run(info).launched.remove(0);
     assert_eq!(spec.user(), "alice");
-    let own = format!(
-        "/work_dir/slaves/S0/frameworks/F/executors/t/runs/{}",
-        spec.container_id
-    );
+    let own = format!("/work_dir/slaves/S0/frameworks/F/executors/t/runs/{}", spec.container_id);
     assert_eq!(spec.sandbox, own);
     let value = |name: &str| {
         let found = spec.environment.iter().find(|each| each.name == name);
@@ -329,15 +288,8 @@ fn updates_go_out_one_at_a_time_and_again_until_acknowledged() {
     let wanted = world.status(&container, "t", TaskState::TaskStarting, 1);
     assert_eq!(wanted.acknowledged, [vec![1; 16]]);
     assert_eq!(wanted.statuses()[0].state(), TaskState::TaskStarting);
-    assert!(
-        world
-            .status(&container, "t", TaskState::TaskRunning, 2)
-            .statuses()
-            .is_empty()
-    );
-    let again = world
-        .later(Duration::from_secs(10))
-        .only::<StatusUpdateMessage>();
+    assert!(world.status(&container, "t", TaskState::TaskRunning, 2).statuses().is_empty());
+    let again = world.later(Duration::from_secs(10)).only::<StatusUpdateMessage>();
     assert_eq!(again.update.uuid(), [1; 16]);
     assert_eq!(again.update.latest_state(), TaskState::TaskRunning);
     assert!(world.later(Duration::from_secs(15)).statuses().is_empty());
@@ -364,10 +316,7 @@ fn a_finished_task_is_forgotten_when_its_container_is_gone_and_its_update_acknow
 fn a_container_that_dies_fails_its_task_with_the_reason() {
     let mut world = World::registered();
     let container = world.running("t");
-    let status = world
-        .gone(&container, Some("killed by signal SIGKILL"))
-        .statuses()
-        .remove(0);
+    let status = world.gone(&container, Some("killed by signal SIGKILL")).statuses().remove(0);
     assert_eq!(status.state(), TaskState::TaskFailed);
     assert_eq!(status.reason(), Reason::ExecutorTerminated);
     assert!(status.message().contains("SIGKILL"), "{}", status.message());
@@ -378,10 +327,7 @@ fn a_container_that_cannot_be_launched_fails_its_task() {
     let mut world = World::registered();
     let spec = world.run(task("t")).launched.remove(0);
     let container = ContainerId::new(spec.container_id).expect("id");
-    let status = world
-        .gone(&container, Some("no space left on device"))
-        .statuses()
-        .remove(0);
+    let status = world.gone(&container, Some("no space left on device")).statuses().remove(0);
     assert_eq!(status.reason(), Reason::ContainerLaunchFailed);
 }
 
@@ -389,11 +335,8 @@ fn a_container_that_cannot_be_launched_fails_its_task() {
 fn a_kill_reaches_the_container_with_the_tasks_grace_period() {
     let mut world = World::registered();
     let mut info = task("t");
-    info.kill_policy = Some(mesos::KillPolicy {
-        grace_period: Some(mesos::DurationInfo {
-            nanoseconds: 7_000_000_000,
-        }),
-    });
+    info.kill_policy =
+        Some(mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds: 7_000_000_000 }) });
     world.run(info);
     let wanted = world.kill("t");
     assert_eq!(wanted.killed.len(), 1);
@@ -406,10 +349,7 @@ fn a_task_killed_whose_container_dies_without_a_word_is_killed() {
     let mut world = World::registered();
     let container = world.running("t");
     world.kill("t");
-    let status = world
-        .gone(&container, Some("exit status 1"))
-        .statuses()
-        .remove(0);
+    let status = world.gone(&container, Some("exit status 1")).statuses().remove(0);
     assert_eq!(status.state(), TaskState::TaskKilled);
 }
 
@@ -432,20 +372,15 @@ fn what_cannot_be_given_is_refused_with_a_terminal_update() {
     };
     let launch_failed = (TaskState::TaskFailed, Reason::ContainerLaunchFailed);
     let mut info = task("docker");
-    info.container = Some(mesos::ContainerInfo {
-        r#type: mesos::container_info::Type::Docker as i32,
-        ..Default::default()
-    });
+    info.container =
+        Some(mesos::ContainerInfo { r#type: mesos::container_info::Type::Docker as i32, ..Default::default() });
     assert_eq!(refused(info, &mut world), launch_failed);
     let mut info = task("executor");
     info.executor = Some(Default::default());
     assert_eq!(refused(info, &mut world), launch_failed);
     let mut info = task("elsewhere");
     info.slave_id.value = "S1".into();
-    assert_eq!(
-        refused(info, &mut world),
-        (TaskState::TaskError, Reason::TaskInvalid)
-    );
+    assert_eq!(refused(info, &mut world), (TaskState::TaskError, Reason::TaskInvalid));
     let out = (TaskState::TaskError, Reason::TaskInvalid);
     assert_eq!(refused(task("../../etc"), &mut world), out);
     let mut info = task("plain");
@@ -470,17 +405,10 @@ fn a_second_task_with_the_same_id_is_refused_and_the_first_goes_on() {
 fn a_framework_that_is_shut_down_ends_without_updates() {
     let mut world = World::registered();
     let container = world.running("t");
-    let message = ShutdownFrameworkMessage {
-        framework_id: mesos::FrameworkId { value: "F".into() },
-    };
+    let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
     let wanted = world.from_master(FromMaster::ShutdownFramework(Box::new(message)));
     assert_eq!(wanted.killed[0].0, container);
-    assert!(
-        world
-            .status(&container, "t", TaskState::TaskKilled, 3)
-            .statuses()
-            .is_empty()
-    );
+    assert!(world.status(&container, "t", TaskState::TaskKilled, 3).statuses().is_empty());
     assert!(world.gone(&container, None).sent.is_empty());
     assert!(world.slave.frameworks().is_empty());
 }
@@ -504,9 +432,7 @@ fn a_slave_that_is_stopped_does_not_wait_for_a_master_for_ever() {
     world.event(Event::Stop);
     world.status(&container, "t", TaskState::TaskKilled, 2);
     world.gone(&container, None);
-    assert!(
-        world.slave.deadline().expect("deadline") <= world.now.instant + Duration::from_secs(2)
-    );
+    assert!(world.slave.deadline().expect("deadline") <= world.now.instant + Duration::from_secs(2));
     assert!(world.later(Duration::from_secs(2)).exit);
 }
 
@@ -520,12 +446,10 @@ fn updates_of_the_time_without_a_master_are_sent_on_return() {
     world.gone(&container, None);
     let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
     assert_eq!(again.tasks[0].state(), TaskState::TaskFinished);
-    let wanted = world.from_master(FromMaster::Reregistered(Box::new(
-        SlaveReregisteredMessage {
-            slave_id: mesos::SlaveId { value: "S0".into() },
-            ..Default::default()
-        },
-    )));
+    let wanted = world.from_master(FromMaster::Reregistered(Box::new(SlaveReregisteredMessage {
+        slave_id: mesos::SlaveId { value: "S0".into() },
+        ..Default::default()
+    })));
     assert_eq!(wanted.statuses()[0].state(), TaskState::TaskFinished);
 }
 
@@ -537,9 +461,7 @@ fn a_task_that_the_master_has_and_we_do_not_is_reported_on_return() {
         reconciliations: vec![ReconcileTasksMessage {
             framework_id: mesos::FrameworkId { value: "F".into() },
             statuses: vec![mesos::TaskStatus {
-                task_id: mesos::TaskId {
-                    value: "lost".into(),
-                },
+                task_id: mesos::TaskId { value: "lost".into() },
                 state: TaskState::TaskRunning as i32,
                 ..Default::default()
             }],

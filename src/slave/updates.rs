@@ -10,9 +10,7 @@ use super::{Action, Now, Slave};
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
-use crate::messages::mesos::internal::{
-    StatusUpdate, StatusUpdateAcknowledgementMessage, StatusUpdateMessage,
-};
+use crate::messages::mesos::internal::{StatusUpdate, StatusUpdateAcknowledgementMessage, StatusUpdateMessage};
 use crate::messages::mesos::task_status::{Reason, Source};
 use crate::poll::Backoff;
 
@@ -40,8 +38,7 @@ impl Updates {
     }
 
     pub fn has(&self, framework: &FrameworkId, task: &TaskId) -> bool {
-        self.streams
-            .contains_key(&(framework.clone(), task.clone()))
+        self.streams.contains_key(&(framework.clone(), task.clone()))
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -93,41 +90,21 @@ pub(super) struct SlaveStatus {
 
 impl Slave {
     /// A status from a container's child.
-    pub(super) fn container_status(
-        &mut self,
-        container: &ContainerId,
-        mut status: mesos::TaskStatus,
-        now: Now,
-    ) {
+    pub(super) fn container_status(&mut self, container: &ContainerId, mut status: mesos::TaskStatus, now: Now) {
         let uuid = status.uuid().to_vec();
         let Some((framework_id, executor_id)) = self.find_container(container) else {
             return log::warn!("dropped a status of container {container}, which nobody here owns");
         };
-        self.actions.push(Action::Acknowledge {
-            container: container.clone(),
-            uuid,
-        });
-        let own = self
-            .frameworks
-            .get(&framework_id)
-            .and_then(|framework| framework.executors.get(&executor_id));
+        self.actions.push(Action::Acknowledge { container: container.clone(), uuid });
+        let own = self.frameworks.get(&framework_id).and_then(|framework| framework.executors.get(&executor_id));
         let Some(own) = own else { return };
-        let Some(task_id) = TaskId::try_from(&status.task_id)
-            .ok()
-            .filter(|id| own.tasks.contains_key(id))
-        else {
-            return log::warn!(
-                "dropped a status of container {container} for a task that it does not have"
-            );
+        let Some(task_id) = TaskId::try_from(&status.task_id).ok().filter(|id| own.tasks.contains_key(id)) else {
+            return log::warn!("dropped a status of container {container} for a task that it does not have");
         };
         log::info!(
             "task {task_id} of framework {framework_id} is {}{}",
             status.state().as_str_name(),
-            status
-                .message
-                .as_ref()
-                .map(|text| format!(": {text}"))
-                .unwrap_or_default()
+            status.message.as_ref().map(|text| format!(": {text}")).unwrap_or_default()
         );
         status.slave_id = self.registration.id().map(|id| id.to_proto());
         status.executor_id = Some(executor_id.to_proto());
@@ -139,9 +116,7 @@ impl Slave {
     /// The container's id and, where the child does not name the guest's, our own address.
     fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
         let known = status.container_status.get_or_insert_default();
-        known
-            .container_id
-            .get_or_insert_with(|| container.to_proto());
+        known.container_id.get_or_insert_with(|| container.to_proto());
         if known.network_infos.is_empty() {
             known.network_infos.push(mesos::NetworkInfo {
                 ip_addresses: vec![mesos::network_info::IpAddress {
@@ -174,10 +149,7 @@ impl Slave {
             uuid: Some(self.random.uuid().to_vec()),
             ..Default::default()
         };
-        match (
-            FrameworkId::try_from(framework_id),
-            TaskId::try_from(task_id),
-        ) {
+        match (FrameworkId::try_from(framework_id), TaskId::try_from(task_id)) {
             (Ok(framework), Ok(task)) => self.enqueue(&framework, executor_id, task, status, now),
             // An id that names no stream can be answered, but not retried.
             _ => {
@@ -196,18 +168,14 @@ impl Slave {
         now: Now,
     ) {
         let framework = self.frameworks.get_mut(framework_id);
-        let terminating = framework
-            .as_ref()
-            .is_some_and(|framework| framework.terminating);
+        let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
         if let Some(executor) = framework.and_then(|each| each.executor_of(&task_id)) {
             if executor.state == ExecutorState::Launching {
                 executor.state = ExecutorState::Running;
             }
             if let Some(task) = executor.tasks.get_mut(&task_id) {
                 if is_terminal(task.state) {
-                    return log::debug!(
-                        "task {task_id} of framework {framework_id} has ended already"
-                    );
+                    return log::debug!("task {task_id} of framework {framework_id} has ended already");
                 }
                 task.record(&status);
             }
@@ -231,11 +199,10 @@ impl Slave {
             return;
         };
         stream.resend_at = now.instant + stream.backoff.next_wait();
-        let task = self.frameworks.get_mut(&key.0).and_then(|framework| {
-            framework
-                .executor_of(&key.1)
-                .and_then(|executor| executor.tasks.get_mut(&key.1))
-        });
+        let task = self
+            .frameworks
+            .get_mut(&key.0)
+            .and_then(|framework| framework.executor_of(&key.1).and_then(|executor| executor.tasks.get_mut(&key.1)));
         let mut update = update;
         update.latest_state = Some(update.status.state);
         if let Some(task) = task {
@@ -249,10 +216,7 @@ impl Slave {
         let Some(master) = self.registration.registered_master().cloned() else {
             return;
         };
-        let message = StatusUpdateMessage {
-            update,
-            pid: Some(self.config.pid.to_string()),
-        };
+        let message = StatusUpdateMessage { update, pid: Some(self.config.pid.to_string()) };
         self.send(&master, &message);
     }
 
@@ -290,19 +254,14 @@ impl Slave {
     }
 
     pub(super) fn acknowledged(&mut self, message: &StatusUpdateAcknowledgementMessage, now: Now) {
-        let (Ok(framework), Ok(task)) = (
-            FrameworkId::try_from(&message.framework_id),
-            TaskId::try_from(&message.task_id),
-        ) else {
+        let (Ok(framework), Ok(task)) =
+            (FrameworkId::try_from(&message.framework_id), TaskId::try_from(&message.task_id))
+        else {
             return;
         };
         let key = (framework, task);
         let Some(update) = self.updates.acknowledge(&key, &message.uuid, now.instant) else {
-            return log::debug!(
-                "an acknowledgement for task {} of framework {} that is not outstanding",
-                key.1,
-                key.0
-            );
+            return log::debug!("an acknowledgement for task {} of framework {} that is not outstanding", key.1, key.0);
         };
         if is_terminal(update.status.state()) {
             self.updates.streams.remove(&key);

@@ -45,11 +45,7 @@ impl BannerProbe {
     /// Tries at once.
     pub fn new(address: Ipv4Addr, port: u16, now: Instant) -> BannerProbe {
         let address = SocketAddrV4::new(address, port);
-        BannerProbe {
-            address,
-            state: State::Pausing { until: now },
-            last: "no answer".to_string(),
-        }
+        BannerProbe { address, state: State::Pausing { until: now }, last: "no answer".to_string() }
     }
 
     /// Waits in the set for what comes next.
@@ -64,9 +60,7 @@ impl BannerProbe {
     /// When [`BannerProbe::turn`] must be called even if nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Pausing { until }
-            | State::Connecting { until, .. }
-            | State::Reading { until, .. } => Some(*until),
+            State::Pausing { until } | State::Connecting { until, .. } | State::Reading { until, .. } => Some(*until),
             State::Answered => None,
         }
     }
@@ -82,21 +76,13 @@ impl BannerProbe {
             State::Answered => State::Answered,
             State::Pausing { until } if now < until => State::Pausing { until },
             State::Pausing { .. } => match begin(self.address) {
-                Ok(stream) => State::Connecting {
-                    stream,
-                    until: now + CONNECT,
-                },
+                Ok(stream) => State::Connecting { stream, until: now + CONNECT },
                 Err(error) => self.pause(error.to_string(), now),
             },
-            State::Connecting { stream, until } if set.is_writable(stream.as_raw_fd()) => {
-                match stream.take_error() {
-                    Ok(None) => State::Reading {
-                        stream,
-                        until: now + GREETING.max(until.saturating_duration_since(now)),
-                    },
-                    Ok(Some(error)) | Err(error) => self.pause(error.to_string(), now),
-                }
-            }
+            State::Connecting { stream, until } if set.is_writable(stream.as_raw_fd()) => match stream.take_error() {
+                Ok(None) => State::Reading { stream, until: now + GREETING.max(until.saturating_duration_since(now)) },
+                Ok(Some(error)) | Err(error) => self.pause(error.to_string(), now),
+            },
             State::Reading { mut stream, until } if set.is_readable(stream.as_raw_fd()) => {
                 match greeting(&mut stream) {
                     Ok(true) => State::Answered,
@@ -104,9 +90,7 @@ impl BannerProbe {
                     Err(error) => self.pause(error.to_string(), now),
                 }
             }
-            State::Connecting { until, .. } if now >= until => {
-                self.pause("no answer".to_string(), now)
-            }
+            State::Connecting { until, .. } if now >= until => self.pause("no answer".to_string(), now),
             State::Reading { until, .. } if now >= until => {
                 self.pause("connected, but no ssh greeting came".to_string(), now)
             }
@@ -135,22 +119,11 @@ fn begin(address: SocketAddrV4) -> io::Result<TcpStream> {
 fn greeting(stream: &mut TcpStream) -> io::Result<bool> {
     let mut bytes = [0u8; 4];
     match stream.read(&mut bytes) {
-        Ok(0) => Err(io::Error::other(
-            "connected, but closed without an ssh greeting",
-        )),
+        Ok(0) => Err(io::Error::other("connected, but closed without an ssh greeting")),
         // sshd writes its greeting at once, and four bytes never come in parts; a peer that says anything else is no sshd.
         Ok(count) if b"SSH-".starts_with(&bytes[..count]) => Ok(true),
-        Ok(_) => Err(io::Error::other(
-            "something else than an sshd listens there",
-        )),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
-        {
-            Ok(false)
-        }
+        Ok(_) => Err(io::Error::other("something else than an sshd listens there")),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -194,45 +167,27 @@ mod tests {
 
     #[test]
     fn a_greeting_is_an_answer_after_peers_that_close_or_are_no_sshd() {
-        assert_eq!(
-            probe_of(
-                serve(vec![b"", b"HTTP/1.0 400\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"]),
-                100
-            ),
-            Ok(())
-        );
+        assert_eq!(probe_of(serve(vec![b"", b"HTTP/1.0 400\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"]), 100), Ok(()));
     }
 
     #[test]
     fn a_refused_connection_is_tried_again_and_named() {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .expect("listen")
-            .local_addr()
-            .expect("address")
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").expect("listen").local_addr().expect("address").port();
         let failures = probe_of(port, 2).expect_err("nobody listens");
-        assert!(
-            failures.iter().all(|failure| failure.contains("refused")),
-            "{failures:?}"
-        );
+        assert!(failures.iter().all(|failure| failure.contains("refused")), "{failures:?}");
     }
 
     #[test]
     fn a_peer_that_says_nothing_is_left_at_its_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("listen");
         let start = Instant::now();
-        let mut probe = BannerProbe::new(
-            Ipv4Addr::LOCALHOST,
-            listener.local_addr().expect("address").port(),
-            start,
-        );
+        let mut probe = BannerProbe::new(Ipv4Addr::LOCALHOST, listener.local_addr().expect("address").port(), start);
         let mut set = PollSet::new();
         while !matches!(probe.state, State::Reading { .. }) {
             assert!(!probe.turn(&set, start));
             set.clear();
             probe.register(&mut set);
-            set.wait(Some(Instant::now() + Duration::from_secs(5)))
-                .expect("poll");
+            set.wait(Some(Instant::now() + Duration::from_secs(5))).expect("poll");
         }
         set.clear();
         assert!(!probe.turn(&set, start + GREETING + CONNECT));

@@ -112,10 +112,9 @@ impl fmt::Display for CollectError {
                 write!(f, "the sandbox on the host cannot be opened: {error}")
             }
             CollectError::Stream(error) => write!(f, "{error}"),
-            CollectError::Write(error) => write!(
-                f,
-                "the host cannot write into the sandbox: {error}; is its disk full?"
-            ),
+            CollectError::Write(error) => {
+                write!(f, "the host cannot write into the sandbox: {error}; is its disk full?")
+            }
             CollectError::Command => write!(f, "ssh or the guest's tar failed"),
         }
     }
@@ -133,30 +132,15 @@ impl std::error::Error for CollectError {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "brought back: {} files, {}",
-            self.files.count,
-            bytes(self.files.bytes)
-        )?;
+        write!(f, "brought back: {} files, {}", self.files.count, bytes(self.files.bytes))?;
         if self.too_large.count > 0 {
             let Tally { count, bytes: size } = self.too_large;
-            write!(
-                f,
-                "\nnot brought back: {count} files, {}: larger than the task's disk",
-                bytes(size)
-            )?;
+            write!(f, "\nnot brought back: {count} files, {}: larger than the task's disk", bytes(size))?;
         }
         for (count, why) in [
-            (
-                self.too_many,
-                "more files than are brought back from one sandbox",
-            ),
+            (self.too_many, "more files than are brought back from one sandbox"),
             (self.special, "links, FIFOs, devices and the like"),
-            (
-                self.names,
-                "names that lead out of the sandbox, or are too long",
-            ),
+            (self.names, "names that lead out of the sandbox, or are too long"),
             (self.in_the_way, "the host has something else of that name"),
         ] {
             if count > 0 {
@@ -181,20 +165,13 @@ fn bytes(count: u64) -> String {
         }
         (value, unit) = (value / 1024.0, next);
     }
-    if unit == "bytes" {
-        format!("{count} bytes")
-    } else {
-        format!("{value:.1} {unit}")
-    }
+    if unit == "bytes" { format!("{count} bytes") } else { format!("{value:.1} {unit}") }
 }
 
 /// The script that writes the sandbox as an archive. GNU tar skips holes; other tars (busybox) write them out, and the reader's
 /// limits end that.
 pub fn remote_script(sandbox: &str) -> String {
-    let exclude: String = OUR_FILES
-        .iter()
-        .map(|name| format!(" --exclude=./{name}"))
-        .collect();
+    let exclude: String = OUR_FILES.iter().map(|name| format!(" --exclude=./{name}")).collect();
     format!(
         "cd {} && if tar --version 2>/dev/null | grep -q GNU; then exec tar --format=gnu --one-file-system -S{exclude} -cf - .; \
          else exec tar -cf - .; fi",
@@ -203,27 +180,11 @@ pub fn remote_script(sandbox: &str) -> String {
 }
 
 /// The job that brings a guest's sandbox into the host's. It prints the [`Summary`]; it fails when not all of the stream was read.
-pub fn job(
-    ssh: &Ssh,
-    guest_sandbox: &str,
-    host_sandbox: &Path,
-    limits: Limits,
-    owner: Owner,
-) -> Spawn {
-    let numbers = [
-        limits.bytes,
-        limits.files,
-        owner.uid.into(),
-        owner.gid.into(),
-    ]
-    .map(|number| number.to_string());
-    Spawn::ourselves("vm-collect")
-        .arg(host_sandbox)
-        .with(|command| {
-            command
-                .args(numbers)
-                .args(ssh.session(&as_root(&remote_script(guest_sandbox))));
-        })
+pub fn job(ssh: &Ssh, guest_sandbox: &str, host_sandbox: &Path, limits: Limits, owner: Owner) -> Spawn {
+    let numbers = [limits.bytes, limits.files, owner.uid.into(), owner.gid.into()].map(|number| number.to_string());
+    Spawn::ourselves("vm-collect").arg(host_sandbox).with(|command| {
+        command.args(numbers).args(ssh.session(&as_root(&remote_script(guest_sandbox))));
+    })
 }
 
 /// `mesos-slave vm-collect SANDBOX BYTES FILES UID GID COMMAND…`: runs the command and takes the archive that it writes.
@@ -251,38 +212,21 @@ fn collect(arguments: &[OsString]) -> Result<Summary, String> {
     let [into, bytes, files, uid, gid, program, words @ ..] = arguments else {
         return Err(usage());
     };
-    let number = |text: &OsString| {
-        text.to_str()
-            .and_then(|text| text.parse::<u64>().ok())
-            .ok_or_else(usage)
-    };
+    let number = |text: &OsString| text.to_str().and_then(|text| text.parse::<u64>().ok()).ok_or_else(usage);
     let id = |text| number(text).and_then(|number| u32::try_from(number).map_err(|_| usage()));
-    let limits = Limits {
-        bytes: number(bytes)?,
-        files: number(files)?,
-    };
-    let owner = Owner {
-        uid: id(uid)?,
-        gid: id(gid)?,
-    };
+    let limits = Limits { bytes: number(bytes)?, files: number(files)? };
+    let owner = Owner { uid: id(uid)?, gid: id(gid)? };
 
     let mut command = Command::new(program);
     clean_environment(&mut command);
-    command
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
     let started = Spawn::command(command).die_with_parent().spawn();
     let mut process = started.map_err(|error| format!("cannot run {program:?}: {error}"))?;
-    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY)
-        .map_err(|error| format!("cannot limit the memory: {error}"))?;
+    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).map_err(|error| format!("cannot limit the memory: {error}"))?;
     let stdout = process.stdout.take().ok_or("no pipe")?;
     let summary = extract(stdout, Path::new(into), limits, owner);
     let mut summary = summary.map_err(|error| error.to_string())?;
-    if matches!(
-        summary.incomplete,
-        Some(CollectError::Stream(StreamError::BrokenOff))
-    ) {
+    if matches!(summary.incomplete, Some(CollectError::Stream(StreamError::BrokenOff))) {
         // Its output has ended, so it does, too; what it said on our stderr is the reason.
         wait(&mut process);
         let failed = process.try_wait().is_some_and(|exit| !exit.is_success());
@@ -310,12 +254,7 @@ fn wait(process: &mut Subprocess) {
 ///
 /// # Errors
 /// [`CollectError::Open`].
-pub fn extract(
-    reader: impl Read,
-    into: &Path,
-    limits: Limits,
-    owner: Owner,
-) -> Result<Summary, CollectError> {
+pub fn extract(reader: impl Read, into: &Path, limits: Limits, owner: Owner) -> Result<Summary, CollectError> {
     let mut place = Place::open(into, owner).map_err(CollectError::Open)?;
     // What is skipped is read, too: some room for that, and an end to it.
     let most = limits
@@ -393,11 +332,7 @@ fn extract_file(
 ) -> Result<(), Failure> {
     let (directory, file) = place.file(path).map_err(Failure::Place)?;
     let result = copy(stream, &file, entry);
-    let result = result.and_then(|()| {
-        place
-            .finish(&file, entry.mode, entry.mtime)
-            .map_err(Failure::Place)
-    });
+    let result = result.and_then(|()| place.finish(&file, entry.mode, entry.mtime).map_err(Failure::Place));
     if result.is_err() {
         place.remove(&directory, path);
     }
@@ -409,9 +344,7 @@ fn copy(stream: &mut Stream<impl Read>, file: &OwnedFd, entry: &Entry) -> Result
     for (offset, length) in &entry.segments {
         let (mut at, end) = (*offset, offset + length);
         while at < end {
-            let want = buffer
-                .len()
-                .min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            let want = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
             stream.data(&mut buffer[..want]).map_err(Failure::Stream)?;
             place::write_at(file, &buffer[..want], at).map_err(Failure::Place)?;
             at += want as u64;

@@ -52,13 +52,7 @@ impl Master {
         if let Some(pipe) = &process.stderr {
             set_nonblocking(pipe)?;
         }
-        Ok(Master {
-            ssh: ssh.clone(),
-            process,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            told: false,
-        })
+        Ok(Master { ssh: ssh.clone(), process, stdout: Vec::new(), stderr: Vec::new(), told: false })
     }
 
     /// Waits for what it prints, and for its end.
@@ -79,11 +73,7 @@ impl Master {
         read(&mut self.process.stderr, &mut self.stderr);
         if exit.is_some() {
             let text = String::from_utf8_lossy(&self.stderr).into_owned();
-            let last = text
-                .lines()
-                .rev()
-                .map(str::trim)
-                .find(|line| !line.is_empty());
+            let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
             let last = last.unwrap_or("ssh ended without a word").to_string();
             return Some(News::Ended(self.ssh.classify(&text, last)));
         }
@@ -94,10 +84,7 @@ impl Master {
 
     fn ready(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.stdout);
-        text.split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'))
-            .find_map(parse_ready)
-            .map(str::to_string)
+        text.split_inclusive('\n').filter(|line| line.ends_with('\n')).find_map(parse_ready).map(str::to_string)
     }
 }
 
@@ -115,8 +102,7 @@ fn read<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
     while let Some(open) = pipe {
         match open.read(&mut buffer) {
             Ok(0) => *pipe = None,
-            Ok(count) => into
-                .extend_from_slice(&buffer[..count.min(OUTPUT_LIMIT.saturating_sub(into.len()))]),
+            Ok(count) => into.extend_from_slice(&buffer[..count.min(OUTPUT_LIMIT.saturating_sub(into.len()))]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => *pipe = None,

@@ -45,13 +45,7 @@ pub fn random_mac() -> std::io::Result<String> {
 /// The domain of a container: what it is given (`spec.vm`), under the name, MAC and directory that `state` records.
 ///
 /// `owner` is QEMU's user, as libvirt tells it.
-pub fn xml(
-    spec: &Spec,
-    vm: &container::Vm,
-    state: &VmState,
-    image: &Image,
-    owner: Owner,
-) -> String {
+pub fn xml(spec: &Spec, vm: &container::Vm, state: &VmState, image: &Image, owner: Owner) -> String {
     let mut xml = String::with_capacity(4096);
     // Writing to a String cannot fail.
     let _ = write_domain(&mut xml, spec, vm, state, image, owner);
@@ -82,16 +76,9 @@ fn write_domain(
     writeln!(xml, "<features><acpi/><apic/></features>")?;
     // Under TCG `maximum` costs a boot 0.2 s of 3.2 s of CPU more than the bare `qemu64`, but distributions that are built for
     // newer CPUs (x86-64-v2 and up) do not even start on that.
-    writeln!(
-        xml,
-        "<cpu mode='{}'/>",
-        if kvm { "host-passthrough" } else { "maximum" }
-    )?;
+    writeln!(xml, "<cpu mode='{}'/>", if kvm { "host-passthrough" } else { "maximum" })?;
     writeln!(xml, "<clock offset='utc'/>")?;
-    writeln!(
-        xml,
-        "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>"
-    )?;
+    writeln!(xml, "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>")?;
     writeln!(xml, "<devices>")?;
     write_disk(xml, image, state)?;
     write_devices(xml, state)?;
@@ -106,50 +93,21 @@ fn write_domain(
 
 fn write_metadata(xml: &mut String, spec: &Spec) -> fmt::Result {
     writeln!(xml, "<metadata><mesos:container xmlns:mesos='{NAMESPACE}'>")?;
-    writeln!(
-        xml,
-        "<mesos:slave>{}</mesos:slave>",
-        Escaped(&spec.slave_id.value)
-    )?;
+    writeln!(xml, "<mesos:slave>{}</mesos:slave>", Escaped(&spec.slave_id.value))?;
     let framework = spec.framework.id.as_ref().map_or("", |id| &id.value);
-    writeln!(
-        xml,
-        "<mesos:framework>{}</mesos:framework>",
-        Escaped(framework)
-    )?;
-    writeln!(
-        xml,
-        "<mesos:executor>{}</mesos:executor>",
-        Escaped(&spec.executor.executor_id.value)
-    )?;
+    writeln!(xml, "<mesos:framework>{}</mesos:framework>", Escaped(framework))?;
+    writeln!(xml, "<mesos:executor>{}</mesos:executor>", Escaped(&spec.executor.executor_id.value))?;
     writeln!(xml, "<mesos:id>{}</mesos:id>", Escaped(&spec.container_id))?;
     writeln!(xml, "</mesos:container></metadata>")
 }
 
 /// Secrets go by file: a value would be in QEMU's arguments and in libvirt's log.
 fn write_credentials(xml: &mut String, state: &VmState) -> fmt::Result {
-    let file = |name: &str| {
-        Path::new(&state.directory)
-            .join(name)
-            .to_string_lossy()
-            .into_owned()
-    };
+    let file = |name: &str| Path::new(&state.directory).join(name).to_string_lossy().into_owned();
     writeln!(xml, "<sysinfo type='fwcfg'>")?;
-    writeln!(
-        xml,
-        "<entry name='{FW_CFG}/hostname'>{}</entry>",
-        host_name(&state.domain)
-    )?;
-    writeln!(
-        xml,
-        "<entry name='{FW_CFG}/authorized_keys' file='{}'/>",
-        Escaped(&file("key.pub"))
-    )?;
-    writeln!(
-        xml,
-        "<entry name='{FW_CFG}/ssh_host_ed25519_key' file='{}'/>",
-        Escaped(&file("host_key"))
-    )?;
+    writeln!(xml, "<entry name='{FW_CFG}/hostname'>{}</entry>", host_name(&state.domain))?;
+    writeln!(xml, "<entry name='{FW_CFG}/authorized_keys' file='{}'/>", Escaped(&file("key.pub")))?;
+    writeln!(xml, "<entry name='{FW_CFG}/ssh_host_ed25519_key' file='{}'/>", Escaped(&file("host_key")))?;
     writeln!(xml, "</sysinfo>")
 }
 
@@ -157,17 +115,9 @@ fn write_boot(xml: &mut String, image: &Image) -> fmt::Result {
     writeln!(xml, "<os><type arch='x86_64' machine='q35'>hvm</type>")?;
     match &image.kernel {
         Some(kernel) => {
-            writeln!(
-                xml,
-                "<kernel>{}</kernel>",
-                Escaped(&kernel.to_string_lossy())
-            )?;
+            writeln!(xml, "<kernel>{}</kernel>", Escaped(&kernel.to_string_lossy()))?;
             if let Some(initrd) = &image.initrd {
-                writeln!(
-                    xml,
-                    "<initrd>{}</initrd>",
-                    Escaped(&initrd.to_string_lossy())
-                )?;
+                writeln!(xml, "<initrd>{}</initrd>", Escaped(&initrd.to_string_lossy()))?;
             }
             writeln!(xml, "<cmdline>{}</cmdline>", Escaped(&image.cmdline))?;
         }
@@ -180,21 +130,10 @@ fn write_boot(xml: &mut String, image: &Image) -> fmt::Result {
 fn write_disk(xml: &mut String, image: &Image, state: &VmState) -> fmt::Result {
     let overlay = Path::new(&state.directory).join("disk.qcow2");
     writeln!(xml, "<disk type='file' device='disk'>")?;
-    writeln!(
-        xml,
-        "<driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>"
-    )?;
-    writeln!(
-        xml,
-        "<source file='{}'/>",
-        Escaped(&overlay.to_string_lossy())
-    )?;
+    writeln!(xml, "<driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>")?;
+    writeln!(xml, "<source file='{}'/>", Escaped(&overlay.to_string_lossy()))?;
     writeln!(xml, "<backingStore type='file'><format type='qcow2'/>")?;
-    writeln!(
-        xml,
-        "<source file='{}'/>",
-        Escaped(&image.disk().to_string_lossy())
-    )?;
+    writeln!(xml, "<source file='{}'/>", Escaped(&image.disk().to_string_lossy()))?;
     writeln!(xml, "<backingStore/></backingStore>")?;
     writeln!(xml, "<target dev='vda' bus='virtio'/>")?;
     writeln!(xml, "</disk>")
@@ -202,11 +141,7 @@ fn write_disk(xml: &mut String, image: &Image, state: &VmState) -> fmt::Result {
 
 fn write_devices(xml: &mut String, state: &VmState) -> fmt::Result {
     writeln!(xml, "<controller type='usb' model='none'/>")?;
-    writeln!(
-        xml,
-        "<interface type='network'><mac address='{}'/>",
-        Escaped(&state.mac)
-    )?;
+    writeln!(xml, "<interface type='network'><mac address='{}'/>", Escaped(&state.mac))?;
     writeln!(
         xml,
         "<source network='{}'/><model type='virtio'/><rom enabled='no'/></interface>",
@@ -218,10 +153,7 @@ fn write_devices(xml: &mut String, state: &VmState) -> fmt::Result {
         "<serial type='file'><source path='{}'/><target port='0'/></serial>",
         Escaped(&console.to_string_lossy())
     )?;
-    writeln!(
-        xml,
-        "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"
-    )?;
+    writeln!(xml, "<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>")?;
     writeln!(xml, "<video><model type='none'/></video>")?;
     writeln!(xml, "<memballoon model='virtio'/>")?;
     writeln!(xml, "<panic model='isa'/>")
@@ -231,22 +163,13 @@ fn write_devices(xml: &mut String, state: &VmState) -> fmt::Result {
 pub(super) fn is_uuid(id: &str) -> bool {
     let lengths = [8, 4, 4, 4, 12];
     let mut parts = id.split('-');
-    let hex = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    lengths
-        .iter()
-        .all(|length| parts.next().is_some_and(|part| hex(part, *length)))
-        && parts.next().is_none()
+    let hex = |part: &str, length| part.len() == length && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    lengths.iter().all(|length| parts.next().is_some_and(|part| hex(part, *length))) && parts.next().is_none()
 }
 
 /// Only what a host name may hold, of the domain's name.
 pub(super) fn host_name(domain: &str) -> String {
-    domain
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-        .take(MAX_HOST_NAME)
-        .collect()
+    domain.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(MAX_HOST_NAME).collect()
 }
 
 /// A text in XML, in an element or a quoted attribute. What XML 1.0 cannot hold at all becomes U+FFFD; line ends and tabs go as
@@ -263,9 +186,7 @@ impl fmt::Display for Escaped<'_> {
                 '\'' => f.write_str("&apos;")?,
                 '"' => f.write_str("&quot;")?,
                 '\t' | '\n' | '\r' => write!(f, "&#{};", u32::from(character))?,
-                '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => {
-                    f.write_char(char::REPLACEMENT_CHARACTER)?
-                }
+                '\0'..'\u{20}' | '\u{fffe}' | '\u{ffff}' => f.write_char(char::REPLACEMENT_CHARACTER)?,
                 _ => f.write_char(character)?,
             }
         }

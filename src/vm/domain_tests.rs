@@ -42,50 +42,28 @@ fn spec(framework: &str, executor: &str) -> Spec {
     Spec {
         version: 1,
         container_id: CONTAINER.to_string(),
-        slave_id: mesos::SlaveId {
-            value: "S0".to_string(),
-        },
+        slave_id: mesos::SlaveId { value: "S0".to_string() },
         framework: mesos::FrameworkInfo {
-            id: Some(mesos::FrameworkId {
-                value: framework.to_string(),
-            }),
+            id: Some(mesos::FrameworkId { value: framework.to_string() }),
             ..Default::default()
         },
         executor: mesos::ExecutorInfo {
-            executor_id: mesos::ExecutorId {
-                value: executor.to_string(),
-            },
+            executor_id: mesos::ExecutorId { value: executor.to_string() },
             ..Default::default()
         },
-        vm: Some(container::Vm {
-            memory_mb: 128,
-            vcpus: 2,
-            ..Default::default()
-        }),
+        vm: Some(container::Vm { memory_mb: 128, vcpus: 2, ..Default::default() }),
         ..Default::default()
     }
 }
 
 fn xml_of(spec: &Spec, image: &Image) -> String {
     let vm = spec.vm.as_ref().expect("vm");
-    xml(
-        spec,
-        vm,
-        &state(),
-        image,
-        Owner {
-            uid: 64055,
-            gid: 107,
-        },
-    )
+    xml(spec, vm, &state(), image, Owner { uid: 64055, gid: 107 })
 }
 
 fn text_of(xml: &str, tag: &str) -> String {
     let document = roxmltree::Document::parse(xml).expect("well-formed XML");
-    let node = document
-        .descendants()
-        .find(|node| node.tag_name().name() == tag)
-        .expect("the element");
+    let node = document.descendants().find(|node| node.tag_name().name() == tag).expect("the element");
     node.text().unwrap_or("").to_string()
 }
 
@@ -108,19 +86,8 @@ fn hostile_ids() -> Vec<String> {
 fn ids_of_any_bytes_come_back_from_the_xml_unchanged() {
     for id in hostile_ids() {
         let xml = xml_of(&spec(&id, &id), &image());
-        let kept = |c: char| {
-            (c >= ' ' || matches!(c, '\t' | '\n' | '\r')) && !matches!(c, '\u{fffe}' | '\u{ffff}')
-        };
-        let expected: String = id
-            .chars()
-            .map(|c| {
-                if kept(c) {
-                    c
-                } else {
-                    char::REPLACEMENT_CHARACTER
-                }
-            })
-            .collect();
+        let kept = |c: char| (c >= ' ' || matches!(c, '\t' | '\n' | '\r')) && !matches!(c, '\u{fffe}' | '\u{ffff}');
+        let expected: String = id.chars().map(|c| if kept(c) { c } else { char::REPLACEMENT_CHARACTER }).collect();
         assert_eq!(text_of(&xml, "framework"), expected, "{id:?}");
         assert_eq!(text_of(&xml, "executor"), expected, "{id:?}");
         assert_eq!(text_of(&xml, "id"), CONTAINER);
@@ -133,11 +100,7 @@ fn an_id_is_in_the_metadata_and_nowhere_else() {
     let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
     for node in document.descendants() {
         let ours = node.ancestors().any(|node| node.has_tag_name("metadata"));
-        assert!(
-            ours || !node
-                .attributes()
-                .any(|attribute| attribute.value().contains("needle"))
-        );
+        assert!(ours || !node.attributes().any(|attribute| attribute.value().contains("needle")));
         assert!(!node.is_text() || ours || !node.text().unwrap_or("").contains("needle"));
     }
 }
@@ -148,35 +111,18 @@ fn the_base_image_is_spelled_out_and_never_relabelled() {
     let document = roxmltree::Document::parse(&xml).expect("well-formed XML");
     let base = document
         .descendants()
-        .find(|node| {
-            node.attribute("file") == Some("/var/lib/mesos-slave/images/default/disk.qcow2")
-        })
+        .find(|node| node.attribute("file") == Some("/var/lib/mesos-slave/images/default/disk.qcow2"))
         .expect("the base image");
-    assert!(
-        base.parent()
-            .is_some_and(|parent| parent.has_tag_name("backingStore"))
-    );
+    assert!(base.parent().is_some_and(|parent| parent.has_tag_name("backingStore")));
     // A label of its own on the base would be refused beside the domain's.
-    let labels: Vec<_> = document
-        .descendants()
-        .filter(|node| node.has_tag_name("seclabel"))
-        .collect();
+    let labels: Vec<_> = document.descendants().filter(|node| node.has_tag_name("seclabel")).collect();
     assert_eq!(labels.len(), 1);
-    assert!(
-        labels
-            .iter()
-            .all(|label| label.attribute("relabel") == Some("no"))
-    );
+    assert!(labels.iter().all(|label| label.attribute("relabel") == Some("no")));
 }
 
 #[test]
 fn an_image_without_kernel_and_provisioning_boots_from_its_disk() {
-    let plain = Image {
-        kernel: None,
-        initrd: None,
-        provision: Provision::None,
-        ..image()
-    };
+    let plain = Image { kernel: None, initrd: None, provision: Provision::None, ..image() };
     let xml = xml_of(&spec("f", "e"), &plain);
     assert!(xml.contains("<boot dev='hd'/>"));
     assert!(!xml.contains("<kernel>") && !xml.contains("fwcfg"));
@@ -189,32 +135,21 @@ fn kvm_passes_the_hosts_cpu_through() {
         vm.set_accelerator(container::vm::Accelerator::Kvm);
     }
     let xml = xml_of(&spec, &image());
-    assert!(
-        xml.starts_with("<domain type='kvm'>") && xml.contains("<cpu mode='host-passthrough'/>")
-    );
+    assert!(xml.starts_with("<domain type='kvm'>") && xml.contains("<cpu mode='host-passthrough'/>"));
     assert_eq!(text_of(&xml, "memory"), "128");
 }
 
 #[test]
 fn macs_are_libvirts_and_differ() {
-    let macs: std::collections::HashSet<String> =
-        (0..16).map(|_| random_mac().expect("a MAC")).collect();
+    let macs: std::collections::HashSet<String> = (0..16).map(|_| random_mac().expect("a MAC")).collect();
     assert!(macs.len() > 14);
-    assert!(
-        macs.iter()
-            .all(|mac| mac.starts_with("52:54:00:") && mac.len() == 17)
-    );
+    assert!(macs.iter().all(|mac| mac.starts_with("52:54:00:") && mac.len() == 17));
 }
 
 #[test]
 fn a_container_id_that_is_no_uuid_is_not_the_domains() {
     assert!(is_uuid(CONTAINER));
-    for id in [
-        "",
-        "x",
-        "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f1",
-        "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f11-",
-    ] {
+    for id in ["", "x", "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f1", "2f1a6a8e-6d1c-4a57-9f0f-0d2b0c6f5f11-"] {
         assert!(!is_uuid(id), "{id}");
     }
     let mut spec = spec("f", "e");
@@ -246,22 +181,12 @@ fn files(scratch: &Path) -> (Image, VmState) {
     for name in ["console.log", "key.pub", "host_key"] {
         std::fs::write(directory.join(name), "").expect("file");
     }
-    let base = Command::new("qemu-img")
-        .args(["create", "-q", "-f", "qcow2"])
-        .arg(image.disk())
-        .arg("1M")
-        .status();
-    assert!(
-        base.is_ok_and(|status| status.success()),
-        "qemu-img: install qemu-utils"
-    );
+    let base = Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(image.disk()).arg("1M").status();
+    assert!(base.is_ok_and(|status| status.success()), "qemu-img: install qemu-utils");
     let soon = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let overlay = Job::start(overlay_command(&image, &directory), soon).and_then(Job::wait);
     assert!(overlay.is_ok_and(|end| end.is_success()));
-    let state = VmState {
-        directory: directory.to_string_lossy().into_owned(),
-        ..state()
-    };
+    let state = VmState { directory: directory.to_string_lossy().into_owned(), ..state() };
     (image, state)
 }
 
@@ -269,16 +194,7 @@ fn files(scratch: &Path) -> (Image, VmState) {
 fn profile(spec: &Spec, image: &Image, state: &VmState) -> String {
     use std::io::Write as _;
     let vm = spec.vm.as_ref().expect("vm");
-    let xml = xml(
-        spec,
-        vm,
-        state,
-        image,
-        Owner {
-            uid: 64055,
-            gid: 107,
-        },
-    );
+    let xml = xml(spec, vm, state, image, Owner { uid: 64055, gid: 107 });
     let mut helper = Command::new(AA_HELPER)
         .args(["-d", "-c", "-u", &format!("libvirt-{CONTAINER}")])
         .stdin(Stdio::piped())
@@ -286,19 +202,10 @@ fn profile(spec: &Spec, image: &Image, state: &VmState) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{AA_HELPER}: {error}: install libvirt-daemon-system"));
-    helper
-        .stdin
-        .take()
-        .expect("stdin")
-        .write_all(xml.as_bytes())
-        .expect("the helper reads the XML");
+    helper.stdin.take().expect("stdin").write_all(xml.as_bytes()).expect("the helper reads the XML");
     let output = helper.wait_with_output().expect("the helper's end");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned()
-        + &String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "virt-aa-helper refuses:\n{text}\n{xml}"
-    );
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "virt-aa-helper refuses:\n{text}\n{xml}");
     text
 }
 
@@ -306,12 +213,7 @@ fn profile(spec: &Spec, image: &Image, state: &VmState) -> String {
 fn apparmors_helper_takes_every_domain() {
     let scratch = Scratch::new();
     let (image, state) = files(scratch.path());
-    let plain = Image {
-        kernel: None,
-        initrd: None,
-        provision: Provision::None,
-        ..image.clone()
-    };
+    let plain = Image { kernel: None, initrd: None, provision: Provision::None, ..image.clone() };
     for id in hostile_ids() {
         profile(&spec(&id, &id), &image, &state);
     }

@@ -19,10 +19,9 @@ impl fmt::Display for HostError {
             HostError::Malformed(source) => {
                 write!(f, "libvirt's capabilities are malformed: {source}")
             }
-            HostError::Label(label) => write!(
-                f,
-                "libvirt's capabilities name QEMU's user as {label:?} instead of as +UID:+GID"
-            ),
+            HostError::Label(label) => {
+                write!(f, "libvirt's capabilities name QEMU's user as {label:?} instead of as +UID:+GID")
+            }
         }
     }
 }
@@ -43,16 +42,12 @@ impl std::error::Error for HostError {
 /// [`HostError`].
 pub fn qemu_user(capabilities: &str) -> Result<Owner, HostError> {
     let document = roxmltree::Document::parse(capabilities).map_err(HostError::Malformed)?;
-    let models = document
-        .descendants()
-        .filter(|node| node.has_tag_name("secmodel"));
+    let models = document.descendants().filter(|node| node.has_tag_name("secmodel"));
     let child = |node: roxmltree::Node<'_, '_>, name: &str| {
         let child = node.children().find(|child| child.has_tag_name(name));
         child.and_then(|child| child.text()).map(str::to_string)
     };
-    let dac = models
-        .into_iter()
-        .find(|model| child(*model, "model").as_deref() == Some("dac"));
+    let dac = models.into_iter().find(|model| child(*model, "model").as_deref() == Some("dac"));
     match dac.and_then(|model| child(model, "baselabel")) {
         Some(label) => parse_label(&label).ok_or(HostError::Label(label)),
         None => Ok(Owner { uid: 0, gid: 0 }),
@@ -62,10 +57,7 @@ pub fn qemu_user(capabilities: &str) -> Result<Owner, HostError> {
 fn parse_label(label: &str) -> Option<Owner> {
     let (uid, gid) = label.trim().split_once(':')?;
     let number = |text: &str| text.strip_prefix('+')?.parse().ok();
-    Some(Owner {
-        uid: number(uid)?,
-        gid: number(gid)?,
-    })
+    Some(Owner { uid: number(uid)?, gid: number(gid)? })
 }
 
 #[cfg(test)]
@@ -79,13 +71,7 @@ mod tests {
             <secmodel><model>dac</model><doi>0</doi>
               <baselabel type='kvm'>+64055:+107</baselabel><baselabel type='qemu'>+64055:+107</baselabel>
             </secmodel></host></capabilities>";
-        assert_eq!(
-            qemu_user(xml).expect("a user"),
-            Owner {
-                uid: 64055,
-                gid: 107
-            }
-        );
+        assert_eq!(qemu_user(xml).expect("a user"), Owner { uid: 64055, gid: 107 });
     }
 
     #[test]
@@ -96,21 +82,9 @@ mod tests {
 
     #[test]
     fn a_label_that_is_no_pair_of_numbers_is_refused() {
-        for label in [
-            "root:root",
-            "+1",
-            "1:1",
-            "+1:+x",
-            "+-1:+1",
-            "+4294967296:+1",
-        ] {
-            let xml = format!(
-                "<c><secmodel><model>dac</model><baselabel>{label}</baselabel></secmodel></c>"
-            );
-            assert!(
-                matches!(qemu_user(&xml), Err(HostError::Label(_))),
-                "{label}"
-            );
+        for label in ["root:root", "+1", "1:1", "+1:+x", "+-1:+1", "+4294967296:+1"] {
+            let xml = format!("<c><secmodel><model>dac</model><baselabel>{label}</baselabel></secmodel></c>");
+            assert!(matches!(qemu_user(&xml), Err(HostError::Label(_))), "{label}");
         }
         assert!(matches!(qemu_user("<c>"), Err(HostError::Malformed(_))));
     }

@@ -30,23 +30,16 @@ const URI: &str = "qemu:///system";
 
 /// The image that the guests of these tests boot.
 fn image_directory() -> PathBuf {
-    std::env::var_os("MESOS_TEST_IMAGE").map_or_else(
-        || PathBuf::from("/var/lib/mesos-slave/images/default"),
-        PathBuf::from,
-    )
+    std::env::var_os("MESOS_TEST_IMAGE")
+        .map_or_else(|| PathBuf::from("/var/lib/mesos-slave/images/default"), PathBuf::from)
 }
 
 fn run(program: &str, args: &[&str]) -> Output {
-    Command::new(program)
-        .args(args)
-        .output()
-        .unwrap_or_else(|error| panic!("{program}: {error}"))
+    Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
 fn job(spawn: Spawn) {
-    let end = Job::start(spawn, Instant::now() + Duration::from_secs(60))
-        .and_then(Job::wait)
-        .expect("job");
+    let end = Job::start(spawn, Instant::now() + Duration::from_secs(60)).and_then(Job::wait).expect("job");
     assert!(end.is_success(), "{}", end.reason());
 }
 
@@ -63,11 +56,7 @@ struct TestNetwork {
 
 impl TestNetwork {
     fn new(subnet: u8, addresses: u8, option: &str) -> TestNetwork {
-        let network = TestNetwork {
-            name: format!("test{subnet}"),
-            bridge: format!("virbr-t{subnet}"),
-            subnet,
-        };
+        let network = TestNetwork { name: format!("test{subnet}"), bridge: format!("virbr-t{subnet}"), subnet };
         let xml = format!(
             "<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
             <name>{}</name><forward mode='nat'/><bridge name='{}' stp='off' delay='0'/>
@@ -78,31 +67,20 @@ impl TestNetwork {
             addresses + 1
         );
         let libvirt = Libvirt::connect(URI).expect("run this inside of scripts/libvirt-host exec");
-        libvirt
-            .create_network(&network.name, &xml)
-            .expect("network");
+        libvirt.create_network(&network.name, &xml).expect("network");
         network
     }
 
     fn leases(&self) -> usize {
         let libvirt = Libvirt::connect(URI).expect("libvirt");
-        let network = libvirt
-            .network(&self.name)
-            .expect("network")
-            .expect("network");
+        let network = libvirt.network(&self.name).expect("network").expect("network");
         libvirt::leases(&network, None).expect("leases").len()
     }
 
     fn reservations(&self) -> usize {
         let libvirt = Libvirt::connect(URI).expect("libvirt");
-        let network = libvirt
-            .network(&self.name)
-            .expect("network")
-            .expect("network");
-        super::network::facts(&network, &self.name)
-            .expect("facts")
-            .hosts
-            .len()
+        let network = libvirt.network(&self.name).expect("network").expect("network");
+        super::network::facts(&network, &self.name).expect("facts").hosts.len()
     }
 }
 
@@ -121,27 +99,15 @@ struct Container {
 impl Container {
     fn new(network: &str, memory_mb: u64) -> Container {
         let scratch = Scratch::new();
-        let id = fs::read_to_string("/proc/sys/kernel/random/uuid")
-            .expect("uuid")
-            .trim()
-            .to_string();
+        let id = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("uuid").trim().to_string();
         let container = Container { scratch, id };
         // QEMU's user passes through.
-        fs::set_permissions(
-            container.scratch.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o711),
-        )
-        .expect("mode");
+        fs::set_permissions(container.scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))
+            .expect("mode");
         make_directory(&container.vm()).expect("the VM's directory");
         container.dir().create().expect("runtime directory");
-        container
-            .dir()
-            .write_spec(&container.spec(memory_mb))
-            .expect("spec");
-        container
-            .dir()
-            .write_vm(&container.state(network))
-            .expect("vm");
+        container.dir().write_spec(&container.spec(memory_mb)).expect("spec");
+        container.dir().write_vm(&container.state(network)).expect("vm");
         container
     }
 
@@ -174,21 +140,15 @@ impl Container {
         Spec {
             version: 1,
             container_id: self.id.clone(),
-            slave_id: mesos::SlaveId {
-                value: "S'<&>".into(),
-            },
+            slave_id: mesos::SlaveId { value: "S'<&>".into() },
             framework: mesos::FrameworkInfo {
                 user: "root".into(),
                 name: "test".into(),
-                id: Some(mesos::FrameworkId {
-                    value: "$(touch x) ]]> \"F\"".into(),
-                }),
+                id: Some(mesos::FrameworkId { value: "$(touch x) ]]> \"F\"".into() }),
                 ..Default::default()
             },
             executor: mesos::ExecutorInfo {
-                executor_id: mesos::ExecutorId {
-                    value: "é🦀 <!-- %s".into(),
-                },
+                executor_id: mesos::ExecutorId { value: "é🦀 <!-- %s".into() },
                 ..Default::default()
             },
             sandbox: "/".into(),
@@ -230,10 +190,7 @@ impl Container {
         for option in options {
             ssh.args(["-o", option]);
         }
-        ssh.arg(format!("root@{address}"))
-            .arg(command)
-            .output()
-            .expect("ssh")
+        ssh.arg(format!("root@{address}")).arg(command).output().expect("ssh")
     }
 }
 
@@ -263,51 +220,28 @@ fn a_vm_is_started_found_reached_by_ssh_and_leaves_nothing() {
     assert_eq!(container.work("start").expect("start again"), started);
     assert_eq!(network.reservations(), 1);
     let state = container.dir().read_vm().expect("vm");
-    assert!(
-        Qemu::find(&state.domain)
-            .is_some_and(|qemu| Some(qemu.start_time) == state.qemu_start_time)
-    );
+    assert!(Qemu::find(&state.domain).is_some_and(|qemu| Some(qemu.start_time) == state.qemu_start_time));
     assert_eq!(owners(&image_directory()), image, "while it runs");
     let lease = container.work("lease").expect("lease");
     println!("lease {:?}: {lease:?}", begin.elapsed());
     assert_eq!(lease[0], started[1], "the reserved address");
     let address = &lease[0].1;
-    while TcpStream::connect_timeout(
-        &format!("{address}:22").parse().expect("address"),
-        Duration::from_secs(1),
-    )
-    .is_err()
+    while TcpStream::connect_timeout(&format!("{address}:22").parse().expect("address"), Duration::from_secs(1))
+        .is_err()
     {
         assert!(begin.elapsed() < Duration::from_secs(60), "no sshd");
         std::thread::yield_now();
     }
-    let output = container.ssh(
-        address,
-        "hostname; cat /proc/meminfo | head -1; cat /proc/cpuinfo | grep -i model",
-    );
-    println!(
-        "ssh {:?}: {}",
-        begin.elapsed(),
-        String::from_utf8_lossy(&output.stdout)
-    );
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = container.ssh(address, "hostname; cat /proc/meminfo | head -1; cat /proc/cpuinfo | grep -i model");
+    println!("ssh {:?}: {}", begin.elapsed(), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with(&domain::name(&container.id)));
 
     let begin = Instant::now();
     container.work("destroy").expect("destroy");
     println!("destroy {:?}", begin.elapsed());
     container.work("destroy").expect("destroy again");
-    assert!(
-        Libvirt::connect(URI)
-            .expect("libvirt")
-            .domain(&state.domain)
-            .expect("domain")
-            .is_none()
-    );
+    assert!(Libvirt::connect(URI).expect("libvirt").domain(&state.domain).expect("domain").is_none());
     assert_eq!((network.leases(), network.reservations()), (0, 0));
     assert!(!container.vm().exists() && Qemu::find(&state.domain).is_none());
     assert_eq!(owners(&image_directory()), image, "afterwards");
@@ -348,43 +282,23 @@ fn two_children_at_once_never_get_the_same_address_and_the_last_is_told() {
     let scratch = Scratch::new();
     // Every thread has a lock file of its own, like slaves with other directories: libvirt itself keeps them apart.
     let reserve = |index: usize| {
-        let lock =
-            super::network::Lock::take(&scratch.path().join(format!("lock{index}"))).expect("lock");
+        let lock = super::network::Lock::take(&scratch.path().join(format!("lock{index}"))).expect("lock");
         let libvirt = libvirt();
         let of = super::network::ensure(&libvirt, &network.name, &lock).expect("network");
-        super::network::claim(
-            &of,
-            &network.name,
-            &format!("52:54:00:00:03:{index:02x}"),
-            &lock,
-        )
+        super::network::claim(&of, &network.name, &format!("52:54:00:00:03:{index:02x}"), &lock)
     };
     let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..20)
-            .map(|index| scope.spawn(move || reserve(index)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("thread"))
-            .collect()
+        let threads: Vec<_> = (0..20).map(|index| scope.spawn(move || reserve(index))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("thread")).collect()
     });
-    let addresses: std::collections::HashSet<Ipv4Addr> = results
-        .into_iter()
-        .map(|result| result.expect("an address").expect("a reserved one"))
-        .collect();
+    let addresses: std::collections::HashSet<Ipv4Addr> =
+        results.into_iter().map(|result| result.expect("an address").expect("a reserved one")).collect();
     assert_eq!(addresses.len(), 20);
     let error = reserve(20).expect_err("full").to_string();
-    assert!(
-        error.starts_with("all 20 addresses of network test3 are taken"),
-        "{error}"
-    );
+    assert!(error.starts_with("all 20 addresses of network test3 are taken"), "{error}");
     for index in 0..20 {
-        super::network::give_back(
-            &libvirt(),
-            &network.name,
-            &format!("52:54:00:00:03:{index:02x}"),
-        )
-        .expect("give back");
+        super::network::give_back(&libvirt(), &network.name, &format!("52:54:00:00:03:{index:02x}"))
+            .expect("give back");
     }
     assert_eq!(network.reservations(), 0);
 }
@@ -418,12 +332,7 @@ fn many_in_a_row(network: &TestNetwork, rounds: u32) {
         let claimed = super::network::claim(&of, &network.name, &text, &lock).expect("an address");
         drop(lock);
         // Without a reservation dnsmasq would choose; the test asks for one after the other, round and round.
-        let address = claimed.unwrap_or(Ipv4Addr::new(
-            10,
-            91,
-            network.subnet,
-            2 + (round % 20) as u8,
-        ));
+        let address = claimed.unwrap_or(Ipv4Addr::new(10, 91, network.subnet, 2 + (round % 20) as u8));
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             port.send(&request(mac, address, server));
@@ -436,11 +345,7 @@ fn many_in_a_row(network: &TestNetwork, rounds: u32) {
             std::thread::yield_now();
         }
         super::network::give_back(&libvirt, &network.name, &text).expect("give back");
-        assert_eq!(
-            (network.leases(), network.reservations()),
-            (0, 0),
-            "round {round}"
-        );
+        assert_eq!((network.leases(), network.reservations()), (0, 0), "round {round}");
     }
 }
 
@@ -466,12 +371,6 @@ fn a_network_whose_leases_are_all_taken_is_told_before_the_vm_boots() {
         assert!(Instant::now() < deadline, "no leases");
     }
     let error = claim("52:54:00:06:00:09").expect_err("full").to_string();
-    assert!(
-        error.starts_with("all 3 addresses of network test6 are taken"),
-        "{error}"
-    );
-    assert!(
-        claim("52:54:00:06:00:03").is_ok(),
-        "a MAC that has a lease already"
-    );
+    assert!(error.starts_with("all 3 addresses of network test6 are taken"), "{error}");
+    assert!(claim("52:54:00:06:00:03").is_ok(), "a MAC that has a lease already");
 }

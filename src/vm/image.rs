@@ -89,16 +89,10 @@ impl fmt::Display for ImageError {
                     "guest image {name} not found in {parent}: run scripts/build-guest-image, or name another with --vm_image"
                 )
             }
-            ImageError::File { path, source } => write!(
-                f,
-                "cannot read {} of the guest image: {source}",
-                path.display()
-            ),
-            ImageError::Line {
-                path,
-                line,
-                problem,
-            } => write!(f, "{}:{line}: {problem}", path.display()),
+            ImageError::File { path, source } => {
+                write!(f, "cannot read {} of the guest image: {source}", path.display())
+            }
+            ImageError::Line { path, line, problem } => write!(f, "{}:{line}: {problem}", path.display()),
             ImageError::TooLong(path) => {
                 write!(f, "{} is longer than {MAX_CONF} bytes", path.display())
             }
@@ -124,28 +118,15 @@ impl Image {
         let path = directory.join("image.conf");
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => ImageError::Missing(directory.to_path_buf()),
-            _ => ImageError::File {
-                path: path.clone(),
-                source,
-            },
+            _ => ImageError::File { path: path.clone(), source },
         };
         if fs::metadata(&path).map_err(failed)?.len() > MAX_CONF {
             return Err(ImageError::TooLong(path));
         }
         let text = fs::read_to_string(&path).map_err(failed)?;
         let image = Image::parse(directory, &text)?;
-        for file in [
-            Some(&image.disk()),
-            image.kernel.as_ref(),
-            image.initrd.as_ref(),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            fs::File::open(file).map_err(|source| ImageError::File {
-                path: file.clone(),
-                source,
-            })?;
+        for file in [Some(&image.disk()), image.kernel.as_ref(), image.initrd.as_ref()].into_iter().flatten() {
+            fs::File::open(file).map_err(|source| ImageError::File { path: file.clone(), source })?;
         }
         Ok(image)
     }
@@ -174,9 +155,7 @@ impl Image {
     }
 
     fn set(&mut self, line: &str) -> Result<(), String> {
-        let (key, value) = line
-            .split_once('=')
-            .ok_or_else(|| format!("{line:?} is not key=value"))?;
+        let (key, value) = line.split_once('=').ok_or_else(|| format!("{line:?} is not key=value"))?;
         let (key, value) = (key.trim(), value.trim());
         match key {
             "ssh_user" => self.ssh_user = user(value)?,
@@ -202,9 +181,7 @@ impl Image {
 
     fn file(&self, name: &str) -> Result<PathBuf, String> {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
-            return Err(format!(
-                "{name:?} is not the name of a file in the image's directory"
-            ));
+            return Err(format!("{name:?} is not the name of a file in the image's directory"));
         }
         Ok(self.directory.join(name))
     }
@@ -219,20 +196,13 @@ impl Image {
 fn user(name: &str) -> Result<String, String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     if name.is_empty() || name.starts_with('-') || !name.chars().all(fits) {
-        return Err(format!(
-            "ssh_user={name}: allowed are letters, digits, '_', '.' and, not first, '-'"
-        ));
+        return Err(format!("ssh_user={name}: allowed are letters, digits, '_', '.' and, not first, '-'"));
     }
     Ok(name.to_string())
 }
 
 fn megabytes(text: &str) -> Result<u64, String> {
-    let number = |suffix, factor: u64| {
-        text.strip_suffix(suffix)?
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(factor)
-    };
+    let number = |suffix, factor: u64| text.strip_suffix(suffix)?.parse::<u64>().ok()?.checked_mul(factor);
     match number("MB", 1).or_else(|| number("GB", 1024)) {
         Some(megabytes) if megabytes > 0 => Ok(megabytes),
         _ => Err(format!("min_memory={text}: give it like 96MB or 1GB")),
@@ -244,10 +214,7 @@ fn megabytes(text: &str) -> Result<u64, String> {
 /// # Errors
 /// What `mkdir(2)` gives.
 pub fn make_directory(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(directory)
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(directory)
 }
 
 /// `qemu-img` that makes a VM's empty overlay, `disk.qcow2` in its directory, on the image's disk.
@@ -281,10 +248,7 @@ mod tests {
         assert_eq!(image.kernel, Some(PathBuf::from("/images/default/vmlinuz")));
         assert_eq!(image.initrd, Some(PathBuf::from("/images/default/initrd")));
         assert_eq!(image.cmdline, "root=/dev/vda quiet");
-        assert_eq!(
-            (image.provision, image.min_memory_mb),
-            (Provision::FwCfg, 1024)
-        );
+        assert_eq!((image.provision, image.min_memory_mb), (Provision::FwCfg, 1024));
     }
 
     #[test]
@@ -293,11 +257,7 @@ mod tests {
             parse("\nkernal=x").expect_err("key"),
             "/images/default/image.conf:2: unknown key kernal: allowed are ssh_user, kernel, initrd, cmdline, provision and min_memory"
         );
-        assert!(
-            parse("provision=magic")
-                .expect_err("value")
-                .ends_with("allowed are fw_cfg and none")
-        );
+        assert!(parse("provision=magic").expect_err("value").ends_with("allowed are fw_cfg and none"));
         for line in [
             "kernel",
             "kernel=",
@@ -322,9 +282,7 @@ mod tests {
 
     #[test]
     fn a_missing_image_is_told_with_the_script_that_makes_one() {
-        let error = Image::load(Path::new("/nonexistent/images/tiny"))
-            .expect_err("no image")
-            .to_string();
+        let error = Image::load(Path::new("/nonexistent/images/tiny")).expect_err("no image").to_string();
         assert_eq!(
             error,
             "guest image tiny not found in /nonexistent/images: run scripts/build-guest-image, or name another with --vm_image"
@@ -333,8 +291,7 @@ mod tests {
 
     #[test]
     fn an_image_without_its_disk_is_refused() {
-        let directory =
-            std::env::temp_dir().join(format!("mesos-slave-image-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("mesos-slave-image-{}", std::process::id()));
         make_directory(&directory).expect("directory");
         fs::write(directory.join("image.conf"), "ssh_user=root\n").expect("image.conf");
         let error = Image::load(&directory).expect_err("no disk").to_string();

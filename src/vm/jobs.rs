@@ -46,9 +46,7 @@ pub struct Plan {
 impl Plan {
     /// Keys are made for the VM.
     pub fn makes_keys(&self) -> bool {
-        self.image
-            .as_ref()
-            .is_ok_and(|image| image.provision == Provision::FwCfg)
+        self.image.as_ref().is_ok_and(|image| image.provision == Provision::FwCfg)
     }
 
     /// The name of the VM's domain, which is also the name by which ssh knows the guest.
@@ -63,17 +61,9 @@ impl Plan {
 
     /// How much the task may leave, in bytes.
     pub fn disk(&self) -> u64 {
-        let disks = self
-            .spec
-            .resources
-            .iter()
-            .filter(|resource| resource.name == "disk");
+        let disks = self.spec.resources.iter().filter(|resource| resource.name == "disk");
         let megabytes: f64 = disks.filter_map(|disk| Some(disk.scalar?.value)).sum();
-        if megabytes > 0.0 {
-            (megabytes * 1_048_576.0) as u64
-        } else {
-            DEFAULT_DISK
-        }
+        if megabytes > 0.0 { (megabytes * 1_048_576.0) as u64 } else { DEFAULT_DISK }
     }
 
     /// How to reach the guest.
@@ -89,11 +79,7 @@ impl Plan {
         let ssh = Ssh {
             address,
             port: 22,
-            user: self
-                .vm
-                .ssh_user
-                .clone()
-                .unwrap_or_else(|| image.ssh_user.clone()),
+            user: self.vm.ssh_user.clone().unwrap_or_else(|| image.ssh_user.clone()),
             key,
             known_hosts: self.files.join("known_hosts"),
             alias: self.domain(),
@@ -105,10 +91,7 @@ impl Plan {
     }
 
     fn image(&self) -> Result<&Image, Failure> {
-        self.image.as_ref().map_err(|reason| Failure {
-            cause: Cause::Fatal,
-            text: reason.clone(),
-        })
+        self.image.as_ref().map_err(|reason| Failure { cause: Cause::Fatal, text: reason.clone() })
     }
 
     /// The command of a job.
@@ -116,11 +99,7 @@ impl Plan {
     /// # Errors
     /// When there cannot be one.
     pub fn spawn(&self, job: JobKind, ssh: Option<&Ssh>) -> Result<Spawn, Failure> {
-        let worker = |operation| {
-            Ok(Spawn::ourselves("vm-worker")
-                .arg(operation)
-                .arg(self.directory.path()))
-        };
+        let worker = |operation| Ok(Spawn::ourselves("vm-worker").arg(operation).arg(self.directory.path()));
         let session = || ssh.ok_or_else(|| Failure::other("there is no ssh connection"));
         let verb = |verb| Ok(as_root(session()?, &launcher::verb(&self.state(), verb)));
         match job {
@@ -150,7 +129,8 @@ impl Plan {
     /// its last lines are what does something.
     fn launch(&self, ssh: &Ssh) -> Result<Spawn, Failure> {
         let path = self.launcher();
-        let file = File::open(&path).map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
+        let file =
+            File::open(&path).map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
         let state = self.state();
         let (directory, launcher) = (quote(&state), quote(&launcher::path(&state)));
         let script = format!(
@@ -173,52 +153,32 @@ impl Plan {
     /// With everything else that is to be there before the VM is: its directory, its launcher, the note of what to undo.
     fn overlay(&self) -> Result<Spawn, Failure> {
         let image = self.image()?;
-        let script = self.script().map_err(|text| Failure {
-            cause: Cause::Fatal,
-            text,
-        })?;
-        write_private(&self.launcher(), &script).map_err(|error| {
-            Failure::other(format!(
-                "cannot write {}: {error}",
-                self.launcher().display()
-            ))
-        })?;
+        let script = self.script().map_err(|text| Failure { cause: Cause::Fatal, text })?;
+        write_private(&self.launcher(), &script)
+            .map_err(|error| Failure::other(format!("cannot write {}: {error}", self.launcher().display())))?;
         self.keep_launcher(&script);
         Ok(image::overlay_command(image, &self.files))
     }
 
     fn script(&self) -> Result<Vec<u8>, String> {
         let task = self.spec.task.as_ref();
-        let command =
-            task.and_then(|task| task.command.as_ref())
-                .or(self.spec.executor.command.as_ref());
+        let command = task.and_then(|task| task.command.as_ref()).or(self.spec.executor.command.as_ref());
         let command = command.ok_or("the task has no command")?;
         let variables = self.spec.environment.iter();
         let script = LauncherScript {
             state: self.state(),
             sandbox: self.spec.sandbox.clone(),
             user: self.spec.user.clone(),
-            environment: variables
-                .map(|variable| (variable.name.clone(), variable.value.clone()))
-                .collect(),
+            environment: variables.map(|variable| (variable.name.clone(), variable.value.clone())).collect(),
             program: program(command)?,
         };
         launcher::script(&script).map_err(|error| error.to_string())
     }
 
     fn collect(&self, ssh: &Ssh) -> Spawn {
-        let limits = Limits {
-            bytes: self.disk(),
-            files: FILES,
-        };
+        let limits = Limits { bytes: self.disk(), files: FILES };
         let (uid, gid) = self.owner;
-        collect::job(
-            ssh,
-            &self.spec.sandbox,
-            Path::new(&self.spec.sandbox),
-            limits,
-            Owner { uid, gid },
-        )
+        collect::job(ssh, &self.spec.sandbox, Path::new(&self.spec.sandbox), limits, Owner { uid, gid })
     }
 
     /// The command that brings a part of an output of the command's.
@@ -232,15 +192,11 @@ impl Plan {
         match job {
             JobKind::Start | JobKind::Lease => plain(end).map(|()| address(end)).into(),
             JobKind::HostKey => plain(end).and_then(|()| self.know_host()).into(),
-            JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => {
-                plain(end).map(|()| Found::Nothing).into()
-            }
-            JobKind::Term | JobKind::Kill | JobKind::Collect => {
-                match end.is_success() {
-                    true => Ok(Found::Nothing).into(),
-                    false => Err(session_failure(end, ssh)).into(),
-                }
-            }
+            JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => plain(end).map(|()| Found::Nothing).into(),
+            JobKind::Term | JobKind::Kill | JobKind::Collect => match end.is_success() {
+                true => Ok(Found::Nothing).into(),
+                false => Err(session_failure(end, ssh)).into(),
+            },
             JobKind::Launch => match launcher::parse_start(end) {
                 Ok(_) => Ok(Found::Nothing).into(),
                 Err(error) => Err(verb_failure(error, end, ssh)).into(),
@@ -257,9 +213,7 @@ impl Plan {
 
     fn know_host(&self) -> Result<Found, Failure> {
         let written = keys::write_known_hosts(&self.files, &self.domain());
-        written
-            .map(|_| Found::Nothing)
-            .map_err(|error| Failure::other(format!("cannot write known_hosts: {error}")))
+        written.map(|_| Found::Nothing).map_err(|error| Failure::other(format!("cannot write known_hosts: {error}")))
     }
 }
 
@@ -274,10 +228,7 @@ pub struct Understood {
 
 impl From<Result<Found, Failure>> for Understood {
     fn from(result: Result<Found, Failure>) -> Understood {
-        Understood {
-            result,
-            sizes: None,
-        }
+        Understood { result, sizes: None }
     }
 }
 
@@ -289,24 +240,14 @@ fn as_root(ssh: &Ssh, script: &str) -> Spawn {
 fn program(command: &CommandInfo) -> Result<Program, String> {
     let value = command.value.clone();
     if command.shell() {
-        return value
-            .map(Program::Shell)
-            .ok_or("the task's command has no value".to_string());
+        return value.map(Program::Shell).ok_or("the task's command has no value".to_string());
     }
-    let file = value
-        .ok_or("the task's command has no value; with shell=false it is the file to execute")?;
-    Ok(Program::Exec {
-        file,
-        arguments: command.arguments.clone(),
-    })
+    let file = value.ok_or("the task's command has no value; with shell=false it is the file to execute")?;
+    Ok(Program::Exec { file, arguments: command.arguments.clone() })
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)
 }
 
@@ -320,17 +261,14 @@ fn plain(end: &JobEnd) -> Result<(), Failure> {
 
 fn address(end: &JobEnd) -> Found {
     let text = String::from_utf8_lossy(&end.stdout);
-    let address = text
-        .lines()
-        .find_map(|line| line.strip_prefix("address=")?.parse().ok());
+    let address = text.lines().find_map(|line| line.strip_prefix("address=")?.parse().ok());
     address.map_or(Found::Nothing, Found::Address)
 }
 
 /// QEMU's pid, as `start` printed it.
 pub fn qemu_pid(end: &JobEnd) -> Option<u32> {
     let text = String::from_utf8_lossy(&end.stdout);
-    text.lines()
-        .find_map(|line| line.strip_prefix("qemu_pid=")?.parse().ok())
+    text.lines().find_map(|line| line.strip_prefix("qemu_pid=")?.parse().ok())
 }
 
 fn session_failure(end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
@@ -350,16 +288,11 @@ pub fn ssh_failure(error: SshError) -> Failure {
         | SshError::KeyUnusable(..)
         | SshError::HostKey(_) => Cause::Fatal,
         SshError::Deadline => Cause::Deadline,
-        SshError::File(..)
-        | SshError::Refused(_)
-        | SshError::NoAnswer(_)
-        | SshError::Lost(_)
-        | SshError::Other(_) => Cause::Other,
+        SshError::File(..) | SshError::Refused(_) | SshError::NoAnswer(_) | SshError::Lost(_) | SshError::Other(_) => {
+            Cause::Other
+        }
     };
-    Failure {
-        cause,
-        text: error.to_string(),
-    }
+    Failure { cause, text: error.to_string() }
 }
 
 fn verb_failure(error: VerbError, end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
@@ -370,8 +303,5 @@ fn verb_failure(error: VerbError, end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
         VerbError::NotStarted => Cause::Rebooted,
         VerbError::Lost => Cause::Supervisor,
     };
-    Failure {
-        cause,
-        text: error.to_string(),
-    }
+    Failure { cause, text: error.to_string() }
 }

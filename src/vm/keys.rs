@@ -59,25 +59,17 @@ mod tests {
 
     #[test]
     fn keys_are_made_and_the_host_is_known_by_its_alias() {
-        let directory =
-            std::env::temp_dir().join(format!("mesos-slave-keys-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("mesos-slave-keys-{}", std::process::id()));
         fs::create_dir(&directory).expect("directory");
         for key in [Key::Client, Key::Host] {
-            let end = Job::start(
-                key.command(&directory),
-                Instant::now() + Duration::from_secs(60),
-            )
-            .and_then(Job::wait);
+            let end = Job::start(key.command(&directory), Instant::now() + Duration::from_secs(60)).and_then(Job::wait);
             assert!(end.is_ok_and(|end| end.is_success()));
         }
         let path = write_known_hosts(&directory, "mesos-x").expect("known_hosts");
         let text = fs::read_to_string(path).expect("known_hosts");
         let private = fs::read_to_string(Key::Client.path(&directory)).expect("key");
         fs::remove_dir_all(&directory).expect("clean up");
-        assert!(
-            text.starts_with("mesos-x ssh-ed25519 AAAA") && text.lines().count() == 1,
-            "{text}"
-        );
+        assert!(text.starts_with("mesos-x ssh-ed25519 AAAA") && text.lines().count() == 1, "{text}");
         assert!(private.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
     }
 }

@@ -114,11 +114,7 @@ impl std::error::Error for LauncherError {}
 /// A hostile text fit for a log line: escaped and not long.
 fn shorten(text: &str) -> String {
     let start: String = text.chars().take(64).collect();
-    if start.len() < text.len() {
-        format!("{start:?}…")
-    } else {
-        format!("{start:?}")
-    }
+    if start.len() < text.len() { format!("{start:?}…") } else { format!("{start:?}") }
 }
 
 /// Where the guest keeps this container's launcher.
@@ -143,15 +139,9 @@ pub fn verb(state: &str, verb: &str) -> String {
 pub fn check_user(name: &str) -> Result<(), LauncherError> {
     let stem = name.strip_suffix('$').unwrap_or(name);
     let mut bytes = stem.bytes();
-    let first = bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     let rest = bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-    if first && rest && stem.len() <= 256 {
-        Ok(())
-    } else {
-        Err(LauncherError::User(name.to_string()))
-    }
+    if first && rest && stem.len() <= 256 { Ok(()) } else { Err(LauncherError::User(name.to_string())) }
 }
 
 /// The text of the launcher.
@@ -168,21 +158,13 @@ pub fn script(launcher: &LauncherScript) -> Result<Vec<u8>, LauncherError> {
             return Err(LauncherError::Path(path.clone()));
         }
     }
-    let mut text = String::from(
-        "#!/bin/sh\n# Made by mesos-slave: runs one executor's command in its virtual machine.\n",
-    );
-    text.push_str(
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PATH\n",
-    );
+    let mut text =
+        String::from("#!/bin/sh\n# Made by mesos-slave: runs one executor's command in its virtual machine.\n");
+    text.push_str("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PATH\n");
     text.push_str(&format!("state={}\n", quote(&launcher.state)));
     text.push_str(&format!("sandbox={}\n", quote(&launcher.sandbox)));
-    text.push_str(&format!(
-        "user={}\n\n",
-        quote(launcher.user.as_deref().unwrap_or(""))
-    ));
-    text.push_str(
-        "task() {\n    exec setsid /bin/sh -c \"$stub\" \"$boot\" \"$state\" \"$@\" env -i --",
-    );
+    text.push_str(&format!("user={}\n\n", quote(launcher.user.as_deref().unwrap_or(""))));
+    text.push_str("task() {\n    exec setsid /bin/sh -c \"$stub\" \"$boot\" \"$state\" \"$@\" env -i --");
     environment(&mut text, &launcher.environment)?;
     program(&mut text, &launcher.program)?;
     text.push_str("\n}\n\n");
@@ -192,23 +174,16 @@ pub fn script(launcher: &LauncherScript) -> Result<Vec<u8>, LauncherError> {
 
 /// The variables that a login would set, for those that the framework does not name; then all that it does.
 fn environment(text: &mut String, variables: &[(String, String)]) -> Result<(), LauncherError> {
-    for (name, value) in [
-        ("HOME", "$home"),
-        ("USER", "$user"),
-        ("LOGNAME", "$user"),
-        ("SHELL", "$login_shell"),
-        ("PATH", "$PATH"),
-    ] {
+    for (name, value) in
+        [("HOME", "$home"), ("USER", "$user"), ("LOGNAME", "$user"), ("SHELL", "$login_shell"), ("PATH", "$PATH")]
+    {
         if !variables.iter().any(|(other, _)| other == name) {
             text.push_str(&format!(" \\\n        \"{name}={value}\""));
         }
     }
     for (name, value) in variables {
         check_variable(name, value)?;
-        text.push_str(&format!(
-            " \\\n        {}",
-            quote(&format!("{name}={value}"))
-        ));
+        text.push_str(&format!(" \\\n        {}", quote(&format!("{name}={value}"))));
     }
     Ok(())
 }
@@ -238,25 +213,14 @@ fn program(text: &mut String, program: &Program) -> Result<(), LauncherError> {
             for argument in arguments {
                 check_word("an argument", argument.len(), argument)?;
             }
-            let words: Vec<String> = arguments
-                .iter()
-                .skip(1)
-                .map(|argument| quote(argument))
-                .collect();
+            let words: Vec<String> = arguments.iter().skip(1).map(|argument| quote(argument)).collect();
             let name = arguments.first().unwrap_or(file);
             if name == file && !file.contains('=') {
                 text.push_str(&quote(file)); // env takes the first word without a '=' as the program
             } else {
-                text.push_str(&format!(
-                    "/bin/sh -c {} {} {}",
-                    quote(EXEC_AS),
-                    quote(file),
-                    quote(name)
-                ));
+                text.push_str(&format!("/bin/sh -c {} {} {}", quote(EXEC_AS), quote(file), quote(name)));
             }
-            words
-                .iter()
-                .for_each(|word| text.push_str(&format!(" {word}")));
+            words.iter().for_each(|word| text.push_str(&format!(" {word}")));
         }
     }
     Ok(())
@@ -274,11 +238,7 @@ fn check_word(what: &str, length: usize, text: &str) -> Result<(), LauncherError
     if text.contains('\0') {
         return Err(LauncherError::Nul(what.to_string()));
     }
-    if length >= LONGEST_WORD {
-        Err(LauncherError::TooLong(what.to_string(), length))
-    } else {
-        Ok(())
-    }
+    if length >= LONGEST_WORD { Err(LauncherError::TooLong(what.to_string(), length)) } else { Ok(()) }
 }
 
 /// A command that was started.
@@ -319,18 +279,12 @@ pub enum VerbError {
 impl fmt::Display for VerbError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VerbError::NoUser => write!(
-                f,
-                "the guest has no such user; make it in the image, or choose another user"
-            ),
+            VerbError::NoUser => write!(f, "the guest has no such user; make it in the image, or choose another user"),
             VerbError::NoRoot => write!(
                 f,
                 "the guest's ssh user may not switch to the command's user; use an image whose ssh user is root or has sudo without a password"
             ),
-            VerbError::NotStarted => write!(
-                f,
-                "nothing of the command is left in the guest; it was booted again"
-            ),
+            VerbError::NotStarted => write!(f, "nothing of the command is left in the guest; it was booted again"),
             VerbError::Lost => write!(f, "the command's supervisor in the guest was killed"),
             VerbError::Other(reason) => write!(f, "{reason}"),
         }
@@ -347,14 +301,8 @@ pub fn parse_start(end: &JobEnd) -> Result<Started, VerbError> {
     let text = outcome(end)?;
     let pid = value(&text, "pid").and_then(|pid| pid.parse().ok());
     match (pid, value(&text, "boot_id")) {
-        (Some(pid), Some(boot_id)) if boot_id.len() <= 64 => Ok(Started {
-            pid,
-            boot_id: boot_id.to_string(),
-        }),
-        _ => Err(VerbError::Other(format!(
-            "the launcher did not say what it started, but {}",
-            shorten(&text)
-        ))),
+        (Some(pid), Some(boot_id)) if boot_id.len() <= 64 => Ok(Started { pid, boot_id: boot_id.to_string() }),
+        _ => Err(VerbError::Other(format!("the launcher did not say what it started, but {}", shorten(&text)))),
     }
 }
 
@@ -366,20 +314,15 @@ pub fn parse_wait(end: &JobEnd) -> Result<CommandEnded, VerbError> {
     let text = outcome(end)?;
     let number = |key| value(&text, key).and_then(|text| text.trim().parse::<u64>().ok());
     let small = |key| number(key).and_then(|number| i32::try_from(number).ok());
-    let exit = small("exit")
-        .map(Exit::Status)
-        .or_else(|| small("signal").map(Exit::Signal));
+    let exit = small("exit").map(Exit::Status).or_else(|| small("signal").map(Exit::Signal));
     match exit {
         // A size that cannot be read is no reason to lose the exit status: what is there is taken.
-        Some(exit) => Ok(CommandEnded {
-            exit,
-            stdout: number("stdout").unwrap_or(0),
-            stderr: number("stderr").unwrap_or(0),
-        }),
-        None => Err(VerbError::Other(format!(
-            "the launcher did not say how the command ended, but {}",
-            shorten(&text)
-        ))),
+        Some(exit) => {
+            Ok(CommandEnded { exit, stdout: number("stdout").unwrap_or(0), stderr: number("stderr").unwrap_or(0) })
+        }
+        None => {
+            Err(VerbError::Other(format!("the launcher did not say how the command ended, but {}", shorten(&text))))
+        }
     }
 }
 
@@ -398,8 +341,7 @@ fn outcome(end: &JobEnd) -> Result<String, VerbError> {
 }
 
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    text.lines()
-        .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
 }
 
 #[cfg(test)]

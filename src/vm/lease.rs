@@ -18,9 +18,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, sendto, setsockopt, socket, sockopt,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, sendto, setsockopt, socket, sockopt};
 
 /// Length of a DHCP message up to its options (RFC 2131, figure 1), with the magic cookie.
 const HEADER: usize = 240;
@@ -55,13 +53,7 @@ pub fn newest<'a>(leases: &'a [Lease], mac: &str) -> Option<&'a Lease> {
     leases
         .iter()
         .filter(|lease| lease.mac.eq_ignore_ascii_case(mac))
-        .max_by_key(|lease| {
-            if lease.expiry == 0 {
-                i64::MAX
-            } else {
-                lease.expiry
-            }
-        })
+        .max_by_key(|lease| if lease.expiry == 0 { i64::MAX } else { lease.expiry })
 }
 
 /// Why a lease cannot be given back.
@@ -81,10 +73,7 @@ pub enum ReleaseError {
 impl fmt::Display for ReleaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReleaseError::Malformed(text) => write!(
-                f,
-                "cannot give back a lease of {text:?}: no bytes in hexadecimal"
-            ),
+            ReleaseError::Malformed(text) => write!(f, "cannot give back a lease of {text:?}: no bytes in hexadecimal"),
             ReleaseError::Send { bridge, source } => {
                 write!(f, "cannot send a DHCP release by {bridge}: {source}")
             }
@@ -116,11 +105,7 @@ pub fn release_packet(lease: &Lease, server: Ipv4Addr, xid: u32) -> Result<Vec<u
     packet[236..].copy_from_slice(&COOKIE);
     packet.extend([OPTION_MESSAGE_TYPE, 1, RELEASE, OPTION_SERVER, 4]);
     packet.extend(server.octets());
-    if let Some(id) = lease
-        .client_id
-        .as_deref()
-        .filter(|id| !id.is_empty() && *id != "*")
-    {
+    if let Some(id) = lease.client_id.as_deref().filter(|id| !id.is_empty() && *id != "*") {
         let bytes = parse_hex(id).filter(|bytes| bytes.len() <= MAX_CLIENT_ID);
         let bytes = bytes.ok_or_else(|| ReleaseError::Malformed(id.to_string()))?;
         packet.extend([OPTION_CLIENT_ID, bytes.len() as u8]);
@@ -139,19 +124,11 @@ pub fn release_packet(lease: &Lease, server: Ipv4Addr, xid: u32) -> Result<Vec<u
 /// [`ReleaseError`].
 pub fn release(lease: &Lease, server: Ipv4Addr, bridge: &str) -> Result<(), ReleaseError> {
     let packet = release_packet(lease, server, std::process::id())?;
-    send(&packet, server, bridge).map_err(|source| ReleaseError::Send {
-        bridge: bridge.to_string(),
-        source,
-    })
+    send(&packet, server, bridge).map_err(|source| ReleaseError::Send { bridge: bridge.to_string(), source })
 }
 
 fn send(packet: &[u8], server: Ipv4Addr, bridge: &str) -> io::Result<()> {
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&socket, sockopt::BindToDevice, &bridge.into())?;
     let to = SockaddrIn::from(SocketAddrV4::new(server, SERVER_PORT));
     sendto(socket.as_raw_fd(), packet, &to, MsgFlags::empty())?;
@@ -162,11 +139,7 @@ fn send(packet: &[u8], server: Ipv4Addr, bridge: &str) -> io::Result<()> {
 fn parse_hex(text: &str) -> Option<Vec<u8>> {
     let byte = |pair: &str| {
         let digits = pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if digits {
-            u8::from_str_radix(pair, 16).ok()
-        } else {
-            None
-        }
+        if digits { u8::from_str_radix(pair, 16).ok() } else { None }
     };
     text.split(':').map(byte).collect()
 }
@@ -178,12 +151,7 @@ mod tests {
     const MAC: &str = "52:54:00:12:34:56";
 
     fn lease(mac: &str, last: u8, expiry: i64) -> Lease {
-        Lease {
-            mac: mac.to_string(),
-            address: Ipv4Addr::new(192, 168, 122, last),
-            expiry,
-            client_id: None,
-        }
+        Lease { mac: mac.to_string(), address: Ipv4Addr::new(192, 168, 122, last), expiry, client_id: None }
     }
 
     /// Options of a DHCP message, in order; reads as a server would.
@@ -200,30 +168,15 @@ mod tests {
 
     #[test]
     fn the_lease_is_the_one_of_exactly_that_mac_with_the_newest_expiry() {
-        let leases = [
-            lease(MAC, 2, 100),
-            lease("52:54:00:12:34:57", 3, 900),
-            lease(MAC, 4, 300),
-            lease(MAC, 5, 200),
-        ];
-        assert_eq!(
-            newest(&leases, "52:54:00:12:34:56").map(|lease| lease.address.octets()[3]),
-            Some(4)
-        );
+        let leases = [lease(MAC, 2, 100), lease("52:54:00:12:34:57", 3, 900), lease(MAC, 4, 300), lease(MAC, 5, 200)];
+        assert_eq!(newest(&leases, "52:54:00:12:34:56").map(|lease| lease.address.octets()[3]), Some(4));
         assert_eq!(newest(&leases, "52:54:00:12:34:5"), None);
     }
 
     #[test]
     fn a_lease_without_an_end_is_newer_than_any_other() {
-        let leases = [
-            lease(MAC, 2, i64::MAX - 1),
-            lease(MAC, 3, 0),
-            lease(MAC, 4, 5),
-        ];
-        assert_eq!(
-            newest(&leases, MAC).map(|lease| lease.address.octets()[3]),
-            Some(3)
-        );
+        let leases = [lease(MAC, 2, i64::MAX - 1), lease(MAC, 3, 0), lease(MAC, 4, 5)];
+        assert_eq!(newest(&leases, MAC).map(|lease| lease.address.octets()[3]), Some(3));
     }
 
     #[test]
@@ -234,12 +187,7 @@ mod tests {
 
     #[test]
     fn a_release_is_laid_out_as_rfc_2131_has_it() {
-        let packet = release_packet(
-            &lease(MAC, 77, 1),
-            Ipv4Addr::new(192, 168, 122, 1),
-            0x0102_0304,
-        )
-        .expect("packet");
+        let packet = release_packet(&lease(MAC, 77, 1), Ipv4Addr::new(192, 168, 122, 1), 0x0102_0304).expect("packet");
         assert_eq!(packet.len(), 300);
         assert_eq!(packet[..12], [1, 1, 6, 0, 1, 2, 3, 4, 0, 0, 0, 0]);
         assert_eq!(packet[12..16], [192, 168, 122, 77]);
@@ -247,10 +195,7 @@ mod tests {
         assert_eq!(packet[28..34], [0x52, 0x54, 0, 0x12, 0x34, 0x56]);
         assert!(packet[34..236].iter().all(|byte| *byte == 0));
         assert_eq!(packet[236..240], [0x63, 0x82, 0x53, 0x63]);
-        assert_eq!(
-            options(&packet),
-            [(53, &[7][..]), (54, &[192, 168, 122, 1][..])]
-        );
+        assert_eq!(options(&packet), [(53, &[7][..]), (54, &[192, 168, 122, 1][..])]);
     }
 
     #[test]
@@ -258,18 +203,9 @@ mod tests {
         let mut with_id = lease(MAC, 77, 1);
         with_id.client_id = Some("ff:56:50:4d:98:00:02:00:00:ab:11".to_string());
         let packet = release_packet(&with_id, Ipv4Addr::new(192, 168, 122, 1), 1).expect("packet");
-        assert_eq!(
-            options(&packet)[2],
-            (
-                61,
-                &[0xff, 0x56, 0x50, 0x4d, 0x98, 0, 2, 0, 0, 0xab, 0x11][..]
-            )
-        );
+        assert_eq!(options(&packet)[2], (61, &[0xff, 0x56, 0x50, 0x4d, 0x98, 0, 2, 0, 0, 0xab, 0x11][..]));
         with_id.client_id = Some("*".to_string());
-        assert_eq!(
-            options(&release_packet(&with_id, Ipv4Addr::LOCALHOST, 1).expect("packet")).len(),
-            2
-        );
+        assert_eq!(options(&release_packet(&with_id, Ipv4Addr::LOCALHOST, 1).expect("packet")).len(), 2);
     }
 
     #[test]
@@ -284,18 +220,9 @@ mod tests {
 
     #[test]
     fn what_is_no_mac_is_refused() {
-        for mac in [
-            "",
-            "52:54:00",
-            "52:54:00:12:34:5g",
-            "52:54:00:12:34:+5",
-            "52:54:00:12:34:56:78",
-        ] {
+        for mac in ["", "52:54:00", "52:54:00:12:34:5g", "52:54:00:12:34:+5", "52:54:00:12:34:56:78"] {
             assert!(
-                matches!(
-                    release_packet(&lease(mac, 2, 1), Ipv4Addr::LOCALHOST, 1),
-                    Err(ReleaseError::Malformed(_))
-                ),
+                matches!(release_packet(&lease(mac, 2, 1), Ipv4Addr::LOCALHOST, 1), Err(ReleaseError::Malformed(_))),
                 "{mac}"
             );
         }

@@ -39,10 +39,7 @@ impl std::error::Error for LeftoverError {
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> LeftoverError {
-    move |source| LeftoverError {
-        path: path.to_path_buf(),
-        source,
-    }
+    move |source| LeftoverError { path: path.to_path_buf(), source }
 }
 
 /// Notes a VM of which libvirt could not be told.
@@ -86,15 +83,11 @@ fn noted(vm_dir: &Path) -> Result<Vec<(PathBuf, VmState)>, LeftoverError> {
     let mut notes = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed(&directory))?;
-        let short = entry
-            .metadata()
-            .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_NOTE);
+        let short = entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_NOTE);
         if !short || entry.file_name().as_encoded_bytes().starts_with(b".") {
             continue;
         }
-        let state = fs::read(entry.path())
-            .ok()
-            .and_then(|bytes| messages::decode::<VmState>(&bytes).ok());
+        let state = fs::read(entry.path()).ok().and_then(|bytes| messages::decode::<VmState>(&bytes).ok());
         // The name is part of what was noted: a note under another name is none of ours.
         if let Some(state) = state.filter(|state| entry.file_name() == state.domain.as_str()) {
             notes.push((entry.path(), state));
@@ -109,12 +102,7 @@ mod tests {
     use crate::container::scratch::Scratch;
 
     fn state(domain: &str) -> VmState {
-        VmState {
-            uri: "test:///default".into(),
-            network: "gone".into(),
-            domain: domain.into(),
-            ..Default::default()
-        }
+        VmState { uri: "test:///default".into(), network: "gone".into(), domain: domain.into(), ..Default::default() }
     }
 
     #[test]
@@ -139,10 +127,6 @@ mod tests {
         fs::write(directory.join("rubbish"), b"\xff\xff").expect("write");
         fs::create_dir(directory.join("mesos-c")).expect("mkdir");
         assert!(noted(scratch.path()).expect("notes").is_empty());
-        assert!(
-            noted(&scratch.path().join("nothing"))
-                .expect("no directory")
-                .is_empty()
-        );
+        assert!(noted(&scratch.path().join("nothing")).expect("no directory").is_empty());
     }
 }

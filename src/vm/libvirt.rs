@@ -71,11 +71,7 @@ impl std::error::Error for LibvirtError {
 
 /// QEMU's messages come with line ends in them; an error is one line, since the last line of a worker's stderr is its reason.
 fn one_line(text: &str) -> String {
-    text.split(['\n', '\r'])
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ")
+    text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 /// A connection to libvirt.
@@ -92,10 +88,7 @@ impl Libvirt {
         clear_error_callback();
         match Connect::open(Some(uri)) {
             Ok(connection) => Ok(Libvirt { connection }),
-            Err(source) => Err(LibvirtError::Connect {
-                uri: uri.to_string(),
-                source,
-            }),
+            Err(source) => Err(LibvirtError::Connect { uri: uri.to_string(), source }),
         }
     }
 
@@ -104,9 +97,7 @@ impl Libvirt {
     /// # Errors
     /// [`LibvirtError::Call`].
     pub fn capabilities(&self) -> Result<String, LibvirtError> {
-        self.connection
-            .capabilities()
-            .map_err(LibvirtError::call("read libvirt's capabilities"))
+        self.connection.capabilities().map_err(LibvirtError::call("read libvirt's capabilities"))
     }
 
     /// The domain of this name, if there is one.
@@ -114,11 +105,8 @@ impl Libvirt {
     /// # Errors
     /// [`LibvirtError::Call`].
     pub fn domain(&self, name: &str) -> Result<Option<Domain>, LibvirtError> {
-        absent_is_none(
-            self.connection.lookup_domain_by_name(name),
-            ErrorNumber::NoDomain,
-        )
-        .map_err(LibvirtError::call(format!("look up domain {name}")))
+        absent_is_none(self.connection.lookup_domain_by_name(name), ErrorNumber::NoDomain)
+            .map_err(LibvirtError::call(format!("look up domain {name}")))
     }
 
     /// Makes and starts a transient domain.
@@ -141,12 +129,7 @@ impl Libvirt {
         };
         match domain.destroy() {
             Ok(()) => Ok(()),
-            Err(error)
-                if is(&error, ErrorNumber::NoDomain)
-                    || is(&error, ErrorNumber::OperationInvalid) =>
-            {
-                Ok(())
-            }
+            Err(error) if is(&error, ErrorNumber::NoDomain) || is(&error, ErrorNumber::OperationInvalid) => Ok(()),
             Err(error) => Err(LibvirtError::call(format!("destroy domain {name}"))(error)),
         }
     }
@@ -156,11 +139,8 @@ impl Libvirt {
     /// # Errors
     /// [`LibvirtError::Call`].
     pub fn network(&self, name: &str) -> Result<Option<Network>, LibvirtError> {
-        absent_is_none(
-            self.connection.lookup_network_by_name(name),
-            ErrorNumber::NoNetwork,
-        )
-        .map_err(LibvirtError::call(format!("look up network {name}")))
+        absent_is_none(self.connection.lookup_network_by_name(name), ErrorNumber::NoNetwork)
+            .map_err(LibvirtError::call(format!("look up network {name}")))
     }
 
     /// Makes and starts a transient network.
@@ -168,9 +148,7 @@ impl Libvirt {
     /// # Errors
     /// [`LibvirtError::Call`].
     pub fn create_network(&self, name: &str, xml: &str) -> Result<Network, LibvirtError> {
-        self.connection
-            .create_network_xml(xml)
-            .map_err(LibvirtError::call(format!("start network {name}")))
+        self.connection.create_network_xml(xml).map_err(LibvirtError::call(format!("start network {name}")))
     }
 }
 
@@ -179,9 +157,7 @@ impl Libvirt {
 /// # Errors
 /// [`LibvirtError::Call`].
 pub fn network_is_active(network: &Network) -> Result<bool, LibvirtError> {
-    network
-        .is_active()
-        .map_err(LibvirtError::call("ask whether the network is active"))
+    network.is_active().map_err(LibvirtError::call("ask whether the network is active"))
 }
 
 /// The network's XML, as it runs.
@@ -189,20 +165,14 @@ pub fn network_is_active(network: &Network) -> Result<bool, LibvirtError> {
 /// # Errors
 /// [`LibvirtError::Call`].
 pub fn network_xml(network: &Network) -> Result<String, LibvirtError> {
-    network
-        .xml_desc(0)
-        .map_err(LibvirtError::call("read the network's XML"))
+    network.xml_desc(0).map_err(LibvirtError::call("read the network's XML"))
 }
 
 /// Reserves an address for a MAC in the running network.
 ///
 /// # Errors
 /// [`LibvirtError::Call`]; also when either is reserved already.
-pub fn add_reservation(
-    network: &Network,
-    mac: &str,
-    address: Ipv4Addr,
-) -> Result<(), LibvirtError> {
+pub fn add_reservation(network: &Network, mac: &str, address: Ipv4Addr) -> Result<(), LibvirtError> {
     let xml = format!("<host mac='{mac}' ip='{address}'/>");
     update_hosts(network, sys::VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, &xml)
         .map_err(LibvirtError::call(format!("reserve address {address}")))
@@ -214,23 +184,12 @@ pub fn add_reservation(
 /// [`LibvirtError::Call`].
 pub fn remove_reservation(network: &Network, mac: &str) -> Result<(), LibvirtError> {
     let xml = format!("<host mac='{mac}'/>");
-    update_hosts(network, sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, &xml).map_err(LibvirtError::call(
-        format!("remove the reservation of {mac}"),
-    ))
+    update_hosts(network, sys::VIR_NETWORK_UPDATE_COMMAND_DELETE, &xml)
+        .map_err(LibvirtError::call(format!("remove the reservation of {mac}")))
 }
 
-fn update_hosts(
-    network: &Network,
-    command: sys::virNetworkUpdateCommand,
-    xml: &str,
-) -> Result<(), virt::error::Error> {
-    network.update(
-        command,
-        sys::VIR_NETWORK_SECTION_IP_DHCP_HOST,
-        -1,
-        xml,
-        sys::VIR_NETWORK_UPDATE_AFFECT_LIVE,
-    )
+fn update_hosts(network: &Network, command: sys::virNetworkUpdateCommand, xml: &str) -> Result<(), virt::error::Error> {
+    network.update(command, sys::VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml, sys::VIR_NETWORK_UPDATE_AFFECT_LIVE)
 }
 
 /// The network's IPv4 leases: those of one MAC, or all.
@@ -248,9 +207,7 @@ pub fn leases(network: &Network, mac: Option<&str>) -> Result<Vec<Lease>, Libvir
     // SAFETY: the network is alive for the call, `mac` is null or a string that outlives it, `array` takes the result.
     let count = unsafe { sys::virNetworkGetDHCPLeases(network.as_ptr(), mac, &mut array, 0) };
     let Ok(count) = usize::try_from(count) else {
-        return Err(LibvirtError::call("read the network's DHCP leases")(
-            virt::error::Error::last_error(),
-        ));
+        return Err(LibvirtError::call("read the network's DHCP leases")(virt::error::Error::last_error()));
     };
     let mut leases = Vec::with_capacity(count);
     for index in 0..count {
@@ -275,14 +232,8 @@ unsafe fn copy_lease(lease: &sys::virNetworkDHCPLease) -> Option<Lease> {
         return None;
     }
     // SAFETY: as the caller promises.
-    let (mac, address, client_id) =
-        unsafe { (text(lease.mac), text(lease.ipaddr), text(lease.clientid)) };
-    Some(Lease {
-        mac: mac?,
-        address: address?.parse().ok()?,
-        expiry: lease.expirytime,
-        client_id,
-    })
+    let (mac, address, client_id) = unsafe { (text(lease.mac), text(lease.ipaddr), text(lease.clientid)) };
+    Some(Lease { mac: mac?, address: address?.parse().ok()?, expiry: lease.expirytime, client_id })
 }
 
 /// # Safety
@@ -292,11 +243,7 @@ unsafe fn text(pointer: *const c_char) -> Option<String> {
         return None;
     }
     // SAFETY: as the caller promises.
-    Some(
-        unsafe { CStr::from_ptr(pointer) }
-            .to_string_lossy()
-            .into_owned(),
-    )
+    Some(unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned())
 }
 
 fn is(error: &virt::error::Error, number: ErrorNumber) -> bool {
@@ -320,10 +267,7 @@ mod tests {
 
     #[test]
     fn a_message_of_many_lines_becomes_one() {
-        assert_eq!(
-            one_line("process exited:\nqemu: no memory\n\n"),
-            "process exited:; qemu: no memory"
-        );
+        assert_eq!(one_line("process exited:\nqemu: no memory\n\n"), "process exited:; qemu: no memory");
     }
 
     #[test]
@@ -332,10 +276,7 @@ mod tests {
             Ok(_) => panic!("connected to nothing"),
             Err(error) => error.to_string(),
         };
-        assert!(
-            error.contains("is libvirtd running? systemctl start libvirtd"),
-            "{error}"
-        );
+        assert!(error.contains("is libvirtd running? systemctl start libvirtd"), "{error}");
     }
 
     /// libvirt's own test driver stands in for a host: its `default` network has no DHCP leases.

@@ -52,33 +52,16 @@ const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 
 #[derive(Debug)]
 enum State {
-    Preparing {
-        left: Vec<JobKind>,
-    },
-    Starting {
-        doomed: Option<(Report, Instant)>,
-    },
-    AwaitingAddress {
-        by: Instant,
-    },
+    Preparing { left: Vec<JobKind> },
+    Starting { doomed: Option<(Report, Instant)> },
+    AwaitingAddress { by: Instant },
     AwaitingSsh(Handshake),
     Launching,
-    Running {
-        link: Link,
-    },
-    Stopping {
-        kill_at: Option<Instant>,
-        give_up_at: Option<Instant>,
-    },
-    Collecting {
-        output: bool,
-        files: bool,
-        until: Instant,
-    },
+    Running { link: Link },
+    Stopping { kill_at: Option<Instant>, give_up_at: Option<Instant> },
+    Collecting { output: bool, files: bool, until: Instant },
     Destroying,
-    Reporting {
-        until: Instant,
-    },
+    Reporting { until: Instant },
     Ended,
 }
 
@@ -96,12 +79,7 @@ struct Handshake {
 #[derive(Debug)]
 enum Link {
     Up,
-    Lost {
-        until: Instant,
-        retry_at: Option<Instant>,
-        backoff: Backoff,
-        why: String,
-    },
+    Lost { until: Instant, retry_at: Option<Instant>, backoff: Backoff, why: String },
 }
 
 /// The life.
@@ -168,15 +146,8 @@ impl Life {
             State::Starting { doomed } => doomed.as_ref().map(|(_, until)| *until),
             State::AwaitingAddress { by } => Some(*by),
             State::AwaitingSsh(handshake) => earlier(Some(handshake.by), handshake.retry_at),
-            State::Running {
-                link: Link::Lost {
-                    until, retry_at, ..
-                },
-            } => earlier(Some(*until), *retry_at),
-            State::Stopping {
-                kill_at,
-                give_up_at,
-            } => earlier(*kill_at, *give_up_at),
+            State::Running { link: Link::Lost { until, retry_at, .. } } => earlier(Some(*until), *retry_at),
+            State::Stopping { kill_at, give_up_at } => earlier(*kill_at, *give_up_at),
             State::Collecting { until, .. } | State::Reporting { until } => Some(*until),
             State::Preparing { .. }
             | State::Launching
@@ -203,9 +174,7 @@ impl Life {
 
     fn job_ended(&mut self, job: JobKind, result: Result<Found, Failure>, now: Instant) {
         match job {
-            JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => {
-                self.prepared(job, result, now)
-            }
+            JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => self.prepared(job, result, now),
             JobKind::Start => self.start_ended(result, now),
             JobKind::Lease => self.lease_ended(result, now),
             JobKind::Launch => self.launched(result, now),
@@ -214,10 +183,7 @@ impl Life {
             JobKind::Term | JobKind::Kill => {}
             JobKind::Collect => {
                 if let Err(failure) = result {
-                    self.actions.push(Action::Note(format!(
-                        "files were not collected: {}",
-                        failure.text
-                    )));
+                    self.actions.push(Action::Note(format!("files were not collected: {}", failure.text)));
                 }
                 self.collected(false, true, now);
             }
@@ -280,13 +246,7 @@ impl Life {
                 self.state = State::AwaitingSsh(Handshake::new(by));
                 self.probe(address);
             }
-            Ok(_) => self.end(
-                report::lease(
-                    &self.settings,
-                    &Failure::other("the worker named no address"),
-                ),
-                now,
-            ),
+            Ok(_) => self.end(report::lease(&self.settings, &Failure::other("the worker named no address")), now),
             Err(failure) => self.end(report::lease(&self.settings, &failure), now),
         }
     }
@@ -313,11 +273,8 @@ impl Life {
                 self.state = State::Launching;
                 self.start(JobKind::Launch, now + LAUNCH);
             }
-            State::Running {
-                link: Link::Lost { .. },
-            } if self.boot_id.as_deref() == Some(boot_id.as_str()) => {
-                self.actions
-                    .push(Action::Note("connected again".to_string()));
+            State::Running { link: Link::Lost { .. } } if self.boot_id.as_deref() == Some(boot_id.as_str()) => {
+                self.actions.push(Action::Note("connected again".to_string()));
                 self.state = State::Running { link: Link::Up };
                 self.start(JobKind::Wait, now + FOREVER);
             }
@@ -356,8 +313,7 @@ impl Life {
             Ok(_) => {
                 self.step(Step::Run, now);
                 self.state = State::Running { link: Link::Up };
-                self.actions
-                    .push(Action::Report(Report::plain(TaskState::TaskRunning)));
+                self.actions.push(Action::Report(Report::plain(TaskState::TaskRunning)));
                 self.start(JobKind::Wait, now + FOREVER);
                 self.actions.push(Action::Follow);
             }
@@ -373,10 +329,7 @@ impl Life {
         };
         match result {
             Ok(Found::CommandEnded(exit)) => self.collect(exit, killed, now),
-            Ok(_) => self.end(
-                report::lost("the guest did not say how the command ended"),
-                now,
-            ),
+            Ok(_) => self.end(report::lost("the guest did not say how the command ended"), now),
             Err(failure) if killed => {
                 self.actions.push(Action::Note(failure.text));
                 self.destroy(report::killed(None), now);
@@ -385,11 +338,7 @@ impl Life {
                 Cause::Rebooted => self.end(report::rebooted(), now),
                 Cause::Supervisor => self.end(report::lost(&failure.text), now),
                 // The session is broken, and so perhaps the connection: a new one tells.
-                Cause::Deadline
-                | Cause::KeyRefused
-                | Cause::Fatal
-                | Cause::NoUser
-                | Cause::Other => {
+                Cause::Deadline | Cause::KeyRefused | Cause::Fatal | Cause::NoUser | Cause::Other => {
                     self.actions.push(Action::Disconnect);
                     if let State::Running { link } = &mut self.state {
                         link.lose(failure.text, now);
@@ -400,19 +349,11 @@ impl Life {
     }
 
     fn collect(&mut self, exit: Exit, killed: bool, now: Instant) {
-        let report = if killed {
-            report::killed(Some(exit))
-        } else {
-            report::exited(exit)
-        };
+        let report = if killed { report::killed(Some(exit)) } else { report::exited(exit) };
         self.decide(report);
         self.step_began = now;
         let until = now + if killed { COLLECT_KILLED } else { COLLECT };
-        self.state = State::Collecting {
-            output: false,
-            files: false,
-            until,
-        };
+        self.state = State::Collecting { output: false, files: false, until };
         self.actions.push(Action::FinishOutput);
         self.start(JobKind::Collect, until);
     }
@@ -458,27 +399,17 @@ impl Life {
             State::Launching => {
                 self.end(report::killed_during_launch("was given the command"), now);
             }
-            State::Running {
-                link: Link::Lost { .. },
-            } => self.end(report::killed(None), now),
+            State::Running { link: Link::Lost { .. } } => self.end(report::killed(None), now),
             State::Running { link: Link::Up } => {
-                self.state = State::Stopping {
-                    kill_at: now.checked_add(grace),
-                    give_up_at: None,
-                };
+                self.state = State::Stopping { kill_at: now.checked_add(grace), give_up_at: None };
                 self.start(JobKind::Term, now + KILL.max(grace));
                 self.tick(now);
             }
-            State::Stopping {
-                kill_at: Some(at), ..
-            } => {
+            State::Stopping { kill_at: Some(at), .. } => {
                 *at = now.checked_add(grace).map_or(*at, |sooner| sooner.min(*at));
             }
             State::Collecting { until, .. } => *until = (*until).min(now + COLLECT_KILLED),
-            State::Stopping { kill_at: None, .. }
-            | State::Destroying
-            | State::Reporting { .. }
-            | State::Ended => {}
+            State::Stopping { kill_at: None, .. } | State::Destroying | State::Reporting { .. } | State::Ended => {}
         }
     }
 
@@ -511,22 +442,13 @@ impl Life {
             State::AwaitingSsh(handshake) => {
                 if now >= handshake.by {
                     let last = handshake.last.clone();
-                    let report =
-                        report::ssh_deadline(&self.settings, self.address, last.as_deref());
+                    let report = report::ssh_deadline(&self.settings, self.address, last.as_deref());
                     self.end(report, now);
                 } else if handshake.retry_at.take_if(|at| now >= *at).is_some() {
                     self.actions.push(Action::Connect);
                 }
             }
-            State::Running {
-                link:
-                    Link::Lost {
-                        until,
-                        retry_at,
-                        why,
-                        ..
-                    },
-            } => {
+            State::Running { link: Link::Lost { until, retry_at, why, .. } } => {
                 if now >= *until {
                     let report = report::unreachable(why);
                     self.end(report, now);
@@ -534,10 +456,7 @@ impl Life {
                     self.actions.push(Action::Connect);
                 }
             }
-            State::Stopping {
-                kill_at,
-                give_up_at,
-            } => {
+            State::Stopping { kill_at, give_up_at } => {
                 if kill_at.take_if(|at| now >= *at).is_some() {
                     *give_up_at = Some(now + KILL);
                     self.start(JobKind::Kill, now + KILL);
@@ -546,9 +465,7 @@ impl Life {
                 }
             }
             State::Collecting { until, .. } if now >= *until => {
-                self.actions.push(Action::Note(
-                    "output and files did not all come back in time".to_string(),
-                ));
+                self.actions.push(Action::Note("output and files did not all come back in time".to_string()));
                 self.collected(true, true, now);
             }
             State::Reporting { until } if now >= *until => self.exit(),
@@ -569,8 +486,7 @@ impl Life {
             return self.destroy(report, now);
         }
         self.decide(report);
-        self.actions
-            .extend([Action::CancelAll, Action::RemoveFiles, Action::MarkDone]);
+        self.actions.extend([Action::CancelAll, Action::RemoveFiles, Action::MarkDone]);
         self.report(now);
     }
 
@@ -588,12 +504,7 @@ impl Life {
     fn destroy_now(&mut self, now: Instant) {
         self.step_began = now;
         self.state = State::Destroying;
-        self.actions.extend([
-            Action::CancelAll,
-            Action::StopOutput,
-            Action::Disconnect,
-            Action::KeepConsole,
-        ]);
+        self.actions.extend([Action::CancelAll, Action::StopOutput, Action::Disconnect, Action::KeepConsole]);
         self.start(JobKind::Destroy, now + DESTROY);
     }
 
@@ -608,10 +519,7 @@ impl Life {
             }
             Err(failure) => {
                 // The slave's `vm-worker cleanup` does the rest after us, since there is no `done`.
-                self.actions.push(Action::Note(format!(
-                    "not destroyed through libvirt: {}",
-                    failure.text
-                )));
+                self.actions.push(Action::Note(format!("not destroyed through libvirt: {}", failure.text)));
                 self.actions.push(Action::KillQemu);
             }
         }
@@ -619,9 +527,7 @@ impl Life {
     }
 
     fn report(&mut self, now: Instant) {
-        self.state = State::Reporting {
-            until: now + REPORT,
-        };
+        self.state = State::Reporting { until: now + REPORT };
         match self.outcome.take() {
             Some(report) => self.actions.push(Action::Report(report)),
             None => self.exit(),
@@ -652,16 +558,8 @@ impl Handshake {
     fn retry(&mut self, failure: &Failure, now: Instant) -> bool {
         let hopeless = match failure.cause {
             Cause::Fatal => true,
-            Cause::KeyRefused => {
-                now >= *self
-                    .refused_until
-                    .get_or_insert((now + REFUSED).min(self.by))
-            }
-            Cause::Deadline
-            | Cause::NoUser
-            | Cause::Rebooted
-            | Cause::Supervisor
-            | Cause::Other => false,
+            Cause::KeyRefused => now >= *self.refused_until.get_or_insert((now + REFUSED).min(self.by)),
+            Cause::Deadline | Cause::NoUser | Cause::Rebooted | Cause::Supervisor | Cause::Other => false,
         };
         self.last = Some(failure.text.clone());
         self.retry_at = Some(now + self.backoff.next_wait());
@@ -680,12 +578,7 @@ impl Link {
                     why: reason,
                 };
             }
-            Link::Lost {
-                retry_at,
-                backoff,
-                why,
-                ..
-            } => {
+            Link::Lost { retry_at, backoff, why, .. } => {
                 *retry_at = Some(now + backoff.next_wait());
                 *why = reason;
             }

@@ -78,19 +78,12 @@ pub enum VmError {
 impl fmt::Display for VmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VmError::Usage => write!(
-                f,
-                "usage: mesos-slave vm-container DIR; it is for the slave to start"
-            ),
+            VmError::Usage => write!(f, "usage: mesos-slave vm-container DIR; it is for the slave to start"),
             VmError::Directory(source) => write!(f, "{source}"),
             VmError::Channel(source) => write!(f, "{source}"),
             VmError::Spec(what) => write!(f, "the container's spec has no {what}"),
             VmError::Files(path, source) => {
-                write!(
-                    f,
-                    "cannot make {}: {source}; check --vm_dir and its file system",
-                    path.display()
-                )
+                write!(f, "cannot make {}: {source}; check --vm_dir and its file system", path.display())
             }
             VmError::Io(what, source) => write!(f, "{what}: {source}"),
         }
@@ -130,17 +123,12 @@ fn run(args: &[String]) -> Result<(), VmError> {
         return Err(VmError::Usage);
     };
     // Without a logger the child is only harder to watch.
-    let _ = simple_logger::SimpleLogger::new()
-        .with_utc_timestamps()
-        .with_level(log::LevelFilter::Info)
-        .init();
+    let _ = simple_logger::SimpleLogger::new().with_utc_timestamps().with_level(log::LevelFilter::Info).init();
     let directory = RuntimeDirectory::new(directory);
     let spec = directory.read_spec()?;
     let now = Instant::now();
-    let channel =
-        Channel::inherited(&spec.container_id, spec.checkpoint(), now).map_err(VmError::Channel)?;
-    let signals =
-        Signals::block(&SIGNALS).map_err(|error| VmError::Io("cannot block signals", error))?;
+    let channel = Channel::inherited(&spec.container_id, spec.checkpoint(), now).map_err(VmError::Channel)?;
+    let signals = Signals::block(&SIGNALS).map_err(|error| VmError::Io("cannot block signals", error))?;
     let vm = spec.vm.clone().ok_or(VmError::Spec("virtual machine"))?;
     let statuses = StatusMaker::new(&spec).ok_or(VmError::Spec("command task"))?;
     let files = PathBuf::from(&vm.directory);
@@ -148,14 +136,7 @@ fn run(args: &[String]) -> Result<(), VmError> {
     image::make_directory(&files).map_err(|error| VmError::Files(files.clone(), error))?;
     let record = Record::open(Path::new(&spec.sandbox));
     let image = Image::load(Path::new(&vm.image)).map_err(|error| error.to_string());
-    let plan = Plan {
-        directory,
-        spec,
-        vm,
-        files,
-        image,
-        owner: record.owner(),
-    };
+    let plan = Plan { directory, spec, vm, files, image, owner: record.owner() };
     let settings = settings(&plan, &state);
     log::info!(
         "container {}: domain {}, {} MiB, {} vCPUs",
@@ -174,8 +155,7 @@ fn write_state(directory: &RuntimeDirectory, spec: &Spec, vm: &Vm) -> Result<VmS
         uri: vm.uri.clone(),
         network: vm.network.clone(),
         domain: domain::name(&spec.container_id),
-        mac: domain::random_mac()
-            .map_err(|error| VmError::Io("no random bytes for a MAC", error))?,
+        mac: domain::random_mac().map_err(|error| VmError::Io("no random bytes for a MAC", error))?,
         directory: vm.directory.clone(),
         ..Default::default()
     };

@@ -131,19 +131,9 @@ impl Lock {
     /// # Errors
     /// [`NetworkError::File`].
     pub fn take(path: &Path) -> Result<Lock, NetworkError> {
-        let failed = |source| NetworkError::File {
-            path: path.to_path_buf(),
-            source,
-        };
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(failed)?;
-        Flock::lock(file, FlockArg::LockExclusive)
-            .map(Lock)
-            .map_err(|(_, errno)| failed(errno.into()))
+        let failed = |source| NetworkError::File { path: path.to_path_buf(), source };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        Flock::lock(file, FlockArg::LockExclusive).map(Lock).map_err(|(_, errno)| failed(errno.into()))
     }
 }
 
@@ -163,10 +153,8 @@ pub fn ensure(libvirt: &Libvirt, name: &str, _lock: &Lock) -> Result<Network, Ne
 
 fn make(libvirt: &Libvirt) -> Result<Network, NetworkError> {
     let path = Path::new("/proc/net/route");
-    let table = std::fs::read_to_string(path).map_err(|source| NetworkError::File {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let table =
+        std::fs::read_to_string(path).map_err(|source| NetworkError::File { path: path.to_path_buf(), source })?;
     let subnet = free_subnet(&parse_routes(&table)).ok_or(NetworkError::NoSubnet)?;
     Ok(libvirt.create_network(OUR_NETWORK, &network_xml(OUR_NETWORK, OUR_BRIDGE, subnet))?)
 }
@@ -176,10 +164,7 @@ fn make(libvirt: &Libvirt) -> Result<Network, NetworkError> {
 /// # Errors
 /// [`NetworkError`].
 pub fn facts(network: &Network, name: &str) -> Result<NetworkFacts, NetworkError> {
-    let unusable = |source| NetworkError::Unusable {
-        name: name.to_string(),
-        source,
-    };
+    let unusable = |source| NetworkError::Unusable { name: name.to_string(), source };
     NetworkFacts::parse(&libvirt::network_xml(network)?).map_err(unusable)
 }
 
@@ -188,12 +173,7 @@ pub fn facts(network: &Network, name: &str) -> Result<NetworkFacts, NetworkError
 ///
 /// # Errors
 /// [`NetworkError`].
-pub fn claim(
-    network: &Network,
-    name: &str,
-    mac: &str,
-    lock: &Lock,
-) -> Result<Option<Ipv4Addr>, NetworkError> {
+pub fn claim(network: &Network, name: &str, mac: &str, lock: &Lock) -> Result<Option<Ipv4Addr>, NetworkError> {
     let facts = facts(network, name)?;
     if let Some(address) = facts.reserved(mac) {
         return Ok(Some(address));
@@ -203,29 +183,17 @@ pub fn claim(
     }
     match facts.free_addresses(&leased(network, mac)?, 0).next() {
         Some(_) => Ok(None),
-        None => Err(NetworkError::Full {
-            name: name.to_string(),
-            size: facts.size(),
-        }),
+        None => Err(NetworkError::Full { name: name.to_string(), size: facts.size() }),
     }
 }
 
 /// The addresses that are leased to other MACs.
 fn leased(network: &Network, mac: &str) -> Result<Vec<Ipv4Addr>, NetworkError> {
     let leases = libvirt::leases(network, None)?;
-    Ok(leases
-        .iter()
-        .filter(|lease| !lease.mac.eq_ignore_ascii_case(mac))
-        .map(|lease| lease.address)
-        .collect())
+    Ok(leases.iter().filter(|lease| !lease.mac.eq_ignore_ascii_case(mac)).map(|lease| lease.address).collect())
 }
 
-fn reserve(
-    network: &Network,
-    name: &str,
-    mac: &str,
-    _lock: &Lock,
-) -> Result<Ipv4Addr, NetworkError> {
+fn reserve(network: &Network, name: &str, mac: &str, _lock: &Lock) -> Result<Ipv4Addr, NetworkError> {
     let mut refused = None;
     let mut tried = Vec::new();
     for _ in 0..TRIES {
@@ -236,10 +204,7 @@ fn reserve(
         let mut taken = leased(network, mac)?;
         taken.extend(&tried);
         let Some(address) = facts.free_addresses(&taken, random_start()?).next() else {
-            return Err(refused.unwrap_or(NetworkError::Full {
-                name: name.to_string(),
-                size: facts.size(),
-            }));
+            return Err(refused.unwrap_or(NetworkError::Full { name: name.to_string(), size: facts.size() }));
         };
         match libvirt::add_reservation(network, mac, address) {
             Ok(()) => return Ok(address),
@@ -247,18 +212,12 @@ fn reserve(
         }
         tried.push(address);
     }
-    Err(refused.unwrap_or_else(|| NetworkError::Full {
-        name: name.to_string(),
-        size: 0,
-    }))
+    Err(refused.unwrap_or_else(|| NetworkError::Full { name: name.to_string(), size: 0 }))
 }
 
 /// A random start keeps a fresh VM off an address that the host's and the guests' ARP caches still know under another MAC.
 fn random_start() -> Result<u64, NetworkError> {
-    let bytes = random::bytes().map_err(|source| NetworkError::File {
-        path: random::SOURCE.into(),
-        source,
-    })?;
+    let bytes = random::bytes().map_err(|source| NetworkError::File { path: random::SOURCE.into(), source })?;
     Ok(u64::from_ne_bytes(bytes))
 }
 
@@ -285,11 +244,7 @@ pub fn give_back(libvirt: &Libvirt, name: &str, mac: &str) -> Result<(), Network
 }
 
 /// Sends a release for each lease of the MAC until libvirt lists none any more: the packet is a datagram.
-fn release_leases(
-    network: &Network,
-    facts: &NetworkFacts,
-    mac: &str,
-) -> Result<(), Box<dyn std::error::Error>> {
+fn release_leases(network: &Network, facts: &NetworkFacts, mac: &str) -> Result<(), Box<dyn std::error::Error>> {
     let end = Instant::now() + RELEASE_PATIENCE;
     let mut pause = Duration::from_millis(2);
     loop {
@@ -298,11 +253,7 @@ fn release_leases(
             return Ok(());
         }
         if Instant::now() >= end {
-            return Err(format!(
-                "the DHCP server of {} keeps the lease of {mac} until it expires",
-                facts.bridge
-            )
-            .into());
+            return Err(format!("the DHCP server of {} keeps the lease of {mac} until it expires", facts.bridge).into());
         }
         for lease in &leases {
             lease::release(lease, facts.gateway, &facts.bridge)?;
@@ -320,26 +271,16 @@ mod tests {
     fn each_error_says_what_to_do() {
         let inactive = NetworkError::Inactive("lan".to_string()).to_string();
         assert_eq!(inactive, "network lan is not active: virsh net-start lan");
-        let full = NetworkError::Full {
-            name: "lan".to_string(),
-            size: 20,
-        }
-        .to_string();
-        assert!(
-            full.starts_with("all 20 addresses of network lan are taken: run fewer"),
-            "{full}"
-        );
+        let full = NetworkError::Full { name: "lan".to_string(), size: 20 }.to_string();
+        assert!(full.starts_with("all 20 addresses of network lan are taken: run fewer"), "{full}");
     }
 
     #[test]
     fn a_missing_network_is_made_only_if_it_is_ours() {
         let libvirt = Libvirt::connect("test:///default").expect("libvirt's test driver");
-        let path =
-            std::env::temp_dir().join(format!("mesos-slave-network-lock-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("mesos-slave-network-lock-{}", std::process::id()));
         let lock = Lock::take(&path).expect("lock");
-        assert!(
-            matches!(ensure(&libvirt, "lan", &lock), Err(NetworkError::Missing(name)) if name == "lan")
-        );
+        assert!(matches!(ensure(&libvirt, "lan", &lock), Err(NetworkError::Missing(name)) if name == "lan"));
         assert!(ensure(&libvirt, "default", &lock).is_ok());
         std::fs::remove_file(path).expect("remove the lock");
     }

@@ -46,10 +46,9 @@ impl fmt::Display for NetworkXmlError {
             NetworkXmlError::Malformed(source) => {
                 write!(f, "libvirt's XML of it is malformed: {source}")
             }
-            NetworkXmlError::TooLong(length) => write!(
-                f,
-                "libvirt's XML of it has {length} bytes, more than {MAX_XML}"
-            ),
+            NetworkXmlError::TooLong(length) => {
+                write!(f, "libvirt's XML of it has {length} bytes, more than {MAX_XML}")
+            }
             NetworkXmlError::NoBridge => write!(f, "it has no bridge"),
             NetworkXmlError::NoDhcp => write!(f, "it serves no IPv4 addresses by DHCP"),
         }
@@ -60,9 +59,7 @@ impl std::error::Error for NetworkXmlError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             NetworkXmlError::Malformed(source) => Some(source),
-            NetworkXmlError::TooLong(_) | NetworkXmlError::NoBridge | NetworkXmlError::NoDhcp => {
-                None
-            }
+            NetworkXmlError::TooLong(_) | NetworkXmlError::NoBridge | NetworkXmlError::NoDhcp => None,
         }
     }
 }
@@ -77,19 +74,12 @@ impl NetworkFacts {
             return Err(NetworkXmlError::TooLong(xml.len()));
         }
         let document = roxmltree::Document::parse(xml).map_err(NetworkXmlError::Malformed)?;
-        let children = || {
-            document
-                .root_element()
-                .children()
-                .filter(roxmltree::Node::is_element)
-        };
-        let bridge = children()
-            .find(|node| node.has_tag_name("bridge"))
-            .and_then(|node| node.attribute("name"));
+        let children = || document.root_element().children().filter(roxmltree::Node::is_element);
+        let bridge = children().find(|node| node.has_tag_name("bridge")).and_then(|node| node.attribute("name"));
         let bridge = bridge.ok_or(NetworkXmlError::NoBridge)?.to_string();
-        let pings = !document.descendants().any(|node| {
-            node.has_tag_name((DNSMASQ, "option")) && node.attribute("value") == Some("no-ping")
-        });
+        let pings = !document
+            .descendants()
+            .any(|node| node.has_tag_name((DNSMASQ, "option")) && node.attribute("value") == Some("no-ping"));
         children()
             .filter(|node| node.has_tag_name("ip"))
             .find_map(|ip| NetworkFacts::from_ip(&bridge, pings, ip))
@@ -100,41 +90,23 @@ impl NetworkFacts {
     fn from_ip(bridge: &str, pings: bool, ip: roxmltree::Node<'_, '_>) -> Option<NetworkFacts> {
         let gateway = ip.attribute("address")?.parse().ok()?;
         let dhcp = ip.children().find(|node| node.has_tag_name("dhcp"))?;
-        let address = |node: roxmltree::Node<'_, '_>, name: &str| {
-            node.attribute(name)?.parse::<Ipv4Addr>().ok()
-        };
-        let of_name =
-            |name: &'static str| dhcp.children().filter(move |node| node.has_tag_name(name));
-        let ranges: Vec<_> = of_name("range")
-            .filter_map(|node| Some((address(node, "start")?, address(node, "end")?)))
-            .collect();
+        let address = |node: roxmltree::Node<'_, '_>, name: &str| node.attribute(name)?.parse::<Ipv4Addr>().ok();
+        let of_name = |name: &'static str| dhcp.children().filter(move |node| node.has_tag_name(name));
+        let ranges: Vec<_> =
+            of_name("range").filter_map(|node| Some((address(node, "start")?, address(node, "end")?))).collect();
         let hosts = of_name("host")
-            .filter_map(|node| {
-                Some((
-                    node.attribute("mac").map(str::to_ascii_lowercase),
-                    address(node, "ip")?,
-                ))
-            })
+            .filter_map(|node| Some((node.attribute("mac").map(str::to_ascii_lowercase), address(node, "ip")?)))
             .collect();
         if ranges.is_empty() {
             return None;
         }
-        Some(NetworkFacts {
-            bridge: bridge.to_string(),
-            gateway,
-            ranges,
-            hosts,
-            pings,
-        })
+        Some(NetworkFacts { bridge: bridge.to_string(), gateway, ranges, hosts, pings })
     }
 
     /// The address that is reserved for this MAC.
     pub fn reserved(&self, mac: &str) -> Option<Ipv4Addr> {
-        let of_mac = |host: &&(Option<String>, Ipv4Addr)| {
-            host.0
-                .as_deref()
-                .is_some_and(|has| has.eq_ignore_ascii_case(mac))
-        };
+        let of_mac =
+            |host: &&(Option<String>, Ipv4Addr)| host.0.as_deref().is_some_and(|has| has.eq_ignore_ascii_case(mac));
         self.hosts.iter().find(of_mac).map(|host| host.1)
     }
 
@@ -145,17 +117,9 @@ impl NetworkFacts {
 
     /// The addresses of the ranges that are neither reserved nor in `leased` nor the host's own, from the `start`th on (modulo their
     /// number) and round.
-    pub fn free_addresses<'a>(
-        &'a self,
-        leased: &[Ipv4Addr],
-        start: u64,
-    ) -> impl Iterator<Item = Ipv4Addr> + 'a {
-        let taken: HashSet<Ipv4Addr> = leased
-            .iter()
-            .copied()
-            .chain(self.hosts.iter().map(|host| host.1))
-            .chain([self.gateway])
-            .collect();
+    pub fn free_addresses<'a>(&'a self, leased: &[Ipv4Addr], start: u64) -> impl Iterator<Item = Ipv4Addr> + 'a {
+        let taken: HashSet<Ipv4Addr> =
+            leased.iter().copied().chain(self.hosts.iter().map(|host| host.1)).chain([self.gateway]).collect();
         let size = self.size();
         (0..size)
             .filter_map(move |step| self.nth((start % size.max(1) + step) % size))
@@ -167,9 +131,7 @@ impl NetworkFacts {
         for range in &self.ranges {
             let size = range_size(*range);
             if index < size {
-                return Some(Ipv4Addr::from(
-                    u32::from(range.0).wrapping_add(index as u32),
-                ));
+                return Some(Ipv4Addr::from(u32::from(range.0).wrapping_add(index as u32)));
             }
             index -= size;
         }
@@ -215,17 +177,9 @@ pub fn parse_routes(table: &str) -> Vec<Subnet> {
         let (destination, mask) = (field(1)?, field(5)?);
         let prefix = mask.count_ones();
         // The kernel prints an address as if its bytes in memory were one of the host's numbers.
-        Some(Subnet {
-            address: Ipv4Addr::from(destination.to_ne_bytes()),
-            prefix,
-        })
+        Some(Subnet { address: Ipv4Addr::from(destination.to_ne_bytes()), prefix })
     };
-    table
-        .lines()
-        .skip(1)
-        .filter_map(route)
-        .filter(|subnet| subnet.prefix > 0)
-        .collect()
+    table.lines().skip(1).filter_map(route).filter(|subnet| subnet.prefix > 0).collect()
 }
 
 /// A subnet for a network of ours that overlaps none of these, out of the private ranges (RFC 1918). The middle of 10/8 comes
@@ -235,10 +189,7 @@ pub fn free_subnet(routes: &[Subnet]) -> Option<Subnet> {
     let within = |first: [u8; 4], last: [u8; 4]| {
         (u32::from_be_bytes(first)..=u32::from_be_bytes(last))
             .step_by(step)
-            .map(|address| Subnet {
-                address: Ipv4Addr::from(address),
-                prefix: OUR_PREFIX,
-            })
+            .map(|address| Subnet { address: Ipv4Addr::from(address), prefix: OUR_PREFIX })
     };
     within([10, 97, 0, 0], [10, 249, 255, 255])
         .chain(within([172, 24, 0, 0], [172, 31, 255, 255]))
@@ -300,21 +251,12 @@ mod tests {
     }
 
     fn last_octets(leased: &[u8], start: u64) -> Vec<u8> {
-        let leased: Vec<_> = leased
-            .iter()
-            .map(|last| Ipv4Addr::new(192, 168, 122, *last))
-            .collect();
-        facts()
-            .free_addresses(&leased, start)
-            .map(|address| address.octets()[3])
-            .collect()
+        let leased: Vec<_> = leased.iter().map(|last| Ipv4Addr::new(192, 168, 122, *last)).collect();
+        facts().free_addresses(&leased, start).map(|address| address.octets()[3]).collect()
     }
 
     fn subnet(text: &str, prefix: u32) -> Subnet {
-        Subnet {
-            address: text.parse().expect("address"),
-            prefix,
-        }
+        Subnet { address: text.parse().expect("address"), prefix }
     }
 
     #[test]
@@ -325,10 +267,7 @@ mod tests {
         assert_eq!(facts.size(), 6);
         assert_eq!(facts.hosts.len(), 2);
         assert!(facts.pings);
-        assert_eq!(
-            facts.reserved("52:54:00:aa:bb:cc"),
-            Some(Ipv4Addr::new(192, 168, 122, 3))
-        );
+        assert_eq!(facts.reserved("52:54:00:aa:bb:cc"), Some(Ipv4Addr::new(192, 168, 122, 3)));
         assert_eq!(facts.reserved("52:54:00:aa:bb:cd"), None);
     }
 
@@ -339,26 +278,16 @@ mod tests {
             parse("<network><bridge name='b'/><ip address='10.0.0.1'/></network>"),
             NetworkXmlError::NoDhcp
         ));
-        assert!(matches!(
-            parse("<network><forward mode='bridge'/></network>"),
-            NetworkXmlError::NoBridge
-        ));
+        assert!(matches!(parse("<network><forward mode='bridge'/></network>"), NetworkXmlError::NoBridge));
         assert!(matches!(parse("<network>"), NetworkXmlError::Malformed(_)));
-        assert!(matches!(
-            parse(&" ".repeat(MAX_XML + 1)),
-            NetworkXmlError::TooLong(_)
-        ));
+        assert!(matches!(parse(&" ".repeat(MAX_XML + 1)), NetworkXmlError::TooLong(_)));
     }
 
     #[test]
     fn addresses_are_chosen_round_from_a_start_and_never_a_taken_one() {
         assert_eq!(last_octets(&[], 0), [2, 4, 5, 101]);
         assert_eq!(last_octets(&[], 3), [5, 101, 2, 4]);
-        assert_eq!(
-            last_octets(&[5, 2], u64::MAX),
-            [101, 4],
-            "u64::MAX is 3 modulo 6"
-        );
+        assert_eq!(last_octets(&[5, 2], u64::MAX), [101, 4], "u64::MAX is 3 modulo 6");
         assert_eq!(last_octets(&[2, 4, 5, 101], 1), [0u8; 0]);
     }
 
@@ -368,10 +297,7 @@ mod tests {
         facts.ranges = vec![(Ipv4Addr::new(10, 0, 0, 9), Ipv4Addr::new(10, 0, 0, 2))];
         assert_eq!(facts.free_addresses(&[], 5).count(), 0);
         facts.ranges = vec![(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST)];
-        assert_eq!(
-            facts.free_addresses(&[], u64::from(u32::MAX)).next(),
-            Some(Ipv4Addr::BROADCAST)
-        );
+        assert_eq!(facts.free_addresses(&[], u64::from(u32::MAX)).next(), Some(Ipv4Addr::BROADCAST));
     }
 
     #[test]
@@ -381,46 +307,24 @@ mod tests {
             eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n\
             tun0\t0000080A\t00000000\t0001\t0\t0\t0\t0000F8FF\t0\t0\t0\nrubbish\n";
         // The table above is one of a little-endian host.
-        assert_eq!(
-            parse_routes(table),
-            [subnet("192.0.2.0", 24), subnet("10.8.0.0", 13)]
-        );
+        assert_eq!(parse_routes(table), [subnet("192.0.2.0", 24), subnet("10.8.0.0", 13)]);
     }
 
     #[test]
     fn our_subnet_overlaps_no_route() {
         assert_eq!(free_subnet(&[]), Some(subnet("10.97.0.0", 20)));
-        assert_eq!(
-            free_subnet(&[subnet("10.97.12.0", 24)]),
-            Some(subnet("10.97.16.0", 20))
-        );
-        assert_eq!(
-            free_subnet(&[subnet("10.0.0.0", 8)]),
-            Some(subnet("172.24.0.0", 20))
-        );
-        assert_eq!(
-            free_subnet(&[subnet("10.0.0.0", 8), subnet("172.16.0.0", 12)]),
-            Some(subnet("192.168.128.0", 20))
-        );
-        assert_eq!(
-            free_subnet(&[subnet("0.0.0.0", 1), subnet("128.0.0.0", 1)]),
-            None
-        );
+        assert_eq!(free_subnet(&[subnet("10.97.12.0", 24)]), Some(subnet("10.97.16.0", 20)));
+        assert_eq!(free_subnet(&[subnet("10.0.0.0", 8)]), Some(subnet("172.24.0.0", 20)));
+        assert_eq!(free_subnet(&[subnet("10.0.0.0", 8), subnet("172.16.0.0", 12)]), Some(subnet("192.168.128.0", 20)));
+        assert_eq!(free_subnet(&[subnet("0.0.0.0", 1), subnet("128.0.0.0", 1)]), None);
     }
 
     #[test]
     fn our_network_is_what_we_read_ourselves() {
-        let facts = NetworkFacts::parse(&network_xml(
-            "mesos",
-            "virbr-mesos",
-            subnet("10.97.16.0", 20),
-        ))
-        .expect("our network");
+        let facts =
+            NetworkFacts::parse(&network_xml("mesos", "virbr-mesos", subnet("10.97.16.0", 20))).expect("our network");
         assert_eq!(facts.gateway, Ipv4Addr::new(10, 97, 16, 1));
         assert!(!facts.pings);
-        assert_eq!(
-            facts.ranges,
-            [(Ipv4Addr::new(10, 97, 16, 2), Ipv4Addr::new(10, 97, 31, 254))]
-        );
+        assert_eq!(facts.ranges, [(Ipv4Addr::new(10, 97, 16, 2), Ipv4Addr::new(10, 97, 31, 254))]);
     }
 }

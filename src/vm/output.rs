@@ -137,41 +137,19 @@ impl Follower {
         let path: PathBuf = sandbox.join(name);
         // O_NONBLOCK: a FIFO under this name must not hold us up; on a regular file it means nothing.
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o644)
-            .custom_flags(flags)
-            .open(path)?;
+        let file = OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags).open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::other(format!(
-                "{name} in the sandbox is not a regular file"
-            )));
+            return Err(io::Error::other(format!("{name} in the sandbox is not a regular file")));
         }
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
         }
         let length = metadata.len();
-        let state = if length >= limit {
-            State::Ended(FollowEnd::Limit)
-        } else {
-            State::Waiting { until: now }
-        };
+        let state = if length >= limit { State::Ended(FollowEnd::Limit) } else { State::Waiting { until: now } };
         let backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         let (name, fetch, buffer) = (name.to_string(), Box::new(fetch), vec![0; 64 * 1024]);
-        Ok(Follower {
-            name,
-            file,
-            length,
-            limit,
-            fetch,
-            state,
-            target: None,
-            quiet_since: now,
-            backoff,
-            buffer,
-        })
+        Ok(Follower { name, file, length, limit, fetch, state, target: None, quiet_since: now, backoff, buffer })
     }
 
     /// Bytes in the host's file.
@@ -260,24 +238,17 @@ impl Follower {
         let from = self.length;
         let part = match self.target {
             None => Part::Follow { from },
-            Some(target) => Part::Fetch {
-                from,
-                count: target.saturating_sub(from),
-            },
+            Some(target) => Part::Fetch { from, count: target.saturating_sub(from) },
         };
         self.state = match (Tail::start((self.fetch)(part)), part) {
             (Ok(tail), Part::Follow { .. }) => State::Following(tail),
             (Ok(tail), Part::Fetch { .. }) => State::Fetching(tail),
-            (Err(_), _) => State::Waiting {
-                until: now + self.backoff.next_wait(),
-            }, // no process or descriptor is free: later
+            (Err(_), _) => State::Waiting { until: now + self.backoff.next_wait() }, // no process or descriptor is free: later
         };
     }
 
     fn retry(&mut self, now: Instant) {
-        self.state = State::Waiting {
-            until: now + self.backoff.next_wait(),
-        };
+        self.state = State::Waiting { until: now + self.backoff.next_wait() };
     }
 
     /// Takes what has come.
@@ -293,21 +264,13 @@ impl Follower {
                 Ok(0) => tail.stdout = None,
                 Ok(count) => {
                     taken += count as u64;
-                    let room = usize::try_from(self.limit.saturating_sub(self.length))
-                        .unwrap_or(usize::MAX);
-                    append(
-                        &mut self.file,
-                        &mut self.length,
-                        &self.buffer[..count.min(room)],
-                    )
-                    .map_err(FollowEnd::Failed)?;
+                    let room = usize::try_from(self.limit.saturating_sub(self.length)).unwrap_or(usize::MAX);
+                    append(&mut self.file, &mut self.length, &self.buffer[..count.min(room)])
+                        .map_err(FollowEnd::Failed)?;
                     if count > room {
-                        let note = format!(
-                            "\n[{} is longer than {} bytes; the rest was not kept]\n",
-                            self.name, self.limit
-                        );
-                        append(&mut self.file, &mut self.length, note.as_bytes())
-                            .map_err(FollowEnd::Failed)?;
+                        let note =
+                            format!("\n[{} is longer than {} bytes; the rest was not kept]\n", self.name, self.limit);
+                        append(&mut self.file, &mut self.length, note.as_bytes()).map_err(FollowEnd::Failed)?;
                         return Err(FollowEnd::Limit);
                     }
                 }
@@ -356,10 +319,7 @@ fn append(file: &mut File, length: &mut u64, mut bytes: &[u8]) -> io::Result<()>
 impl Tail {
     fn start(spawn: Spawn) -> io::Result<Tail> {
         let piped = |command: &mut std::process::Command| {
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null());
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         };
         let mut process = spawn.with(piped).session().die_with_parent().spawn()?;
         let stdout = process.stdout.take();
@@ -371,11 +331,7 @@ impl Tail {
 
     /// Its end, once all that it wrote is read.
     fn exit(&mut self) -> Option<Exit> {
-        if self.stdout.is_some() {
-            None
-        } else {
-            self.process.try_wait()
-        }
+        if self.stdout.is_some() { None } else { self.process.try_wait() }
     }
 
     /// Ends and reaps it. A killed process ends at once; the wait is bounded all the same.

@@ -21,12 +21,8 @@ impl Drop for Sandbox {
 impl Sandbox {
     fn new() -> Sandbox {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("mesos-output-{}-{number}", std::process::id()));
-        let sandbox = Sandbox {
-            host: directory.join("host"),
-            guest: directory.join("the guest's $sandbox"),
-        };
+        let directory = std::env::temp_dir().join(format!("mesos-output-{}-{number}", std::process::id()));
+        let sandbox = Sandbox { host: directory.join("host"), guest: directory.join("the guest's $sandbox") };
         fs::create_dir_all(&sandbox.host).expect("host");
         fs::create_dir_all(&sandbox.guest).expect("guest");
         fs::write(sandbox.guest.join("stdout"), "").expect("stdout");
@@ -34,15 +30,8 @@ impl Sandbox {
     }
 
     fn write(&self, bytes: &[u8]) {
-        append(
-            &mut OpenOptions::new()
-                .append(true)
-                .open(self.guest.join("stdout"))
-                .expect("open"),
-            &mut 0,
-            bytes,
-        )
-        .expect("write");
+        append(&mut OpenOptions::new().append(true).open(self.guest.join("stdout")).expect("open"), &mut 0, bytes)
+            .expect("write");
     }
 
     fn script(&self, part: Part) -> Spawn {
@@ -55,10 +44,7 @@ impl Sandbox {
     }
 
     fn follower(&self, limit: u64) -> Follower {
-        let this = Sandbox {
-            host: self.host.join("x"),
-            guest: self.guest.clone(),
-        };
+        let this = Sandbox { host: self.host.join("x"), guest: self.guest.clone() };
         let this = std::mem::ManuallyDrop::new(this);
         self.follower_by(limit, move |part| this.script(part))
     }
@@ -81,8 +67,7 @@ fn turn_until(follower: &mut Follower, length: u64) -> String {
         assert!(Instant::now() < until, "{} bytes so far", follower.length());
         set.clear();
         follower.register(&mut set);
-        set.wait(crate::poll::earlier(follower.deadline(), Some(until)))
-            .expect("poll");
+        set.wait(crate::poll::earlier(follower.deadline(), Some(until))).expect("poll");
     }
 }
 
@@ -151,9 +136,7 @@ fn the_end_does_not_wait_for_a_tail_that_looks_only_now_and_then() {
     let file = sandbox.guest.join("stdout");
     let mut follower = sandbox.follower_by(1000, move |part| match part {
         Part::Follow { .. } => Spawn::new("sleep").arg("600"),
-        Part::Fetch { .. } => Spawn::new("/bin/sh")
-            .arg("-c")
-            .arg(remote_script(file.to_str().expect("utf-8"), part)),
+        Part::Fetch { .. } => Spawn::new("/bin/sh").arg("-c").arg(remote_script(file.to_str().expect("utf-8"), part)),
     });
     turn_until(&mut follower, 0);
     sandbox.write(b"late");
@@ -166,15 +149,9 @@ fn the_end_does_not_wait_for_a_tail_that_looks_only_now_and_then() {
 fn more_than_the_limit_ends_with_a_line_that_says_so_and_only_once() {
     let sandbox = Sandbox::new();
     sandbox.write(&[b'x'; 5000]);
-    let expected = format!(
-        "{}\n[stdout is longer than 100 bytes; the rest was not kept]\n",
-        "x".repeat(100)
-    );
+    let expected = format!("{}\n[stdout is longer than 100 bytes; the rest was not kept]\n", "x".repeat(100));
     for _ in 0..2 {
-        assert_eq!(
-            turn_until(&mut sandbox.follower(100), u64::MAX),
-            "longer than its limit; the rest was not kept"
-        );
+        assert_eq!(turn_until(&mut sandbox.follower(100), u64::MAX), "longer than its limit; the rest was not kept");
         assert_eq!(String::from_utf8_lossy(&sandbox.host()), expected);
     }
 }
@@ -186,10 +163,7 @@ fn a_file_that_the_command_shortened_or_replaced_ends_the_following() {
     let mut follower = sandbox.follower(1000);
     turn_until(&mut follower, 5);
     follower.finish(10, Instant::now());
-    assert_eq!(
-        turn_until(&mut follower, u64::MAX),
-        "the command shortened or replaced the file while it ran"
-    );
+    assert_eq!(turn_until(&mut follower, u64::MAX), "the command shortened or replaced the file while it ran");
 }
 
 #[test]
@@ -197,14 +171,8 @@ fn a_full_disk_is_an_end_and_no_crash() {
     let sandbox = Sandbox::new();
     sandbox.write(b"something");
     let mut follower = sandbox.follower(1000);
-    follower.file = OpenOptions::new()
-        .append(true)
-        .open("/dev/full")
-        .expect("/dev/full");
-    assert!(
-        turn_until(&mut follower, u64::MAX)
-            .contains("cannot be written on the host: No space left")
-    );
+    follower.file = OpenOptions::new().append(true).open("/dev/full").expect("/dev/full");
+    assert!(turn_until(&mut follower, u64::MAX).contains("cannot be written on the host: No space left"));
 }
 
 #[test]
@@ -213,31 +181,15 @@ fn links_are_followed_neither_on_the_host_nor_in_the_guest() {
     let secret = sandbox.guest.join("secret");
     fs::write(&secret, "secret").expect("secret");
     std::os::unix::fs::symlink(&secret, sandbox.host.join("stdout")).expect("link");
-    let open = Follower::open(
-        &sandbox.host,
-        "stdout",
-        None,
-        10,
-        |_| Spawn::new("true"),
-        Instant::now(),
-    );
-    assert_eq!(
-        open.err().and_then(|error| error.raw_os_error()),
-        Some(libc::ELOOP)
-    );
+    let open = Follower::open(&sandbox.host, "stdout", None, 10, |_| Spawn::new("true"), Instant::now());
+    assert_eq!(open.err().and_then(|error| error.raw_os_error()), Some(libc::ELOOP));
 
     fs::remove_file(sandbox.guest.join("stdout")).expect("remove");
     std::os::unix::fs::symlink(&secret, sandbox.guest.join("stdout")).expect("link");
     let output = std::process::Command::new("/bin/sh")
         .arg("-c")
-        .arg(remote_script(
-            sandbox.guest.join("stdout").to_str().expect("utf-8"),
-            Part::Fetch { from: 0, count: 9 },
-        ))
+        .arg(remote_script(sandbox.guest.join("stdout").to_str().expect("utf-8"), Part::Fetch { from: 0, count: 9 }))
         .output()
         .expect("sh");
-    assert_eq!(
-        (output.status.code(), output.stdout.as_slice()),
-        (Some(1), &b""[..])
-    );
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
 }

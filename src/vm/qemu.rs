@@ -40,9 +40,7 @@ impl Qemu {
 
     /// Every process that is this domain's QEMU by its arguments: one, or none.
     pub fn all(domain: &str) -> Vec<Qemu> {
-        processes()
-            .filter_map(|pid| Qemu::open(pid, domain))
-            .collect()
+        processes().filter_map(|pid| Qemu::open(pid, domain)).collect()
     }
 
     /// The process of this id, if it is the QEMU of this domain.
@@ -51,16 +49,8 @@ impl Qemu {
         // From here on the pidfd names one process: what is read below is its, or the signal fails.
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         let start_time = start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-        let qemu = Qemu {
-            pid,
-            start_time,
-            pidfd,
-        };
-        if names_guest(&arguments, domain) && qemu.is_running() {
-            Some(qemu)
-        } else {
-            None
-        }
+        let qemu = Qemu { pid, start_time, pidfd };
+        if names_guest(&arguments, domain) && qemu.is_running() { Some(qemu) } else { None }
     }
 
     /// Readable when it has ended.
@@ -107,9 +97,7 @@ fn names_guest(arguments: &[u8], domain: &str) -> bool {
     let guest = format!("guest={domain}");
     let names = |value: &[u8]| value.split(|byte| *byte == b',').next() == Some(guest.as_bytes());
     let arguments: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
-    arguments
-        .windows(2)
-        .any(|pair| pair[0] == b"-name" && names(pair[1]))
+    arguments.windows(2).any(|pair| pair[0] == b"-name" && names(pair[1]))
 }
 
 /// Field 22 of `/proc/<pid>/stat`. The second field, the program's name in brackets, may hold spaces and brackets itself.
@@ -126,11 +114,7 @@ mod tests {
     /// A process with the arguments of a QEMU, as far as we look.
     fn impostor(guest: &str) -> Subprocess {
         let script = "read line"; // until its stdin ends
-        let spawn = Spawn::new("/bin/sh")
-            .arg("-c")
-            .arg(script)
-            .arg("-name")
-            .arg(guest);
+        let spawn = Spawn::new("/bin/sh").arg("-c").arg(script).arg("-name").arg(guest);
         spawn
             .with(|command| {
                 command.stdin(std::process::Stdio::piped());
@@ -155,10 +139,7 @@ mod tests {
         assert_eq!(qemu.pid, pid);
         qemu.kill(Duration::from_secs(30)).expect("kill");
         assert_eq!(reap(process), Exit::Signal(9));
-        assert!(
-            qemu.kill(Duration::from_secs(30)).is_ok(),
-            "gone is killed enough"
-        );
+        assert!(qemu.kill(Duration::from_secs(30)).is_ok(), "gone is killed enough");
         assert!(Qemu::find("mesos-qemu-test-1").is_none());
     }
 
@@ -168,16 +149,13 @@ mod tests {
         let pid = process.pid().as_raw() as u32;
         assert!(Qemu::open(pid, "mesos-qemu-test-2").is_none());
         assert!(Qemu::open(std::process::id(), "mesos-qemu-test-22").is_none());
-        assert_eq!(
-            reap(process),
-            Exit::Status(1),
-            "read meets the end of its input"
-        );
+        assert_eq!(reap(process), Exit::Status(1), "read meets the end of its input");
     }
 
     #[test]
     fn the_start_time_is_read_past_any_program_name() {
-        let stat = "4242 (a) b (c)) S 1 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 1000 200 18446744073709551615";
+        let stat =
+            "4242 (a) b (c)) S 1 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 1000 200 18446744073709551615";
         assert_eq!(start_time(stat), Some(987_654));
         assert_eq!(start_time("4242 (sh) S 1"), None);
     }

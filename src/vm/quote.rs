@@ -26,11 +26,7 @@ mod tests {
         let script = format!("printf %s {word}");
         match Command::new(shell).arg("-c").arg(script).output() {
             Ok(output) => {
-                assert!(
-                    output.status.success(),
-                    "{shell}: {}",
-                    String::from_utf8_lossy(&output.stderr)
-                );
+                assert!(output.status.success(), "{shell}: {}", String::from_utf8_lossy(&output.stderr));
                 Some(output.stdout)
             }
             Err(_) => None,
@@ -39,10 +35,7 @@ mod tests {
 
     #[test]
     fn every_character_of_one_byte_and_some_longer_ones_arrive_as_they_are() {
-        let all: String = (1u8..128)
-            .map(char::from)
-            .chain("\u{80}\u{81}\u{88}äß€𝄞\u{2028}".chars())
-            .collect();
+        let all: String = (1u8..128).map(char::from).chain("\u{80}\u{81}\u{88}äß€𝄞\u{2028}".chars()).collect();
         for shell in ["/bin/sh", "dash", "bash"] {
             if let Some(got) = through(shell, &quote(&all)) {
                 assert_eq!(got, all.as_bytes(), "{shell}");
@@ -68,10 +61,7 @@ mod tests {
             "*",
             "%s",
         ] {
-            assert_eq!(
-                through("/bin/sh", &quote(hostile)).expect("sh"),
-                hostile.as_bytes()
-            );
+            assert_eq!(through("/bin/sh", &quote(hostile)).expect("sh"), hostile.as_bytes());
         }
     }
 
@@ -88,10 +78,7 @@ mod tests {
                     alphabet[(state % alphabet.len() as u64) as usize]
                 })
                 .collect();
-            assert_eq!(
-                through("/bin/sh", &quote(&text)).expect("sh"),
-                text.as_bytes()
-            );
+            assert_eq!(through("/bin/sh", &quote(&text)).expect("sh"), text.as_bytes());
         }
     }
 }

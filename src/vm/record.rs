@@ -31,16 +31,11 @@ pub struct Record {
 impl Record {
     /// Opens `vm.log` in the sandbox. A sandbox that cannot be written is told of in the log, and costs no task its life.
     pub fn open(sandbox: &Path) -> Record {
-        let owner =
-            std::fs::metadata(sandbox).map_or((0, 0), |metadata| (metadata.uid(), metadata.gid()));
+        let owner = std::fs::metadata(sandbox).map_or((0, 0), |metadata| (metadata.uid(), metadata.gid()));
         let log = create(&sandbox.join("vm.log"), owner).inspect_err(|error| {
             log::warn!("cannot write vm.log in {}: {error}", sandbox.display());
         });
-        Record {
-            sandbox: sandbox.to_path_buf(),
-            owner,
-            log: log.ok(),
-        }
+        Record { sandbox: sandbox.to_path_buf(), owner, log: log.ok() }
     }
 
     /// Whose the sandbox is: user and group id.
@@ -55,10 +50,7 @@ impl Record {
 
     /// Something else that the task's owner may want to know.
     pub fn note(&mut self, text: &str) {
-        self.line(&format!(
-            "note {}",
-            text.replace(|c: char| c.is_control(), " ")
-        ));
+        self.line(&format!("note {}", text.replace(|c: char| c.is_control(), " ")));
     }
 
     fn line(&mut self, text: &str) {
@@ -81,21 +73,13 @@ impl Record {
 /// Appends to a file of ours; a link that lies there in its place is not followed.
 fn create(path: &Path, (uid, gid): (u32, u32)) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o644)
-        .custom_flags(flags)
-        .open(path)?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o644).custom_flags(flags).open(path)?;
     std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
     Ok(file)
 }
 
 fn tail(path: &Path, length: u64) -> io::Result<Vec<u8>> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)?;
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     let size = file.metadata()?.len();
     file.seek(SeekFrom::Start(size.saturating_sub(length)))?;
     let mut bytes = Vec::new();
@@ -107,16 +91,8 @@ fn tail(path: &Path, length: u64) -> io::Result<Vec<u8>> {
 pub fn find_panic(console: &Path) -> Option<String> {
     let bytes = tail(console, CONSOLE_SEARCHED).ok()?;
     let text = String::from_utf8_lossy(&bytes);
-    let line = text
-        .lines()
-        .rev()
-        .find_map(|line| Some(&line[line.find("Kernel panic")?..]))?;
-    Some(
-        line.chars()
-            .filter(|c| !c.is_control())
-            .take(PANIC_LENGTH)
-            .collect(),
-    )
+    let line = text.lines().rev().find_map(|line| Some(&line[line.find("Kernel panic")?..]))?;
+    Some(line.chars().filter(|c| !c.is_control()).take(PANIC_LENGTH).collect())
 }
 
 /// RFC 3339 in UTC, to the millisecond.
@@ -132,16 +108,11 @@ fn timestamp(time: SystemTime) -> String {
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -159,10 +130,7 @@ mod tests {
             (1_735_689_599, "2024-12-31T23:59:59.007Z"),
             (4_107_542_400, "2100-03-01T00:00:00.007Z"),
         ] {
-            assert_eq!(
-                timestamp(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(7)),
-                text
-            );
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds) + Duration::from_millis(7)), text);
         }
     }
 
@@ -173,11 +141,7 @@ mod tests {
         record.step("start", Duration::from_millis(1234));
         record.note("a\nb");
         let text = fs::read_to_string(scratch.path().join("vm.log")).expect("vm.log");
-        let lines: Vec<&str> = text
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(_, rest)| rest)
-            .collect();
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.split_once(' ')).map(|(_, rest)| rest).collect();
         assert_eq!(lines, ["start 1.234s", "note a b"]);
     }
 
@@ -188,13 +152,8 @@ mod tests {
         let mut text = vec![b'x'; 2 << 20];
         text.extend_from_slice(b"\n[ 1.0] Kernel panic - not syncing: sysrq\r\n[ 1.1] ---[ end\n");
         fs::write(&console, &text).expect("write");
-        assert_eq!(
-            find_panic(&console).as_deref(),
-            Some("Kernel panic - not syncing: sysrq")
-        );
-        Record::open(scratch.path())
-            .keep_console(&console)
-            .expect("keep");
+        assert_eq!(find_panic(&console).as_deref(), Some("Kernel panic - not syncing: sysrq"));
+        Record::open(scratch.path()).keep_console(&console).expect("keep");
         let kept = fs::read(scratch.path().join("console.log")).expect("console.log");
         assert_eq!(kept, text[text.len() - (1 << 20)..]);
     }

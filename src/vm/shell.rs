@@ -118,9 +118,7 @@ impl Shell {
     fn register(&self, set: &mut PollSet) {
         set.add(self.signals.fd(), Interest::Read);
         self.channel.register(set);
-        self.jobs
-            .iter()
-            .for_each(|running| running.job.register(set));
+        self.jobs.iter().for_each(|running| running.job.register(set));
         if let Some(master) = &self.master {
             master.register(set);
         }
@@ -136,37 +134,15 @@ impl Shell {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let jobs = self
-            .jobs
-            .iter()
-            .filter(|running| !running.cancelled)
-            .map(|running| running.job.deadline())
-            .min();
-        let followers = self
-            .followers
-            .iter()
-            .flatten()
-            .map(Follower::deadline)
-            .fold(None, earlier);
+        let jobs = self.jobs.iter().filter(|running| !running.cancelled).map(|running| running.job.deadline()).min();
+        let followers = self.followers.iter().flatten().map(Follower::deadline).fold(None, earlier);
         let probe = self.probe.as_ref().and_then(BannerProbe::deadline);
-        [
-            self.life.deadline(),
-            self.channel.deadline(),
-            jobs,
-            followers,
-            probe,
-        ]
-        .into_iter()
-        .fold(None, earlier)
+        [self.life.deadline(), self.channel.deadline(), jobs, followers, probe].into_iter().fold(None, earlier)
     }
 
     fn turn(&mut self, set: &PollSet, now: Instant) {
         // Before anything opens descriptors: a new one may have the number of one that was ready.
-        if self
-            .qemu
-            .as_ref()
-            .is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running())
-        {
+        if self.qemu.as_ref().is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running()) {
             self.qemu = None;
             let panic = record::find_panic(&self.plan.console());
             self.events.push_back(Event::QemuGone { panic });
@@ -175,11 +151,7 @@ impl Shell {
         self.turn_channel(now);
         self.turn_jobs(now);
         self.turn_master();
-        if self
-            .probe
-            .as_mut()
-            .is_some_and(|probe| probe.turn(set, now))
-        {
+        if self.probe.as_mut().is_some_and(|probe| probe.turn(set, now)) {
             self.probe = None;
             self.events.push_back(Event::BannerSeen);
         }
@@ -192,9 +164,7 @@ impl Shell {
     fn turn_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.next() {
             log::info!("told to end by {signal}");
-            self.events.push_back(Event::Kill {
-                grace: SIGNAL_GRACE,
-            });
+            self.events.push_back(Event::Kill { grace: SIGNAL_GRACE });
         }
     }
 
@@ -202,10 +172,7 @@ impl Shell {
         for message in self.channel.turn(now) {
             match message {
                 FromParent::Kill { grace } => {
-                    log::info!(
-                        "the slave ends the container, with {} s of grace",
-                        grace.as_secs_f64()
-                    );
+                    log::info!("the slave ends the container, with {} s of grace", grace.as_secs_f64());
                     self.events.push_back(Event::Kill { grace });
                 }
                 FromParent::Gone => {
@@ -250,23 +217,17 @@ impl Shell {
             if let Some(sizes) = understood.sizes {
                 self.sizes = sizes;
             }
-            self.events.push_front(Event::Ended {
-                job,
-                result: understood.result,
-            });
+            self.events.push_front(Event::Ended { job, result: understood.result });
         }
     }
 
     fn turn_master(&mut self) {
         match self.master.as_mut().and_then(Master::turn) {
             None => {}
-            Some(News::Connected { boot_id }) => {
-                self.events.push_back(Event::Connected { boot_id })
-            }
+            Some(News::Connected { boot_id }) => self.events.push_back(Event::Connected { boot_id }),
             Some(News::Ended(error)) => {
                 self.master = None;
-                self.events
-                    .push_back(Event::ConnectionEnded(jobs::ssh_failure(error)));
+                self.events.push_back(Event::ConnectionEnded(jobs::ssh_failure(error)));
             }
         }
     }
@@ -283,10 +244,7 @@ impl Shell {
         }
         if notes.len() == 2 {
             self.followers = None;
-            notes
-                .iter()
-                .filter(|note| !note.ends_with(": complete"))
-                .for_each(|note| self.note(note));
+            notes.iter().filter(|note| !note.ends_with(": complete")).for_each(|note| self.note(note));
             self.events.push_back(Event::OutputDone);
         }
     }
@@ -329,19 +287,11 @@ impl Shell {
 
     fn start(&mut self, kind: JobKind, deadline: Instant) {
         let started = self.plan.spawn(kind, self.ssh.as_ref()).and_then(|spawn| {
-            Job::start(spawn, deadline)
-                .map_err(|error| Failure::other(format!("cannot start {kind:?}: {error}")))
+            Job::start(spawn, deadline).map_err(|error| Failure::other(format!("cannot start {kind:?}: {error}")))
         });
         match started {
-            Ok(job) => self.jobs.push(Running {
-                kind,
-                job,
-                cancelled: false,
-            }),
-            Err(failure) => self.events.push_back(Event::Ended {
-                job: kind,
-                result: Err(failure),
-            }),
+            Ok(job) => self.jobs.push(Running { kind, job, cancelled: false }),
+            Err(failure) => self.events.push_back(Event::Ended { job: kind, result: Err(failure) }),
         }
     }
 
@@ -356,8 +306,7 @@ impl Shell {
     fn connect(&mut self) {
         let address = self.life.address().unwrap_or(Ipv4Addr::UNSPECIFIED);
         let connected = self.plan.ssh(address).and_then(|ssh| {
-            let master = Master::connect(&ssh)
-                .map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
+            let master = Master::connect(&ssh).map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
             self.ssh = Some(ssh);
             Ok(master)
         });
@@ -372,21 +321,11 @@ impl Shell {
         let sandbox = Path::new(&self.plan.spec.sandbox);
         let open = |name| {
             let owner = Some(self.record.owner());
-            Follower::open(
-                sandbox,
-                name,
-                owner,
-                self.plan.disk(),
-                self.plan.fetch(ssh, name),
-                now,
-            )
+            Follower::open(sandbox, name, owner, self.plan.disk(), self.plan.fetch(ssh, name), now)
         };
         match open("stdout").and_then(|stdout| Ok([stdout, open("stderr")?])) {
             Ok(followers) => self.followers = Some(followers),
-            Err(error) => self.note(&format!(
-                "output cannot be written to {}: {error}",
-                sandbox.display()
-            )),
+            Err(error) => self.note(&format!("output cannot be written to {}: {error}", sandbox.display())),
         }
     }
 
@@ -428,21 +367,10 @@ impl Shell {
         log::info!(
             "{}{}",
             report.state.as_str_name(),
-            report
-                .message
-                .as_deref()
-                .map(|text| format!(": {text}"))
-                .unwrap_or_default()
+            report.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default()
         );
-        let terminal = !matches!(
-            report.state,
-            TaskState::TaskStarting | TaskState::TaskRunning
-        );
-        let status = if terminal {
-            self.outcome.take()
-        } else {
-            self.status(&report)
-        };
+        let terminal = !matches!(report.state, TaskState::TaskStarting | TaskState::TaskRunning);
+        let status = if terminal { self.outcome.take() } else { self.status(&report) };
         if let Some(status) = status {
             self.channel.send_update(status);
         }

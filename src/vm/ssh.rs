@@ -141,14 +141,10 @@ impl fmt::Display for SshError {
                 "the guest's host key is not the one in {}; another machine answers at its address, or the image ignored the key it was given",
                 known_hosts.display()
             ),
-            SshError::Refused(address) => write!(
-                f,
-                "the guest at {address} refuses ssh connections; does its sshd run?"
-            ),
-            SshError::NoAnswer(address) => write!(
-                f,
-                "the guest at {address} does not answer to ssh; see console.log"
-            ),
+            SshError::Refused(address) => {
+                write!(f, "the guest at {address} refuses ssh connections; does its sshd run?")
+            }
+            SshError::NoAnswer(address) => write!(f, "the guest at {address} does not answer to ssh; see console.log"),
             SshError::Lost(line) => write!(f, "the ssh connection to the guest was lost ({line})"),
             SshError::Deadline => write!(f, "the guest did not answer over ssh by the deadline"),
             SshError::Other(line) => write!(f, "{line}"),
@@ -191,10 +187,7 @@ impl Ssh {
         let remote = "read -r boot </proc/sys/kernel/random/boot_id; echo \"ready $boot\"; exec cat >/dev/null";
         let master = [OsString::from("-o"), OsString::from("ControlMaster=yes")];
         let stdio = |command: &mut std::process::Command| {
-            command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped());
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         };
         spawn(&self.arguments(&master, &posix(remote))).with(stdio)
     }
@@ -222,9 +215,12 @@ impl Ssh {
         let file = File::open(local).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         let (to, part) = (quote(remote), quote(&format!("{remote}.part")));
-        let directory = quote(remote.rsplit_once('/').map_or(".", |(directory, _)| {
-            if directory.is_empty() { "/" } else { directory }
-        }));
+        let directory = quote(remote.rsplit_once('/').map_or(
+            ".",
+            |(directory, _)| {
+                if directory.is_empty() { "/" } else { directory }
+            },
+        ));
         let script = format!(
             "umask 077; mkdir -p {directory} && cat >{part} && [ \"$(wc -c <{part})\" -eq {size} ] && mv -f {part} {to} || \
              {{ rm -f {part}; echo 'the file did not arrive whole in the guest; is its disk full?' >&2; exit 1; }}"
@@ -247,39 +243,22 @@ impl Ssh {
     }
 
     fn arguments(&self, extra: &[OsString], remote: &str) -> Vec<OsString> {
-        let mut words: Vec<OsString> = ["ssh", "-F", "/dev/null", "-T", "-a", "-x"]
-            .map(OsString::from)
-            .to_vec();
+        let mut words: Vec<OsString> = ["ssh", "-F", "/dev/null", "-T", "-a", "-x"].map(OsString::from).to_vec();
         let option = |name: &str, value: &OsStr| {
             let mut text = OsString::from(format!("{name}="));
             text.push(value);
             [OsString::from("-o"), text]
         };
-        words.extend(
-            OPTIONS
-                .iter()
-                .flat_map(|option| [OsString::from("-o"), OsString::from(option)]),
-        );
-        words.extend(option(
-            "StrictHostKeyChecking",
-            OsStr::new(if self.strict { "yes" } else { "accept-new" }),
-        ));
+        words.extend(OPTIONS.iter().flat_map(|option| [OsString::from("-o"), OsString::from(option)]));
+        words.extend(option("StrictHostKeyChecking", OsStr::new(if self.strict { "yes" } else { "accept-new" })));
         words.extend(option("HostKeyAlias", OsStr::new(&self.alias)));
         words.extend(option("UserKnownHostsFile", self.known_hosts.as_os_str()));
         words.extend(option("ControlPath", self.control_path.as_os_str()));
         words.extend_from_slice(extra);
         words.extend([OsString::from("-i"), self.key.clone().into_os_string()]);
         words.extend(
-            [
-                "-p",
-                &self.port.to_string(),
-                "-l",
-                &self.user,
-                "--",
-                &self.address.to_string(),
-                remote,
-            ]
-            .map(OsString::from),
+            ["-p", &self.port.to_string(), "-l", &self.user, "--", &self.address.to_string(), remote]
+                .map(OsString::from),
         );
         words
     }
@@ -288,9 +267,7 @@ impl Ssh {
     pub fn failure(&self, end: &JobEnd) -> SshError {
         match end.exit {
             None => SshError::Deadline,
-            Some(Exit::Status(SSH_FAILED)) => {
-                self.classify(&String::from_utf8_lossy(&end.stderr), end.reason())
-            }
+            Some(Exit::Status(SSH_FAILED)) => self.classify(&String::from_utf8_lossy(&end.stderr), end.reason()),
             Some(_) => SshError::Other(end.reason()),
         }
     }
@@ -298,24 +275,11 @@ impl Ssh {
     /// What ssh's own words mean. They are the same from OpenSSH 8.9 to 10; unknown ones are passed on.
     pub fn classify(&self, stderr: &str, last_line: String) -> SshError {
         let has = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
-        if has(&[
-            "UNPROTECTED PRIVATE KEY",
-            "Load key",
-            "invalid format",
-            "no such identity",
-            "not accessible",
-        ]) {
-            let line = stderr
-                .lines()
-                .find(|line| line.contains("key") || line.contains("dentity"))
-                .unwrap_or("")
-                .trim();
+        if has(&["UNPROTECTED PRIVATE KEY", "Load key", "invalid format", "no such identity", "not accessible"]) {
+            let line =
+                stderr.lines().find(|line| line.contains("key") || line.contains("dentity")).unwrap_or("").trim();
             SshError::KeyUnusable(self.key.clone(), line.to_string())
-        } else if has(&[
-            "Host key verification failed",
-            "HOST IDENTIFICATION HAS CHANGED",
-            "host key is known",
-        ]) {
+        } else if has(&["Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "host key is known"]) {
             SshError::HostKey(self.known_hosts.clone())
         } else if has(&["Permission denied (", "Too many authentication failures"]) {
             SshError::KeyRefused(self.key.clone())
@@ -323,23 +287,11 @@ impl Ssh {
             SshError::Lost("its master has ended".to_string())
         } else if has(&["kex_exchange"]) {
             SshError::NoAnswer(self.address)
-        } else if has(&[
-            "mux_client",
-            "Broken pipe",
-            "Timeout, server",
-            "closed by remote host",
-            "not responding",
-        ]) {
+        } else if has(&["mux_client", "Broken pipe", "Timeout, server", "closed by remote host", "not responding"]) {
             SshError::Lost(last_line)
         } else if has(&["Connection refused"]) {
             SshError::Refused(self.address)
-        } else if has(&[
-            "timed out",
-            "No route to host",
-            "unreachable",
-            "Connection closed",
-            "Connection reset",
-        ]) {
+        } else if has(&["timed out", "No route to host", "unreachable", "Connection closed", "Connection reset"]) {
             SshError::NoAnswer(self.address)
         } else {
             SshError::Other(last_line)
@@ -349,11 +301,8 @@ impl Ssh {
 
 /// A program with ssh's environment: nothing of ours but `PATH`. What is not said otherwise is neither input nor output.
 fn spawn(words: &[OsString]) -> Spawn {
-    let (program, arguments) = words
-        .split_first()
-        .map_or((OsStr::new("ssh"), words), |(first, rest)| {
-            (first.as_os_str(), rest)
-        });
+    let (program, arguments) =
+        words.split_first().map_or((OsStr::new("ssh"), words), |(first, rest)| (first.as_os_str(), rest));
     Spawn::new(program).with(|command| {
         clean_environment(command);
         command.args(arguments);
@@ -363,20 +312,13 @@ fn spawn(words: &[OsString]) -> Spawn {
 /// Leaves a command no environment but `PATH`, a home that does not exist, and plain English for [`Ssh::classify`].
 pub fn clean_environment(command: &mut std::process::Command) {
     let path = std::env::var_os("PATH").unwrap_or(OsString::from("/usr/sbin:/usr/bin:/sbin:/bin"));
-    command
-        .env_clear()
-        .env("PATH", path)
-        .env("HOME", "/nonexistent")
-        .env("LC_ALL", "C")
-        .current_dir("/");
+    command.env_clear().env("PATH", path).env("HOME", "/nonexistent").env("LC_ALL", "C").current_dir("/");
 }
 
 /// A script that runs another one as root. Input and output are the other one's.
 pub fn as_root(script: &str) -> String {
     let word = quote(script);
-    format!(
-        "if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -c {word}; else exec sudo -n /bin/sh -c {word}; fi"
-    )
+    format!("if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -c {word}; else exec sudo -n /bin/sh -c {word}; fi")
 }
 
 /// sshd hands the command to the user's login shell, whichever that is: it is only to start `/bin/sh`.
@@ -400,9 +342,7 @@ pub fn known_hosts_line(alias: &str, public_key: &str) -> Result<String, SshErro
         (Some(kind), Some(key)) if kind.starts_with("ssh-") || kind.starts_with("ecdsa-") => {
             Ok(format!("{alias} {kind} {key}\n"))
         }
-        _ => Err(SshError::Other(
-            "the host key's public half is not as ssh-keygen writes it".to_string(),
-        )),
+        _ => Err(SshError::Other("the host key's public half is not as ssh-keygen writes it".to_string())),
     }
 }
 
@@ -424,21 +364,14 @@ mod tests {
     }
 
     fn failed(stderr: &str) -> String {
-        let end = JobEnd {
-            exit: Some(Exit::Status(255)),
-            stdout: vec![],
-            stderr: stderr.as_bytes().to_vec(),
-        };
+        let end = JobEnd { exit: Some(Exit::Status(255)), stdout: vec![], stderr: stderr.as_bytes().to_vec() };
         guest().failure(&end).to_string()
     }
 
     #[test]
     fn a_session_takes_nothing_from_the_host_and_makes_no_connection() {
-        let words: Vec<String> = guest()
-            .session("echo 'a b'")
-            .into_iter()
-            .map(|word| word.into_string().expect("utf-8"))
-            .collect();
+        let words: Vec<String> =
+            guest().session("echo 'a b'").into_iter().map(|word| word.into_string().expect("utf-8")).collect();
         assert_eq!(words[..3], ["ssh", "-F", "/dev/null"]);
         for option in [
             "IdentityAgent=none",
@@ -447,60 +380,27 @@ mod tests {
             "ProxyCommand=sh -c 'echo no-master-connection >&2'",
             "LogLevel=ERROR",
         ] {
-            assert!(
-                words.windows(2).any(|pair| pair == ["-o", option]),
-                "{option} is missing in {words:?}"
-            );
+            assert!(words.windows(2).any(|pair| pair == ["-o", option]), "{option} is missing in {words:?}");
         }
-        let tail = [
-            "-l",
-            "root",
-            "--",
-            "192.168.122.7",
-            "exec /bin/sh -c 'echo '\\''a b'\\'''",
-        ];
+        let tail = ["-l", "root", "--", "192.168.122.7", "exec /bin/sh -c 'echo '\\''a b'\\'''"];
         assert_eq!(words[words.len() - 5..], tail);
     }
 
     #[test]
     fn an_unknown_host_key_is_taken_once_and_never_changed() {
-        let words = Ssh {
-            strict: false,
-            ..guest()
-        }
-        .session("true");
+        let words = Ssh { strict: false, ..guest() }.session("true");
         assert!(words.contains(&OsString::from("StrictHostKeyChecking=accept-new")));
     }
 
     #[test]
     fn a_path_that_does_not_fit_or_that_ssh_would_expand_is_refused() {
         assert!(guest().check().is_ok());
-        let long = Ssh {
-            control_path: format!("/{}", "x".repeat(90)).into(),
-            ..guest()
-        };
+        let long = Ssh { control_path: format!("/{}", "x".repeat(90)).into(), ..guest() };
         assert!(matches!(long.check(), Err(SshError::ControlPathTooLong(_))));
         for bad in ["/a b", "/%h", "/${HOME}", "/~x", "relative", "/a\"b"] {
-            assert!(
-                matches!(
-                    Ssh {
-                        key: bad.into(),
-                        ..guest()
-                    }
-                    .check(),
-                    Err(SshError::Path(_))
-                ),
-                "{bad}"
-            );
+            assert!(matches!(Ssh { key: bad.into(), ..guest() }.check(), Err(SshError::Path(_))), "{bad}");
         }
-        assert!(matches!(
-            Ssh {
-                user: "-oProxyCommand=x".into(),
-                ..guest()
-            }
-            .check(),
-            Err(SshError::User(_))
-        ));
+        assert!(matches!(Ssh { user: "-oProxyCommand=x".into(), ..guest() }.check(), Err(SshError::User(_))));
     }
 
     #[test]
@@ -515,8 +415,7 @@ mod tests {
                 .contains("refuses ssh connections")
         );
         assert!(
-            failed("ssh: connect to host 192.168.122.7 port 22: Connection timed out\r\n")
-                .contains("does not answer")
+            failed("ssh: connect to host 192.168.122.7 port 22: Connection timed out\r\n").contains("does not answer")
         );
         assert!(
             failed(
@@ -536,10 +435,7 @@ mod tests {
             stdout: vec![],
             stderr: b"Permission denied (said the command)\n".to_vec(),
         };
-        assert!(
-            matches!(guest().failure(&end), SshError::Other(_)),
-            "the remote command's words are not ssh's"
-        );
+        assert!(matches!(guest().failure(&end), SshError::Other(_)), "the remote command's words are not ssh's");
     }
 
     #[test]

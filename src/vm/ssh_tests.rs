@@ -44,53 +44,26 @@ impl Server {
             return None;
         }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("mesos-ssh-{}-{number}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("mesos-ssh-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("directory");
         fs::create_dir_all("/run/sshd").expect("sshd's directory");
         generate(&directory.join("host_key"));
         generate(&directory.join("key"));
-        let port = TcpListener::bind("127.0.0.1:0")
-            .expect("port")
-            .local_addr()
-            .expect("port")
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("port").port();
         let sshd = Command::new(program)
-            .args([
-                "-D",
-                "-e",
-                "-f",
-                "/dev/null",
-                "-o",
-                "UsePAM=no",
-                "-o",
-                "StrictModes=no",
-                "-o",
-                "PidFile=none",
-            ])
-            .args([
-                "-o",
-                "ListenAddress=127.0.0.1",
-                "-o",
-                &format!("Port={port}"),
-            ])
+            .args(["-D", "-e", "-f", "/dev/null", "-o", "UsePAM=no", "-o", "StrictModes=no", "-o", "PidFile=none"])
+            .args(["-o", "ListenAddress=127.0.0.1", "-o", &format!("Port={port}")])
             .arg("-o")
             .arg(format!("HostKey={}", directory.join("host_key").display()))
             .arg("-o")
-            .arg(format!(
-                "AuthorizedKeysFile={}",
-                directory.join("key.pub").display()
-            ))
+            .arg(format!("AuthorizedKeysFile={}", directory.join("key.pub").display()))
             .stdin(Stdio::null())
             .stderr(File::create(directory.join("log")).expect("log"))
             .spawn()
             .expect("sshd");
         let host_key = fs::read_to_string(directory.join("host_key.pub")).expect("host key");
-        fs::write(
-            directory.join("known_hosts"),
-            known_hosts_line("the-guest", &host_key).expect("line"),
-        )
-        .expect("known_hosts");
+        fs::write(directory.join("known_hosts"), known_hosts_line("the-guest", &host_key).expect("line"))
+            .expect("known_hosts");
         let path = |name: &str| directory.join(name);
         let ssh = Ssh {
             address: Ipv4Addr::LOCALHOST,
@@ -103,11 +76,7 @@ impl Server {
             strict: true,
         };
         ssh.check().expect("paths");
-        let server = Server {
-            directory,
-            sshd,
-            ssh,
-        };
+        let server = Server { directory, sshd, ssh };
         let until = Instant::now() + Duration::from_secs(30);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < until, "sshd does not listen");
@@ -119,32 +88,20 @@ impl Server {
     fn connect(&self) -> Subprocess {
         let mut master = self.ssh.master().die_with_parent().spawn().expect("ssh");
         let mut line = String::new();
-        BufReader::new(master.stdout.take().expect("stdout"))
-            .read_line(&mut line)
-            .expect("read");
+        BufReader::new(master.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
         let mut errors = || {
             let mut text = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-            let _ = master
-                .stderr
-                .take()
-                .map(|mut stderr| stderr.read_to_string(&mut text));
+            let _ = master.stderr.take().map(|mut stderr| stderr.read_to_string(&mut text));
             text
         };
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot id");
-        assert_eq!(
-            parse_ready(&line),
-            Some(boot_id.trim()),
-            "{line:?} {}",
-            errors()
-        );
+        assert_eq!(parse_ready(&line), Some(boot_id.trim()), "{line:?} {}", errors());
         master
     }
 }
 
 fn finish(spawn: Spawn) -> JobEnd {
-    Job::start(spawn, Instant::now() + Duration::from_secs(60))
-        .and_then(Job::wait)
-        .expect("ssh")
+    Job::start(spawn, Instant::now() + Duration::from_secs(60)).and_then(Job::wait).expect("ssh")
 }
 
 fn ended(mut process: Subprocess) {
@@ -160,26 +117,14 @@ fn scripts_and_files_go_through_the_master_and_end_with_it() {
     };
     let mut master = server.connect();
     let hostile = "a 'b' \"c\" $d `e` \\ \n;&";
-    let end = finish(
-        server
-            .ssh
-            .run(&format!("printf %s {}; exit 3", quote(hostile))),
-    );
-    assert_eq!(
-        (end.exit, end.stdout.as_slice()),
-        (Some(Exit::Status(3)), hostile.as_bytes())
-    );
+    let end = finish(server.ssh.run(&format!("printf %s {}; exit 3", quote(hostile))));
+    assert_eq!((end.exit, end.stdout.as_slice()), (Some(Exit::Status(3)), hostile.as_bytes()));
 
     let local = server.directory.join("local");
     let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
     fs::write(&local, &content).expect("local");
     let remote = server.directory.join("a 'new' directory/the $file");
-    let end = finish(
-        server
-            .ssh
-            .copy(&local, remote.to_str().expect("utf-8"))
-            .expect("copy"),
-    );
+    let end = finish(server.ssh.copy(&local, remote.to_str().expect("utf-8")).expect("copy"));
     assert!(end.is_success(), "{}", end.reason());
     assert!(fs::read(&remote).expect("remote") == content);
 
@@ -199,14 +144,7 @@ fn a_command_started_over_ssh_outlives_the_connection() {
     let Some(server) = Server::start() else {
         return;
     };
-    let path = |name: &str| {
-        server
-            .directory
-            .join(name)
-            .to_str()
-            .expect("utf-8")
-            .to_string()
-    };
+    let path = |name: &str| server.directory.join(name).to_str().expect("utf-8").to_string();
     let text = launcher::script(&launcher::LauncherScript {
         state: path("state"),
         sandbox: path("sandbox"),
@@ -220,46 +158,21 @@ fn a_command_started_over_ssh_outlives_the_connection() {
 
     let mut master = server.connect();
     assert!(
-        finish(
-            server
-                .ssh
-                .copy(Path::new(&path("local")), &launcher::path(&path("state")))
-                .expect("copy")
-        )
-        .is_success()
+        finish(server.ssh.copy(Path::new(&path("local")), &launcher::path(&path("state"))).expect("copy")).is_success()
     );
-    let started = launcher::parse_start(&finish(
-        server
-            .ssh
-            .run_as_root(&launcher::verb(&path("state"), "start")),
-    ))
-    .expect("start");
+    let started = launcher::parse_start(&finish(server.ssh.run_as_root(&launcher::verb(&path("state"), "start"))))
+        .expect("start");
     drop(master.stdin.take());
     ended(master);
 
     let _again = server.connect();
-    let second = launcher::parse_start(&finish(
-        server
-            .ssh
-            .run_as_root(&launcher::verb(&path("state"), "start")),
-    ))
-    .expect("start");
+    let second = launcher::parse_start(&finish(server.ssh.run_as_root(&launcher::verb(&path("state"), "start"))))
+        .expect("start");
     assert_eq!(second, started);
     fs::write(path("sandbox/go"), "it\n").expect("go");
-    let ended = launcher::parse_wait(&finish(
-        server
-            .ssh
-            .run_as_root(&launcher::verb(&path("state"), "wait")),
-    ))
-    .expect("wait");
-    assert_eq!(
-        ended,
-        launcher::CommandEnded {
-            exit: Exit::Signal(15),
-            stdout: 7,
-            stderr: 0
-        }
-    );
+    let ended =
+        launcher::parse_wait(&finish(server.ssh.run_as_root(&launcher::verb(&path("state"), "wait")))).expect("wait");
+    assert_eq!(ended, launcher::CommandEnded { exit: Exit::Signal(15), stdout: 7, stderr: 0 });
 }
 
 #[test]
@@ -270,59 +183,22 @@ fn a_wrong_key_and_a_wrong_host_key_are_told_apart() {
     let failure = |ssh: &Ssh| ssh.failure(&finish(ssh.master()));
     let other = server.directory.join("other");
     generate(&other);
-    assert!(matches!(
-        failure(&Ssh {
-            key: other.clone(),
-            ..server.ssh.clone()
-        }),
-        SshError::KeyRefused(_)
-    ));
+    assert!(matches!(failure(&Ssh { key: other.clone(), ..server.ssh.clone() }), SshError::KeyRefused(_)));
     let public = fs::read_to_string(server.directory.join("other.pub")).expect("key");
     let wrong = server.directory.join("wrong_hosts");
-    fs::write(
-        &wrong,
-        known_hosts_line("the-guest", &public).expect("line"),
-    )
-    .expect("known_hosts");
-    assert!(matches!(
-        failure(&Ssh {
-            known_hosts: wrong,
-            ..server.ssh.clone()
-        }),
-        SshError::HostKey(_)
-    ));
+    fs::write(&wrong, known_hosts_line("the-guest", &public).expect("line")).expect("known_hosts");
+    assert!(matches!(failure(&Ssh { known_hosts: wrong, ..server.ssh.clone() }), SshError::HostKey(_)));
     let none = server.directory.join("no_hosts");
-    assert!(matches!(
-        failure(&Ssh {
-            known_hosts: none.clone(),
-            ..server.ssh.clone()
-        }),
-        SshError::HostKey(_)
-    ));
-    let missing = Ssh {
-        key: server.directory.join("missing"),
-        ..server.ssh.clone()
-    };
-    assert!(matches!(
-        failure(&missing),
-        SshError::KeyUnusable(..) | SshError::KeyRefused(_)
-    ));
+    assert!(matches!(failure(&Ssh { known_hosts: none.clone(), ..server.ssh.clone() }), SshError::HostKey(_)));
+    let missing = Ssh { key: server.directory.join("missing"), ..server.ssh.clone() };
+    assert!(matches!(failure(&missing), SshError::KeyUnusable(..) | SshError::KeyRefused(_)));
 
-    let first = Ssh {
-        known_hosts: none.clone(),
-        strict: false,
-        ..server.ssh.clone()
-    };
+    let first = Ssh { known_hosts: none.clone(), strict: false, ..server.ssh.clone() };
     let mut master = first.master().die_with_parent().spawn().expect("ssh");
     let mut line = String::new();
-    BufReader::new(master.stdout.take().expect("stdout"))
-        .read_line(&mut line)
-        .expect("read");
+    BufReader::new(master.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
     assert!(
-        parse_ready(&line).is_some()
-            && fs::read_to_string(&none)
-                .expect("hosts")
-                .starts_with("the-guest ssh-ed25519 ")
+        parse_ready(&line).is_some() && fs::read_to_string(&none).expect("hosts").starts_with("the-guest ssh-ed25519 ")
     );
     drop(master.stdin.take());
     ended(master);

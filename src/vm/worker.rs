@@ -72,10 +72,7 @@ pub(super) fn run(args: &[String]) -> Result<Findings, WorkerError> {
 
 fn start(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     let spec = dir.read_spec()?;
-    let vm = spec
-        .vm
-        .as_ref()
-        .ok_or_else(|| WorkerError::NoVm(dir.path().to_path_buf()))?;
+    let vm = spec.vm.as_ref().ok_or_else(|| WorkerError::NoVm(dir.path().to_path_buf()))?;
     let mut state = dir.read_vm()?;
     let vm_dir = vm_dir(&state)?;
     let image = Image::load(Path::new(&vm.image))?;
@@ -93,11 +90,7 @@ fn start(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     Ok(findings)
 }
 
-fn claim(
-    libvirt: &Libvirt,
-    state: &VmState,
-    vm_dir: &Path,
-) -> Result<Option<Ipv4Addr>, WorkerError> {
+fn claim(libvirt: &Libvirt, state: &VmState, vm_dir: &Path) -> Result<Option<Ipv4Addr>, WorkerError> {
     let lock = Lock::take(&lock_path(vm_dir))?;
     let network = network::ensure(libvirt, &state.network, &lock)?;
     Ok(network::claim(&network, &state.network, &state.mac, &lock)?)
@@ -117,10 +110,7 @@ fn create(
         Ok(_) => Ok(()),
         // An earlier `start` that was killed had got as far as this.
         Err(_) if libvirt.domain(&state.domain)?.is_some() => Ok(()),
-        Err(source) => Err(WorkerError::Refused {
-            advice: advice(&source.text(), vm, state),
-            source,
-        }),
+        Err(source) => Err(WorkerError::Refused { advice: advice(&source.text(), vm, state), source }),
     }
 }
 
@@ -133,11 +123,7 @@ fn hand_over(directory: &Path, owner: domain::Owner) -> Result<(), WorkerError> 
             // Without provisioning there are no keys; without a disk, libvirt says so.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
-                return Err(WorkerError::File {
-                    what: "give QEMU's user",
-                    path,
-                    source,
-                });
+                return Err(WorkerError::File { what: "give QEMU's user", path, source });
             }
         }
     }
@@ -157,7 +143,8 @@ fn advice(text: &str, vm: &container::Vm, state: &VmState) -> String {
             vm.image, state.directory
         )
     } else if text.contains("/dev/kvm") || text.contains("KVM") {
-        "make /dev/kvm usable for QEMU's user (chgrp kvm /dev/kvm; chmod 660 /dev/kvm), or use --vm_accelerator=tcg".to_string()
+        "make /dev/kvm usable for QEMU's user (chgrp kvm /dev/kvm; chmod 660 /dev/kvm), or use --vm_accelerator=tcg"
+            .to_string()
     } else {
         format!("more may be in /var/log/libvirt/qemu/{}.log", state.domain)
     }
@@ -205,11 +192,7 @@ fn destroy(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
 /// there is nothing that it could usefully do in the second that it takes. The lease comes last: a guest would renew it.
 pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
     if let Some(qemu) = Qemu::find(&state.domain) {
-        qemu.kill(KILL_PATIENCE)
-            .map_err(|source| WorkerError::Kill {
-                pid: qemu.pid,
-                source,
-            })?;
+        qemu.kill(KILL_PATIENCE).map_err(|source| WorkerError::Kill { pid: qemu.pid, source })?;
     }
     libvirt.destroy_domain(&state.domain)?;
     Ok(network::give_back(libvirt, &state.network, &state.mac)?)
@@ -237,11 +220,7 @@ fn cleanup(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
 
 fn kill_qemu(state: &VmState) -> Result<(), WorkerError> {
     for qemu in Qemu::all(&state.domain) {
-        qemu.kill(KILL_PATIENCE)
-            .map_err(|source| WorkerError::Kill {
-                pid: qemu.pid,
-                source,
-            })?;
+        qemu.kill(KILL_PATIENCE).map_err(|source| WorkerError::Kill { pid: qemu.pid, source })?;
     }
     Ok(())
 }
@@ -264,11 +243,9 @@ fn destroy_in_time(dir: &RuntimeDirectory) -> bool {
 
 fn remove_files(state: &VmState) -> Result<(), WorkerError> {
     match std::fs::remove_dir_all(&state.directory) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(WorkerError::File {
-            what: "remove",
-            path: PathBuf::from(&state.directory),
-            source,
-        }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(WorkerError::File { what: "remove", path: PathBuf::from(&state.directory), source })
+        }
         _ => Ok(()),
     }
 }
@@ -298,23 +275,13 @@ fn lock_path(vm_dir: &Path) -> PathBuf {
 /// write, and it is neither destroyed nor removed.
 fn vm_dir(state: &VmState) -> Result<PathBuf, WorkerError> {
     let directory = Path::new(&state.directory);
-    let id = directory
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let vms = directory
-        .parent()
-        .filter(|vms| vms.file_name().is_some_and(|name| name == "vms"));
+    let id = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let vms = directory.parent().filter(|vms| vms.file_name().is_some_and(|name| name == "vms"));
     match vms.and_then(Path::parent) {
-        Some(vm_dir)
-            if directory.is_absolute() && !id.is_empty() && state.domain == domain::name(id) =>
-        {
+        Some(vm_dir) if directory.is_absolute() && !id.is_empty() && state.domain == domain::name(id) => {
             Ok(vm_dir.to_path_buf())
         }
-        _ => Err(WorkerError::Strange {
-            domain: state.domain.clone(),
-            directory: state.directory.clone(),
-        }),
+        _ => Err(WorkerError::Strange { domain: state.domain.clone(), directory: state.directory.clone() }),
     }
 }
 
@@ -323,11 +290,7 @@ mod tests {
     use super::*;
 
     fn state(domain: &str, directory: &str) -> VmState {
-        VmState {
-            domain: domain.into(),
-            directory: directory.into(),
-            ..Default::default()
-        }
+        VmState { domain: domain.into(), directory: directory.into(), ..Default::default() }
     }
 
     #[test]
@@ -345,10 +308,7 @@ mod tests {
             ("", ""),
         ] {
             assert!(
-                matches!(
-                    vm_dir(&state(domain, directory)),
-                    Err(WorkerError::Strange { .. })
-                ),
+                matches!(vm_dir(&state(domain, directory)), Err(WorkerError::Strange { .. })),
                 "{domain} {directory}"
             );
         }
@@ -356,23 +316,11 @@ mod tests {
 
     #[test]
     fn libvirts_refusals_come_with_what_to_do() {
-        let vm = container::Vm {
-            memory_mb: 4096,
-            image: "/images/x".into(),
-            ..Default::default()
-        };
+        let vm = container::Vm { memory_mb: 4096, image: "/images/x".into(), ..Default::default() };
         let of = |text| advice(text, &vm, &state("mesos-a", "/vms/a"));
-        assert!(
-            of("cannot set up guest memory 'pc.ram': Cannot allocate memory").contains("4096 MiB")
-        );
-        assert!(
-            of("Could not open '/images/x/disk.qcow2': Permission denied")
-                .contains("read the image /images/x")
-        );
-        assert!(
-            of("Could not access KVM kernel module: No such device")
-                .contains("--vm_accelerator=tcg")
-        );
+        assert!(of("cannot set up guest memory 'pc.ram': Cannot allocate memory").contains("4096 MiB"));
+        assert!(of("Could not open '/images/x/disk.qcow2': Permission denied").contains("read the image /images/x"));
+        assert!(of("Could not access KVM kernel module: No such device").contains("--vm_accelerator=tcg"));
         assert!(of("anything else").contains("/var/log/libvirt/qemu/mesos-a.log"));
     }
 

@@ -67,31 +67,24 @@ pub enum WorkerError {
 impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WorkerError::Usage => write!(
-                f,
-                "usage: mesos-slave vm-worker start|lease|destroy|cleanup DIR, or network URI NAME VM_DIR"
-            ),
+            WorkerError::Usage => {
+                write!(f, "usage: mesos-slave vm-worker start|lease|destroy|cleanup DIR, or network URI NAME VM_DIR")
+            }
             WorkerError::Directory(source) => write!(f, "{source}"),
             WorkerError::NoVm(path) => {
-                write!(
-                    f,
-                    "the container of {} has no virtual machine",
-                    path.display()
-                )
+                write!(f, "the container of {} has no virtual machine", path.display())
             }
-            WorkerError::Strange { domain, directory } => write!(
-                f,
-                "domain {domain:?} with directory {directory:?} is none of ours: remove it by hand"
-            ),
+            WorkerError::Strange { domain, directory } => {
+                write!(f, "domain {domain:?} with directory {directory:?} is none of ours: remove it by hand")
+            }
             WorkerError::Image(source) => write!(f, "{source}"),
             WorkerError::Libvirt(source) => write!(f, "{source}"),
             WorkerError::Refused { source, advice } => {
                 write!(f, "libvirt refused the domain: {}; {advice}", source.text())
             }
-            WorkerError::Gone(domain) => write!(
-                f,
-                "QEMU of {domain} ended at once: see /var/log/libvirt/qemu/{domain}.log"
-            ),
+            WorkerError::Gone(domain) => {
+                write!(f, "QEMU of {domain} ended at once: see /var/log/libvirt/qemu/{domain}.log")
+            }
             WorkerError::Network(source) => write!(f, "{source}"),
             WorkerError::Host(source) => write!(f, "{source}"),
             WorkerError::Leftover(source) => write!(f, "{source}"),
@@ -106,10 +99,7 @@ impl fmt::Display for WorkerError {
 impl std::error::Error for WorkerError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            WorkerError::Usage
-            | WorkerError::NoVm(_)
-            | WorkerError::Strange { .. }
-            | WorkerError::Gone(_) => None,
+            WorkerError::Usage | WorkerError::NoVm(_) | WorkerError::Strange { .. } | WorkerError::Gone(_) => None,
             WorkerError::Directory(source) => Some(source),
             WorkerError::Image(source) => Some(source),
             WorkerError::Libvirt(source) | WorkerError::Refused { source, .. } => Some(source),

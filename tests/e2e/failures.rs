@@ -58,10 +58,7 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         let quiet = |args: &[&str]| {
-            let _ = std::process::Command::new("virsh")
-                .args(["-q", "-c", "qemu:///system"])
-                .args(args)
-                .output();
+            let _ = std::process::Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output();
         };
         quiet(&["net-destroy", &self.0]);
         quiet(&["net-undefine", &self.0]);
@@ -102,9 +99,7 @@ fn a_guest_that_powers_itself_off_fails_its_task() {
 #[test]
 fn a_guest_that_panics_fails_its_task_and_says_so() {
     let world = World::with_slave("panic", &[]);
-    let output = world.execute(&[
-        "--command=echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 600",
-    ]);
+    let output = world.execute(&["--command=echo 1 > /proc/sys/kernel/sysrq; echo c > /proc/sysrq-trigger; sleep 600"]);
     assert_failed(&world, &output, &["panic"]);
     assert!(!world.sandbox_files("console.log").is_empty());
     world.end();
@@ -183,28 +178,10 @@ fn a_guest_that_cannot_boot_fails_its_task_with_the_kernels_words() {
 fn a_guest_whose_sshd_never_answers_fails_its_task_within_the_boot_timeout() {
     let network = Network::new("e2enossh", 32, &dhcp(32));
     let rule = |verb: &str| {
-        run(
-            "iptables",
-            &[
-                "-w",
-                verb,
-                "OUTPUT",
-                "-d",
-                "10.99.32.0/24",
-                "-p",
-                "tcp",
-                "--dport",
-                "22",
-                "-j",
-                "DROP",
-            ],
-        );
+        run("iptables", &["-w", verb, "OUTPUT", "-d", "10.99.32.0/24", "-p", "tcp", "--dport", "22", "-j", "DROP"]);
     };
     rule("-I");
-    let world = World::with_slave(
-        "nossh",
-        &["--vm_network=e2enossh", "--vm_boot_timeout=20secs"],
-    );
+    let world = World::with_slave("nossh", &["--vm_network=e2enossh", "--vm_boot_timeout=20secs"]);
     let output = world.execute(&["--command=true"]);
     rule("-D");
     assert_failed(&world, &output, &["ssh", "--vm_boot_timeout"]);
@@ -215,17 +192,11 @@ fn a_guest_whose_sshd_never_answers_fails_its_task_within_the_boot_timeout() {
 #[test]
 fn a_guest_that_refuses_the_key_fails_its_task_and_says_which() {
     let mut world = World::new("key");
-    let images = own_image(&world, |conf| {
-        conf.replace("provision=fw_cfg", "provision=none")
-    });
+    let images = own_image(&world, |conf| conf.replace("provision=fw_cfg", "provision=none"));
     let key = world.path("key");
     run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
     world.start_master();
-    world.start_slave(&[
-        &images,
-        &format!("--vm_ssh_key={key}"),
-        "--vm_boot_timeout=60secs",
-    ]);
+    world.start_slave(&[&images, &format!("--vm_ssh_key={key}"), "--vm_boot_timeout=60secs"]);
     let output = world.execute(&["--command=true"]);
     assert_failed(&world, &output, &["key", "--vm_ssh_key"]);
     world.end();

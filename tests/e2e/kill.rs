@@ -43,11 +43,7 @@ fn a_running_task_is_killed_and_its_guest_is_gone() {
 #[test]
 fn a_command_that_ignores_term_is_gone_after_the_grace_period() {
     let world = World::with_slave("ignore", &[]);
-    let (took, _) = killed_at(
-        &world,
-        "deaf",
-        "trap '' TERM; echo deaf; while :; do sleep 1; done",
-    );
+    let (took, _) = killed_at(&world, "deaf", "trap '' TERM; echo deaf; while :; do sleep 1; done");
     assert!(took >= Duration::from_secs(3), "{took:?}");
     assert!(took < Duration::from_secs(30), "{took:?}");
     world.end();

@@ -45,15 +45,9 @@ impl Running {
     pub fn start(name: &str, mut command: Command, log: PathBuf) -> Running {
         let file = fs::File::create(&log).expect("log file");
         command.stdin(Stdio::null());
-        command
-            .stdout(file.try_clone().expect("log file"))
-            .stderr(file);
+        command.stdout(file.try_clone().expect("log file")).stderr(file);
         let child = command.process_group(0).spawn().expect(name);
-        Running {
-            child,
-            name: name.to_string(),
-            log,
-        }
+        Running { child, name: name.to_string(), log }
     }
 
     pub fn pid(&self) -> u32 {
@@ -80,9 +74,7 @@ impl Running {
     /// Waits for its end.
     pub fn wait(&mut self) -> std::process::ExitStatus {
         let name = self.name.clone();
-        eventually(&format!("{name} ends"), || {
-            self.child.try_wait().expect("wait")
-        })
+        eventually(&format!("{name} ends"), || self.child.try_wait().expect("wait"))
     }
 
     pub fn has_ended(&mut self) -> bool {
@@ -115,22 +107,14 @@ pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = probe() {
             return value;
         }
-        assert!(
-            Instant::now() < deadline,
-            "waited {} s in vain until {what}",
-            PATIENCE.as_secs()
-        );
+        assert!(Instant::now() < deadline, "waited {} s in vain until {what}", PATIENCE.as_secs());
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
 /// Sends a signal to one process.
 pub fn signal_pid(pid: u32, signal: &str) {
-    let _ = Command::new("kill")
-        .arg(format!("-{signal}"))
-        .arg(pid.to_string())
-        .stderr(Stdio::null())
-        .status();
+    let _ = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).stderr(Stdio::null()).status();
 }
 
 /// Runs a command to its end; its stdout.
@@ -155,32 +139,18 @@ pub fn virsh(args: &[&str]) -> String {
 /// The domains of all tests that run now.
 pub fn domains() -> Vec<String> {
     let names = virsh(&["list", "--all", "--name"]);
-    names
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_string)
-        .collect()
+    names.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect()
 }
 
 impl World {
     /// Directories for a test.
     pub fn new(name: &str) -> World {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(format!(
-            "/var/tmp/mesos-e2e-{}-{count}-{name}",
-            std::process::id()
-        ));
+        let dir = PathBuf::from(format!("/var/tmp/mesos-e2e-{}-{count}-{name}", std::process::id()));
         for part in ["work", "run", "vm"] {
             fs::create_dir_all(dir.join(part)).expect("test directory");
         }
-        World {
-            dir,
-            master: None,
-            master_address: String::new(),
-            slave: None,
-            checked: false,
-        }
+        World { dir, master: None, master_address: String::new(), slave: None, checked: false }
     }
 
     /// A world with a master and a slave with these flags, ready for tasks.
@@ -197,10 +167,7 @@ impl World {
         command.args(["local-master", "--ip=127.0.0.1", "--port=0"]);
         let master = Running::start("master", command, self.dir.join("master.log"));
         let log = master.await_log("listening on ");
-        let address = log
-            .split("listening on ")
-            .nth(1)
-            .and_then(|rest| rest.split_whitespace().next());
+        let address = log.split("listening on ").nth(1).and_then(|rest| rest.split_whitespace().next());
         self.master_address = address.expect("address").to_string();
         self.master = Some(master);
     }
@@ -230,20 +197,12 @@ impl World {
 
     /// Starts a slave and waits until it is registered.
     pub fn start_slave(&mut self, flags: &[&str]) {
-        let slave = Running::start(
-            "slave",
-            self.slave_command(flags),
-            self.dir.join("slave.log"),
-        );
+        let slave = Running::start("slave", self.slave_command(flags), self.dir.join("slave.log"));
         self.slave = Some(slave);
         let deadline = Instant::now() + PATIENCE;
         while !self.slave().log().contains("registered with") {
             let ended = self.slave.as_mut().is_some_and(Running::has_ended);
-            assert!(
-                !ended && Instant::now() < deadline,
-                "the slave did not register:\n{}",
-                self.slave().log()
-            );
+            assert!(!ended && Instant::now() < deadline, "the slave did not register:\n{}", self.slave().log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -260,28 +219,18 @@ impl World {
     /// `mesos-slave execute` with the world's master.
     pub fn execute_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command
-            .arg("execute")
-            .arg(format!("--master={}", self.master_address))
-            .args(args);
+        command.arg("execute").arg(format!("--master={}", self.master_address)).args(args);
         command
     }
 
     /// Runs `execute` to its end.
     pub fn execute(&self, args: &[&str]) -> Output {
-        self.execute_command(args)
-            .stdin(Stdio::null())
-            .output()
-            .expect("execute")
+        self.execute_command(args).stdin(Stdio::null()).output().expect("execute")
     }
 
     /// Starts `execute` and goes on.
     pub fn spawn_execute(&self, name: &str, args: &[&str]) -> Running {
-        Running::start(
-            name,
-            self.execute_command(args),
-            self.dir.join(format!("{name}.log")),
-        )
+        Running::start(name, self.execute_command(args), self.dir.join(format!("{name}.log")))
     }
 
     /// The container ids that have a VM now.
@@ -308,8 +257,7 @@ impl World {
     /// Asserts that no container is left: no runtime directory, VM file, domain, child process.
     pub fn assert_clean(&self) {
         eventually("all containers are gone", || {
-            (self.vms().is_empty() && names(&self.dir.join("run/containers")).is_empty())
-                .then_some(())
+            (self.vms().is_empty() && names(&self.dir.join("run/containers")).is_empty()).then_some(())
         });
         // The slave itself stays; a child, a worker, ssh or QEMU names a path of a container.
         let places = [self.path("run/containers/"), self.path("vm/vms/")];
@@ -342,19 +290,14 @@ impl Drop for World {
         self.slave = None;
         self.master = None;
         let _ = fs::remove_dir_all(&self.dir);
-        assert!(
-            self.checked || std::thread::panicking(),
-            "a test must end its world with end()"
-        );
+        assert!(self.checked || std::thread::panicking(), "a test must end its world with end()");
     }
 }
 
 /// Names in a directory; none if it is not there.
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Command lines that hold this text.
@@ -363,17 +306,8 @@ pub fn processes(text: &str) -> Vec<String> {
     names(Path::new("/proc"))
         .into_iter()
         .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()) && *name != own)
-        .filter_map(|pid| {
-            fs::read(format!("/proc/{pid}/cmdline"))
-                .ok()
-                .map(|line| (pid, line))
-        })
-        .map(|(pid, line)| {
-            format!(
-                "{pid}: {}",
-                String::from_utf8_lossy(&line).replace('\0', " ")
-            )
-        })
+        .filter_map(|pid| fs::read(format!("/proc/{pid}/cmdline")).ok().map(|line| (pid, line)))
+        .map(|(pid, line)| format!("{pid}: {}", String::from_utf8_lossy(&line).replace('\0', " ")))
         .filter(|line| line.contains(text))
         .collect()
 }

@@ -9,12 +9,7 @@ use super::support::*;
 fn one_command_brings_up_everything_runs_in_a_guest_and_leaves_nothing() {
     let world = World::new("demo");
     let output = Command::new(BINARY)
-        .args([
-            "execute",
-            "--master=local",
-            "--isolation=vm",
-            "--vm_network=mesos",
-        ])
+        .args(["execute", "--master=local", "--isolation=vm", "--vm_network=mesos"])
         .arg(format!("--vm_dir={}", world.path("vm")))
         .arg(format!("--vm_image_dir={IMAGES}"))
         .arg("--command=uname -a; hostname; cat /proc/cmdline; cat /sys/class/dmi/id/sys_vendor")
@@ -26,18 +21,10 @@ fn one_command_brings_up_everything_runs_in_a_guest_and_leaves_nothing() {
     assert!(out.starts_with("Linux "), "{out}");
     assert!(out.contains("QEMU"), "{out}");
     let host = run("hostname", &[]);
-    assert!(
-        !out.lines().any(|line| line == host.trim()),
-        "ran on the host: {out}"
-    );
-    let places: Vec<Option<usize>> = ["TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"]
-        .iter()
-        .map(|state| err.find(state))
-        .collect();
-    assert!(
-        places.iter().all(Option::is_some) && places.is_sorted(),
-        "{err}"
-    );
+    assert!(!out.lines().any(|line| line == host.trim()), "ran on the host: {out}");
+    let places: Vec<Option<usize>> =
+        ["TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"].iter().map(|state| err.find(state)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{err}");
     for step in ["overlay", "boot", "address", "ssh", "run"] {
         assert!(err.contains(step), "no step {step}:\n{err}");
     }
@@ -51,13 +38,7 @@ fn five_tasks_at_once_run_in_five_domains_of_their_own() {
     let tasks: Vec<Running> = (0..5)
         .map(|number| {
             let name = format!("five{number}");
-            let args = [
-                "--resources=cpus:1;mem:128",
-                "--name",
-                &name,
-                "--command",
-                gate,
-            ];
+            let args = ["--resources=cpus:1;mem:128", "--name", &name, "--command", gate];
             world.spawn_execute(&name, &args)
         })
         .collect();
@@ -76,24 +57,12 @@ fn five_tasks_at_once_run_in_five_domains_of_their_own() {
             rest.split('\'').next().unwrap_or_default().to_string()
         };
         let mac = between("<mac address='");
-        let lease = leases
-            .lines()
-            .find(|line| line.contains(&mac))
-            .expect("lease");
-        addresses.extend(
-            lease
-                .split_whitespace()
-                .find(|word| word.contains('/'))
-                .map(str::to_string),
-        );
+        let lease = leases.lines().find(|line| line.contains(&mac)).expect("lease");
+        addresses.extend(lease.split_whitespace().find(|word| word.contains('/')).map(str::to_string));
         overlays.insert(between("<source file='"));
         macs.insert(mac);
     }
-    assert_eq!(
-        (macs.len(), overlays.len(), addresses.len()),
-        (5, 5, 5),
-        "{macs:?} {overlays:?} {addresses:?}"
-    );
+    assert_eq!((macs.len(), overlays.len(), addresses.len()), (5, 5, 5), "{macs:?} {overlays:?} {addresses:?}");
     open_gates(&world, &vms);
     for mut task in tasks {
         assert!(task.wait().success(), "{}", task.log());
@@ -106,19 +75,9 @@ fn open_gates(world: &World, vms: &[String]) {
     let leases = virsh(&["net-dhcp-leases", "mesos"]);
     for vm in vms {
         let xml = virsh(&["dumpxml", &format!("mesos-{vm}")]);
-        let mac = xml
-            .split("<mac address='")
-            .nth(1)
-            .and_then(|rest| rest.split('\'').next())
-            .expect("mac");
-        let lease = leases
-            .lines()
-            .find(|line| line.contains(mac))
-            .expect("lease");
-        let address = lease
-            .split_whitespace()
-            .find(|word| word.contains('/'))
-            .expect("address");
+        let mac = xml.split("<mac address='").nth(1).and_then(|rest| rest.split('\'').next()).expect("mac");
+        let lease = leases.lines().find(|line| line.contains(mac)).expect("lease");
+        let address = lease.split_whitespace().find(|word| word.contains('/')).expect("address");
         let address = address.split('/').next().expect("address");
         let key = world.path(&format!("vm/vms/{vm}/key"));
         run(
@@ -149,10 +108,7 @@ fn more_tasks_than_fit_wait_for_offers_and_all_finish() {
     let tasks: Vec<Running> = (0..3)
         .map(|number| {
             let name = format!("queue{number}");
-            world.spawn_execute(
-                &name,
-                &["--resources=cpus:1;mem:128", "--command", "echo done"],
-            )
+            world.spawn_execute(&name, &["--resources=cpus:1;mem:128", "--command", "echo done"])
         })
         .collect();
     for mut task in tasks {
@@ -167,20 +123,14 @@ fn a_task_without_a_vm_runs_as_a_process_of_the_host() {
     let output = world.execute(&["--command=echo hello; hostname; exit 3"]);
     let out = stdout(&output);
     assert_eq!(output.status.code(), Some(3), "{out}\n{}", stderr(&output));
-    assert!(
-        out.starts_with("hello\n") && out.contains(run("hostname", &[]).trim()),
-        "{out}"
-    );
+    assert!(out.starts_with("hello\n") && out.contains(run("hostname", &[]).trim()), "{out}");
     world.end();
 }
 
 #[test]
 fn a_task_runs_as_its_user_who_exists_in_the_guest_alone() {
     let world = World::with_slave("user", &[]);
-    let output = world.execute(&[
-        "--user=mesos",
-        "--command=id -un; pwd; touch mine; stat -c %U mine",
-    ]);
+    let output = world.execute(&["--user=mesos", "--command=id -un; pwd; touch mine; stat -c %U mine"]);
     let out = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(out.lines().next(), Some("mesos"));
@@ -188,20 +138,14 @@ fn a_task_runs_as_its_user_who_exists_in_the_guest_alone() {
     let output = world.execute(&["--user=nosuchuser", "--command=true"]);
     let err = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(
-        err.contains("TASK_FAILED") && err.contains("nosuchuser") && err.contains("default"),
-        "{err}"
-    );
+    assert!(err.contains("TASK_FAILED") && err.contains("nosuchuser") && err.contains("default"), "{err}");
     world.end();
 }
 
 #[test]
 fn a_small_task_gets_the_images_smallest_memory_and_its_cpus_rounded_up() {
     let world = World::with_slave("size", &[]);
-    let output = world.execute(&[
-        "--resources=cpus:1.5;mem:32",
-        "--command=nproc; grep MemTotal /proc/meminfo",
-    ]);
+    let output = world.execute(&["--resources=cpus:1.5;mem:32", "--command=nproc; grep MemTotal /proc/meminfo"]);
     let out = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(out.lines().next(), Some("2"), "{out}");
@@ -215,9 +159,7 @@ fn the_images_files_are_never_touched() {
             "sh",
             &[
                 "-c",
-                &format!(
-                    "cd {IMAGES}/default && stat -c '%n %u %g %a %s %Y' * && sha256sum disk.qcow2 vmlinuz initrd"
-                ),
+                &format!("cd {IMAGES}/default && stat -c '%n %u %g %a %s %Y' * && sha256sum disk.qcow2 vmlinuz initrd"),
             ],
         )
     };
@@ -237,23 +179,13 @@ fn a_slave_whose_master_is_not_there_waits_for_it() {
     slave.await_log("cannot be reached");
     let ticks = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", slave.pid())).expect("stat");
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         fields[11].parse::<u64>().expect("utime") + fields[12].parse::<u64>().expect("stime")
     };
     let before = ticks();
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert!(ticks() - before < 10, "it spins");
-    assert_eq!(
-        slave.log().matches("cannot be reached").count(),
-        1,
-        "{}",
-        slave.log()
-    );
+    assert_eq!(slave.log().matches("cannot be reached").count(), 1, "{}", slave.log());
     assert!(!slave.has_ended());
     drop(slave);
     world.end();

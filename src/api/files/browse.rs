@@ -31,9 +31,7 @@ pub(super) fn browse(place: &Place, path: &str, request: &Request) -> Response {
     match found.open().and_then(list) {
         Ok(entries) => {
             let mut names = Names::default();
-            let listing = entries
-                .iter()
-                .map(|(name, stat)| describe(path, name, stat, &mut names));
+            let listing = entries.iter().map(|(name, stat)| describe(path, name, stat, &mut names));
             json_response(Value::Array(listing.collect()), request)
         }
         Err(error) => refused(&error, path),
@@ -42,26 +40,16 @@ pub(super) fn browse(place: &Place, path: &str, request: &Request) -> Response {
 
 fn list(directory: File) -> Result<Vec<(String, FileStat)>, OpenError> {
     // By the descriptor: what its path leads to may have been changed meanwhile.
-    let entries =
-        fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd())).map_err(OpenError::Io)?;
-    let names = entries
-        .take(ENTRY_LIMIT)
-        .map(|entry| entry.map(|entry| entry.file_name()));
+    let entries = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd())).map_err(OpenError::Io)?;
+    let names = entries.take(ENTRY_LIMIT).map(|entry| entry.map(|entry| entry.file_name()));
     let mut names: Vec<OsString> = names.collect::<Result<_, _>>().map_err(OpenError::Io)?;
     if names.len() == ENTRY_LIMIT {
-        log::warn!(
-            "a directory in a sandbox has {ENTRY_LIMIT} entries or more; only so many are shown"
-        );
+        log::warn!("a directory in a sandbox has {ENTRY_LIMIT} entries or more; only so many are shown");
     }
     names.sort();
     let look = |name: OsString| {
         // One that has vanished meanwhile is left out.
-        let stat = fstatat(
-            directory.as_fd(),
-            name.as_os_str(),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .ok()?;
+        let stat = fstatat(directory.as_fd(), name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
         Some((name.to_string_lossy().into_owned(), stat))
     };
     Ok(names.into_iter().filter_map(look).collect())
@@ -91,13 +79,7 @@ fn mode(bits: u32) -> String {
         _ => '-',
     };
     let letters = "rwxrwxrwx".chars().enumerate();
-    let permissions = letters.map(|(place, letter)| {
-        if bits & (0o400 >> place) != 0 {
-            letter
-        } else {
-            '-'
-        }
-    });
+    let permissions = letters.map(|(place, letter)| if bits & (0o400 >> place) != 0 { letter } else { '-' });
     std::iter::once(kind).chain(permissions).collect()
 }
 
@@ -110,21 +92,17 @@ struct Names {
 
 impl Names {
     fn user(&mut self, id: u32) -> &str {
-        self.users
-            .entry(id)
-            .or_insert_with(|| match User::from_uid(Uid::from_raw(id)) {
-                Ok(Some(user)) => user.name,
-                Ok(None) | Err(_) => id.to_string(),
-            })
+        self.users.entry(id).or_insert_with(|| match User::from_uid(Uid::from_raw(id)) {
+            Ok(Some(user)) => user.name,
+            Ok(None) | Err(_) => id.to_string(),
+        })
     }
 
     fn group(&mut self, id: u32) -> &str {
-        self.groups
-            .entry(id)
-            .or_insert_with(|| match Group::from_gid(Gid::from_raw(id)) {
-                Ok(Some(group)) => group.name,
-                Ok(None) | Err(_) => id.to_string(),
-            })
+        self.groups.entry(id).or_insert_with(|| match Group::from_gid(Gid::from_raw(id)) {
+            Ok(Some(group)) => group.name,
+            Ok(None) | Err(_) => id.to_string(),
+        })
     }
 }
 

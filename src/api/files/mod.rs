@@ -65,10 +65,7 @@ impl Files {
         (0..=components.len()).rev().find_map(|length| {
             let prefix = format!("/{}", components[..length].join("/"));
             let root = self.attached.get(&prefix)?;
-            Some(Place {
-                root,
-                below: components[length..].to_vec(),
-            })
+            Some(Place { root, below: components[length..].to_vec() })
         })
     }
 
@@ -76,12 +73,8 @@ impl Files {
     pub(super) fn handle(&self, endpoint: &str, request: &Request) -> Response {
         match endpoint {
             "debug" | "debug.json" => self.debug(request),
-            "read" | "read.json" => {
-                self.with_place(request, |place, path| read::read(place, path, request))
-            }
-            "browse" | "browse.json" => {
-                self.with_place(request, |place, path| browse::browse(place, path, request))
-            }
+            "read" | "read.json" => self.with_place(request, |place, path| read::read(place, path, request)),
+            "browse" | "browse.json" => self.with_place(request, |place, path| browse::browse(place, path, request)),
             "download" | "download.json" => self.with_place(request, read::download),
             _ => not_found(),
         }
@@ -99,9 +92,7 @@ impl Files {
 
     fn debug(&self, request: &Request) -> Response {
         let paths = self.attached.iter();
-        let object = paths
-            .map(|(path, real)| (path.clone(), real.to_string_lossy().into()))
-            .collect();
+        let object = paths.map(|(path, real)| (path.clone(), real.to_string_lossy().into())).collect();
         json_response(serde_json::Value::Object(object), request)
     }
 }
@@ -121,8 +112,6 @@ fn refused(error: &OpenError, path: &str) -> Response {
     match error {
         OpenError::NotFound => nothing_there(),
         OpenError::Inaccessible => bad_request(&format!("'{path}' is inaccessible.\n")),
-        OpenError::Io(error) => {
-            with_text(500, &format!("Failed to open file at '{path}': {error}.\n"))
-        }
+        OpenError::Io(error) => with_text(500, &format!("Failed to open file at '{path}': {error}.\n")),
     }
 }

@@ -39,9 +39,7 @@ pub struct Found {
     stat: FileStat,
 }
 
-const LOOK: OFlag = OFlag::O_PATH
-    .union(OFlag::O_NOFOLLOW)
-    .union(OFlag::O_CLOEXEC);
+const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// Walks to a place without following a link.
 pub fn find(place: &Place) -> Result<Found, OpenError> {

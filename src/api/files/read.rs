@@ -41,10 +41,7 @@ pub(super) fn read(place: &Place, path: &str, request: &Request) -> Response {
 }
 
 fn range(request: &Request) -> Result<Range, String> {
-    Ok(Range {
-        offset: number(request, "offset")?,
-        length: number(request, "length")?,
-    })
+    Ok(Range { offset: number(request, "offset")?, length: number(request, "length")? })
 }
 
 /// A number of the query; -1 is as good as none.
@@ -52,9 +49,8 @@ fn number(request: &Request, name: &str) -> Result<Option<u64>, String> {
     let Some(text) = request.query_param(name) else {
         return Ok(None);
     };
-    let number: i64 = text
-        .parse()
-        .map_err(|_| format!("Failed to parse {name}: Failed to convert '{text}' to number.\n"))?;
+    let number: i64 =
+        text.parse().map_err(|_| format!("Failed to parse {name}: Failed to convert '{text}' to number.\n"))?;
     match number {
         -1 => Ok(None),
         ..-1 => Err(format!("Negative {name} provided: {number}.\n")),
@@ -67,11 +63,7 @@ fn unreadable(found: &Found, path: &str, verb: &str) -> Option<Response> {
         return Some(bad_request(&format!("Cannot {verb} a directory.\n")));
     }
     let other = !found.is_regular();
-    other.then(|| {
-        bad_request(&format!(
-            "Cannot {verb} '{path}': it is not a regular file.\n"
-        ))
-    })
+    other.then(|| bad_request(&format!("Cannot {verb} '{path}': it is not a regular file.\n")))
 }
 
 /// The bytes and the offset to answer: the one asked for, or the file's length if none was.
@@ -139,14 +131,9 @@ pub(super) fn download(place: &Place, path: &str) -> Response {
         Err(error) => return refused(&error, path),
     };
     match whole(&file) {
-        Ok(Some(body)) => Response::ok("application/octet-stream", body).with(
-            "Content-Disposition",
-            format!("attachment; filename={}", file_name(path)),
-        ),
-        Ok(None) => with_text(
-            413,
-            "The file is too long for a download; read it in pieces with /files/read.\n",
-        ),
+        Ok(Some(body)) => Response::ok("application/octet-stream", body)
+            .with("Content-Disposition", format!("attachment; filename={}", file_name(path))),
+        Ok(None) => with_text(413, "The file is too long for a download; read it in pieces with /files/read.\n"),
         Err(error) => refused(&OpenError::Io(error), path),
     }
 }
@@ -163,18 +150,6 @@ fn whole(file: &File) -> io::Result<Option<Vec<u8>>> {
 
 /// The last component, fit to stand in a header.
 fn file_name(path: &str) -> String {
-    let name = path
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
-    name.chars()
-        .map(|c| {
-            if c.is_ascii_graphic() && !"\";\\,".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    name.chars().map(|c| if c.is_ascii_graphic() && !"\";\\,".contains(c) { c } else { '_' }).collect()
 }

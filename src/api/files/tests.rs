@@ -16,8 +16,7 @@ struct Sandbox {
 
 impl Sandbox {
     fn new(name: &str) -> Sandbox {
-        let directory =
-            std::env::temp_dir().join(format!("mesos-slave-files-{name}-{}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("mesos-slave-files-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(directory.join("box")).expect("directory");
         let mut files = Files::new();
@@ -30,30 +29,19 @@ impl Sandbox {
     }
 
     fn get(&self, endpoint: &str, query: &str) -> Response {
-        let request = Request {
-            query: Some(query.to_string()),
-            ..Request::new("GET", "/files", Vec::new())
-        };
+        let request = Request { query: Some(query.to_string()), ..Request::new("GET", "/files", Vec::new()) };
         self.files.handle(endpoint, &request)
     }
 
     fn json(&self, endpoint: &str, query: &str) -> Value {
         let response = self.get(endpoint, query);
-        assert_eq!(
-            response.status,
-            200,
-            "{:?}",
-            String::from_utf8_lossy(&response.body)
-        );
+        assert_eq!(response.status, 200, "{:?}", String::from_utf8_lossy(&response.body));
         serde_json::from_slice(&response.body).expect("json")
     }
 
     fn refusal(&self, endpoint: &str, query: &str) -> (u16, String) {
         let response = self.get(endpoint, query);
-        (
-            response.status,
-            String::from_utf8_lossy(&response.body).into_owned(),
-        )
+        (response.status, String::from_utf8_lossy(&response.body).into_owned())
     }
 }
 
@@ -75,10 +63,7 @@ fn a_file_is_read_in_pieces() {
         sandbox.json("read.json", "path=/box/stdout&offset=6"),
         serde_json::json!({"data": "world\n", "offset": 6})
     );
-    assert_eq!(
-        sandbox.json("read", "path=/box/stdout&offset=12"),
-        serde_json::json!({"data": "", "offset": 12})
-    );
+    assert_eq!(sandbox.json("read", "path=/box/stdout&offset=12"), serde_json::json!({"data": "", "offset": 12}));
 }
 
 #[test]
@@ -106,10 +91,7 @@ fn every_byte_comes_through_unchanged() {
     let all: Vec<u8> = (0..=255).collect();
     fs::write(sandbox.path("stdout"), &all).expect("write");
     let body = sandbox.get("read", "path=/box/stdout&offset=0").body;
-    let start = body
-        .windows(2)
-        .position(|pair| pair == [0x7f, 0x80])
-        .expect("bytes above 127 as they are");
+    let start = body.windows(2).position(|pair| pair == [0x7f, 0x80]).expect("bytes above 127 as they are");
     assert!(body[start..].starts_with(&all[0x7f..]));
     assert!(body.starts_with(b"{\"data\":\"\\u0000\\u0001"));
     assert_eq!(sandbox.get("download", "path=/box/stdout").body, all);
@@ -125,22 +107,10 @@ fn links_are_not_followed_wherever_they_stand() {
     symlink("../secret", sandbox.path("up")).expect("symlink");
     symlink(&sandbox.directory, sandbox.path("above")).expect("symlink");
     symlink("real", sandbox.path("inside")).expect("symlink");
-    for path in [
-        "out",
-        "up",
-        "above/secret",
-        "inside/file",
-        "../secret",
-        "real/../../secret",
-        "above",
-    ] {
+    for path in ["out", "up", "above/secret", "inside/file", "../secret", "real/../../secret", "above"] {
         for endpoint in ["read", "download", "browse"] {
             let (status, text) = sandbox.refusal(endpoint, &format!("path=/box/{path}&offset=0"));
-            assert_eq!(
-                (status, text),
-                (400, format!("'/box/{path}' is inaccessible.\n")),
-                "{endpoint}"
-            );
+            assert_eq!((status, text), (400, format!("'/box/{path}' is inaccessible.\n")), "{endpoint}");
         }
     }
 }
@@ -150,10 +120,7 @@ fn a_fifo_neither_blocks_nor_is_read() {
     let sandbox = Sandbox::new("fifo");
     nix::unistd::mkfifo(&sandbox.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
     let (status, text) = sandbox.refusal("read", "path=/box/pipe&offset=0");
-    assert_eq!(
-        (status, text.as_str()),
-        (400, "Cannot read '/box/pipe': it is not a regular file.\n")
-    );
+    assert_eq!((status, text.as_str()), (400, "Cannot read '/box/pipe': it is not a regular file.\n"));
     assert_eq!(sandbox.refusal("download", "path=/box/pipe").0, 400);
 }
 
@@ -162,27 +129,11 @@ fn what_cannot_be_read_is_refused_in_mesos_words() {
     let sandbox = Sandbox::new("refused");
     fs::write(sandbox.path("stdout"), "hello").expect("write");
     let refusal = |query: &str| sandbox.refusal("read", query);
-    assert_eq!(
-        refusal("offset=1"),
-        (400, "Expecting 'path=value' in query.\n".to_string())
-    );
-    assert_eq!(
-        refusal("path=/box&offset=0"),
-        (400, "Cannot read a directory.\n".to_string())
-    );
-    assert_eq!(
-        refusal("path=/box/stdout&offset=-2"),
-        (400, "Negative offset provided: -2.\n".to_string())
-    );
-    assert_eq!(
-        refusal("path=/box/stdout&length=-2"),
-        (400, "Negative length provided: -2.\n".to_string())
-    );
-    assert!(
-        refusal("path=/box/stdout&offset=x")
-            .1
-            .starts_with("Failed to parse offset: ")
-    );
+    assert_eq!(refusal("offset=1"), (400, "Expecting 'path=value' in query.\n".to_string()));
+    assert_eq!(refusal("path=/box&offset=0"), (400, "Cannot read a directory.\n".to_string()));
+    assert_eq!(refusal("path=/box/stdout&offset=-2"), (400, "Negative offset provided: -2.\n".to_string()));
+    assert_eq!(refusal("path=/box/stdout&length=-2"), (400, "Negative length provided: -2.\n".to_string()));
+    assert!(refusal("path=/box/stdout&offset=x").1.starts_with("Failed to parse offset: "));
     assert_eq!(refusal("path=/box/nothing&offset=0").0, 404);
     assert_eq!(refusal("path=/etc/passwd&offset=0").0, 404);
     assert_eq!(refusal("path=/boxes/stdout&offset=0").0, 404);
@@ -206,10 +157,7 @@ fn the_longest_attached_path_wins() {
     fs::create_dir(&other).expect("mkdir");
     fs::write(other.join("file"), "inner").expect("write");
     sandbox.files.attach("/box/a", other);
-    assert_eq!(
-        sandbox.json("read", "path=//box/a//file&offset=0")["data"],
-        "inner"
-    );
+    assert_eq!(sandbox.json("read", "path=//box/a//file&offset=0")["data"], "inner");
 }
 
 #[test]
@@ -219,28 +167,17 @@ fn a_directory_is_listed_in_order_and_links_as_links() {
     fs::create_dir(sandbox.path("dir")).expect("mkdir");
     symlink("/etc/passwd", sandbox.path("link")).expect("symlink");
     let listing = sandbox.json("browse", "path=/box/");
-    let paths: Vec<&str> = listing
-        .as_array()
-        .expect("array")
-        .iter()
-        .filter_map(|each| each["path"].as_str())
-        .collect();
+    let paths: Vec<&str> = listing.as_array().expect("array").iter().filter_map(|each| each["path"].as_str()).collect();
     assert_eq!(paths, ["/box/dir", "/box/link", "/box/stdout"]);
     assert_eq!(listing[1]["mode"], "lrwxrwxrwx");
     assert_eq!(listing[2]["size"], 5);
     assert!(listing[2]["mtime"].as_f64().expect("seconds") > 1e9);
-    assert_eq!(
-        sandbox.json("browse", "path=/box/stdout"),
-        serde_json::json!([])
-    );
+    assert_eq!(sandbox.json("browse", "path=/box/stdout"), serde_json::json!([]));
 }
 
 #[test]
 fn debug_tells_what_is_attached() {
     let sandbox = Sandbox::new("debug");
     let real = sandbox.directory.join("box");
-    assert_eq!(
-        sandbox.json("debug", ""),
-        serde_json::json!({"/box": real.to_str().map(Path::new)})
-    );
+    assert_eq!(sandbox.json("debug", ""), serde_json::json!({"/box": real.to_str().map(Path::new)}));
 }

@@ -6,21 +6,11 @@ use super::*;
 
 macro_rules! capture {
     ($path:literal) => {
-        include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/wire/framing/",
-            $path
-        ))
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/framing/", $path))
     };
 }
 
-type Case = (
-    &'static [u8],
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static [u8],
-);
+type Case = (&'static [u8], &'static str, &'static str, &'static str, &'static [u8]);
 
 /// Request, sender, receiver, name, body.
 const MESOS_1_11: [Case; 8] = [
@@ -91,20 +81,8 @@ pub const MESOS_0_9: [(&[u8], &str, &str, &str, usize); 7] = [
         "mesos.internal.RegisterSlaveMessage",
         0x36,
     ),
-    (
-        capture!("mesos-0.9/master.2-to-slave_PING.http"),
-        "2@127.0.0.1:5060",
-        "slave",
-        "PING",
-        0,
-    ),
-    (
-        capture!("mesos-0.9/slave-to-master_PONG.http"),
-        "slave@127.0.0.1:5061",
-        "2",
-        "PONG",
-        0,
-    ),
+    (capture!("mesos-0.9/master.2-to-slave_PING.http"), "2@127.0.0.1:5060", "slave", "PING", 0),
+    (capture!("mesos-0.9/slave-to-master_PONG.http"), "slave@127.0.0.1:5061", "2", "PONG", 0),
     (
         capture!("mesos-0.9/master-to-slave_SlaveRegisteredMessage.http"),
         "master@127.0.0.1:5060",
@@ -151,22 +129,14 @@ fn parse(stream: &[u8], size: usize) -> Vec<(Option<Message>, bool, Vec<u8>)> {
 }
 
 fn expected(from: &str, to: &str, name: &str) -> Option<Message> {
-    Some(Message {
-        from: from.parse().expect("a pid"),
-        to: to.to_string(),
-        name: name.to_string(),
-    })
+    Some(Message { from: from.parse().expect("a pid"), to: to.to_string(), name: name.to_string() })
 }
 
 #[test]
 fn messages_of_mesos_1_11_are_understood_however_they_are_cut() {
     for (bytes, from, to, name, body) in MESOS_1_11 {
         for size in [1, 2, 3, 7, bytes.len()] {
-            assert_eq!(
-                parse(bytes, size),
-                [(expected(from, to, name), true, body.to_vec())],
-                "{name} by {size}"
-            );
+            assert_eq!(parse(bytes, size), [(expected(from, to, name), true, body.to_vec())], "{name} by {size}");
         }
     }
 }
@@ -188,16 +158,10 @@ fn messages_of_2012_are_understood_however_they_are_cut() {
 
 #[test]
 fn messages_that_follow_each_other_are_all_understood() {
-    let stream: Vec<u8> = MESOS_1_11
-        .iter()
-        .flat_map(|(bytes, ..)| bytes.to_vec())
-        .collect();
+    let stream: Vec<u8> = MESOS_1_11.iter().flat_map(|(bytes, ..)| bytes.to_vec()).collect();
     for size in [1, 5, 100, stream.len()] {
-        let names: Vec<String> = parse(&stream, size)
-            .into_iter()
-            .flat_map(|(message, ..)| message)
-            .map(|m| m.name)
-            .collect();
+        let names: Vec<String> =
+            parse(&stream, size).into_iter().flat_map(|(message, ..)| message).map(|m| m.name).collect();
         assert_eq!(names, MESOS_1_11.map(|(_, _, _, name, _)| name));
     }
 }
@@ -206,24 +170,16 @@ fn messages_that_follow_each_other_are_all_understood() {
 fn what_we_send_is_byte_for_byte_what_mesos_sends() {
     for (bytes, from, to, name, body) in MESOS_1_11 {
         let from: Pid = from.parse().expect("a pid");
-        let to = Pid {
-            id: to.to_string(),
-            address: any_port(),
-        };
+        let to = Pid { id: to.to_string(), address: any_port() };
         let sent = message::encode(&from, &to, name, body);
-        assert_eq!(
-            sent.escape_ascii().to_string(),
-            bytes.escape_ascii().to_string()
-        );
+        assert_eq!(sent.escape_ascii().to_string(), bytes.escape_ascii().to_string());
     }
 }
 
 #[test]
 fn requests_that_are_no_messages_stay_requests() {
-    let captures: [&[u8]; 2] = [
-        capture!("mesos-1.11/version.http"),
-        capture!("mesos-1.11/master_api_v1_scheduler.http"),
-    ];
+    let captures: [&[u8]; 2] =
+        [capture!("mesos-1.11/version.http"), capture!("mesos-1.11/master_api_v1_scheduler.http")];
     for bytes in captures {
         let seen = parse(bytes, 3);
         assert_eq!((seen.len(), &seen[0].0), (1, &None));
@@ -245,14 +201,7 @@ fn requests_that_are_no_messages_stay_requests() {
 #[test]
 fn the_receiver_may_be_percent_encoded_and_the_sender_only_in_the_user_agent() {
     let text = "POST /slave%281%29/PING HTTP/1.1\r\nuser-agent: libprocess/2@1.2.3.4:5\r\nContent-Length: 2\r\n\r\nhi";
-    assert_eq!(
-        parse(text.as_bytes(), 4),
-        [(
-            expected("2@1.2.3.4:5", "slave(1)", "PING"),
-            true,
-            b"hi".to_vec()
-        )]
-    );
+    assert_eq!(parse(text.as_bytes(), 4), [(expected("2@1.2.3.4:5", "slave(1)", "PING"), true, b"hi".to_vec())]);
 }
 
 #[test]
@@ -299,10 +248,7 @@ fn parse_response(bytes: &[u8], size: usize) -> (u16, usize, Option<bool>) {
 
 /// All captures, of requests and of responses.
 pub fn captures() -> Vec<&'static [u8]> {
-    let requests = MESOS_1_11
-        .iter()
-        .map(|(bytes, ..)| *bytes)
-        .chain(MESOS_0_9.iter().map(|(bytes, ..)| *bytes));
+    let requests = MESOS_1_11.iter().map(|(bytes, ..)| *bytes).chain(MESOS_0_9.iter().map(|(bytes, ..)| *bytes));
     let others: [&[u8]; 5] = [
         capture!("mesos-1.11/version.http"),
         capture!("mesos-1.11/master_api_v1_scheduler.http"),

@@ -24,10 +24,7 @@ fn refusal(bytes: &[u8], size: usize) -> Option<u16> {
 fn malformed_requests_are_refused_with_their_status() {
     let large_head = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD));
     let endless_head = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(MAX_HEAD));
-    let many_fields = format!(
-        "GET / HTTP/1.1\r\n{}\r\n",
-        "X: y\r\n".repeat(MAX_HEADERS + 1)
-    );
+    let many_fields = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(MAX_HEADERS + 1));
     let post = |head: &str, body: &str| format!("POST /a HTTP/1.1\r\n{head}\r\n\r\n{body}");
     let chunked = |body: &str| post("Transfer-Encoding: chunked", body);
     let cases = [
@@ -47,28 +44,10 @@ fn malformed_requests_are_refused_with_their_status() {
         (post("Content-Length: 18446744073709551615", ""), 413),
         (post("Content-Length: 1001", ""), 413),
         (post("Content-Length: 1\r\nContent-Length: 2", "x"), 400),
-        (
-            post(
-                "Content-Length: 1\r\nTransfer-Encoding: chunked",
-                "0\r\n\r\n",
-            ),
-            400,
-        ),
-        (
-            post(
-                "Transfer-Encoding: chunked\r\nContent-Length: 1",
-                "0\r\n\r\n",
-            ),
-            400,
-        ),
+        (post("Content-Length: 1\r\nTransfer-Encoding: chunked", "0\r\n\r\n"), 400),
+        (post("Transfer-Encoding: chunked\r\nContent-Length: 1", "0\r\n\r\n"), 400),
         (post("Transfer-Encoding: gzip, chunked", ""), 501),
-        (
-            post(
-                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
-                "",
-            ),
-            501,
-        ),
+        (post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", ""), 501),
         (post("Transfer-Encoding: xchunked", ""), 501),
         (chunked("x\r\n"), 400),
         (chunked("-1\r\n"), 400),
@@ -80,23 +59,13 @@ fn malformed_requests_are_refused_with_their_status() {
         (chunked("fffffffffffffff\r\n"), 413),
         (chunked("3e9\r\n"), 413),
         (chunked(&format!("1;{}", "x".repeat(2000))), 400),
-        (
-            chunked(&format!("0\r\n{}\r\n", "X: y\r\n".repeat(100))),
-            400,
-        ),
-        (
-            chunked(&format!("{}0\r\n\r\n", "1\r\nx\r\n".repeat(1001))),
-            413,
-        ),
+        (chunked(&format!("0\r\n{}\r\n", "X: y\r\n".repeat(100))), 400),
+        (chunked(&format!("{}0\r\n\r\n", "1\r\nx\r\n".repeat(1001))), 413),
     ];
     for (text, status) in cases {
         for size in [1, 1000, text.len()] {
             let shown: String = text.chars().take(80).collect();
-            assert_eq!(
-                refusal(text.as_bytes(), size),
-                Some(status),
-                "{shown:?} by {size}"
-            );
+            assert_eq!(refusal(text.as_bytes(), size), Some(status), "{shown:?} by {size}");
         }
     }
 }
@@ -112,11 +81,7 @@ fn a_refused_client_is_told_and_its_other_bytes_are_ignored() {
         client.read();
         client.ended
     });
-    assert!(
-        client.text().starts_with("HTTP/1.1 400 Bad Request\r\n"),
-        "{}",
-        client.text()
-    );
+    assert!(client.text().starts_with("HTTP/1.1 400 Bad Request\r\n"), "{}", client.text());
     drop((client, socket));
     until(&mut [&mut network], |_, network, _| network.counts().0 == 0);
 }
@@ -141,10 +106,7 @@ struct Numbers(u64);
 
 impl Numbers {
     fn below(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % limit.max(1)
     }
 }
@@ -176,12 +138,7 @@ fn mutated_captures_never_panic_and_mean_the_same_however_they_are_cut() {
     for _ in 0..3000 {
         let mutant = mutate(captures[numbers.below(captures.len())], &mut numbers);
         let size = 1 + numbers.below(20);
-        assert_eq!(
-            requests(&mutant, size),
-            requests(&mutant, mutant.len().max(1)),
-            "{}",
-            mutant.escape_ascii()
-        );
+        assert_eq!(requests(&mutant, size), requests(&mutant, mutant.len().max(1)), "{}", mutant.escape_ascii());
         assert_eq!(
             response_bytes(&mutant, size),
             response_bytes(&mutant, mutant.len().max(1)),
@@ -216,10 +173,7 @@ fn response_bytes(bytes: &[u8], size: usize) -> (usize, bool) {
         parser.push(piece);
         loop {
             match parser.next() {
-                Ok(Some(part)) => {
-                    others +=
-                        usize::from(!matches!(part, super::super::parse::ResponsePart::Data(_)))
-                }
+                Ok(Some(part)) => others += usize::from(!matches!(part, super::super::parse::ResponsePart::Data(_))),
                 Ok(None) => break,
                 Err(_) => return (others, true),
             }
@@ -237,10 +191,7 @@ fn a_network_survives_a_hundred_mutants() {
         let mutant = mutate(captures[numbers.below(captures.len())], &mut numbers);
         let mut client = Plain::connect(network.address());
         client.write(&mutant);
-        client
-            .socket
-            .shutdown(std::net::Shutdown::Write)
-            .expect("shutdown");
+        client.socket.shutdown(std::net::Shutdown::Write).expect("shutdown");
         let socket = client.socket.try_clone().expect("clone");
         until_with(&mut [&mut network], &[&socket], |_, network, events| {
             for event in events {

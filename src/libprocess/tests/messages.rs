@@ -7,9 +7,7 @@ use super::*;
 /// The messages among events, as sender, name and body's length.
 fn messages(events: &[NetworkEvent]) -> Vec<(String, String, usize)> {
     let taken = events.iter().filter_map(|event| match event {
-        NetworkEvent::Message {
-            from, name, body, ..
-        } => Some((from.id.clone(), name.clone(), body.len())),
+        NetworkEvent::Message { from, name, body, .. } => Some((from.id.clone(), name.clone(), body.len())),
         _ => None,
     });
     taken.collect()
@@ -20,26 +18,11 @@ fn two_programs_send_each_other_messages() {
     let (mut slave, mut master) = (listen(), listen());
     let (slave_pid, master_pid) = (pid("slave(1)", &slave), pid("master", &master));
     slave.link(&master_pid, Instant::now());
-    slave.send(
-        &slave_pid,
-        &master_pid,
-        "Hello",
-        b"from the slave",
-        Instant::now(),
-    );
+    slave.send(&slave_pid, &master_pid, "Hello", b"from the slave", Instant::now());
     let mut answered = None;
     until(&mut [&mut slave, &mut master], |at, network, events| {
         for event in events {
-            let NetworkEvent::Message {
-                from,
-                to,
-                name,
-                body,
-                ..
-            } = event
-            else {
-                panic!("{event:?}")
-            };
+            let NetworkEvent::Message { from, to, name, body, .. } = event else { panic!("{event:?}") };
             if at == 1 {
                 assert_eq!(
                     (&from, to.as_str(), name.as_str(), body.as_slice()),
@@ -52,10 +35,7 @@ fn two_programs_send_each_other_messages() {
         }
         answered.is_some()
     });
-    assert_eq!(
-        answered,
-        Some(("slave(1)".to_string(), "Answer".to_string(), Vec::new()))
-    );
+    assert_eq!(answered, Some(("slave(1)".to_string(), "Answer".to_string(), Vec::new())));
 }
 
 #[test]
@@ -84,46 +64,23 @@ fn a_thousand_messages_arrive_in_order() {
     let (mut a, mut b) = (listen(), listen());
     let (from, to) = (pid("a", &a), pid("b", &b));
     for number in 0..1000 {
-        let length = if number % 100 == 0 {
-            50_000
-        } else {
-            number % 7
-        };
-        a.send(
-            &from,
-            &to,
-            &format!("m{number}"),
-            &vec![1; length],
-            Instant::now(),
-        );
+        let length = if number % 100 == 0 { 50_000 } else { number % 7 };
+        a.send(&from, &to, &format!("m{number}"), &vec![1; length], Instant::now());
     }
     let mut names = Vec::new();
     until(&mut [&mut a, &mut b], |_, _, events| {
         names.extend(messages(&events).into_iter().map(|(_, name, _)| name));
         names.len() >= 1000
     });
-    assert_eq!(
-        names,
-        (0..1000)
-            .map(|number| format!("m{number}"))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(names, (0..1000).map(|number| format!("m{number}")).collect::<Vec<_>>());
     assert_eq!(b.counts().0, 1, "all messages share one connection");
 }
 
 #[test]
 fn a_message_after_a_broken_connection_opens_a_new_one() {
     let (mut a, listener) = (listen(), TcpListener::bind(any_port()).expect("a listener"));
-    let std::net::SocketAddr::V4(address) = listener.local_addr().expect("address") else {
-        panic!("IPv4")
-    };
-    let (from, to) = (
-        pid("a", &a),
-        Pid {
-            id: "b".to_string(),
-            address,
-        },
-    );
+    let std::net::SocketAddr::V4(address) = listener.local_addr().expect("address") else { panic!("IPv4") };
+    let (from, to) = (pid("a", &a), Pid { id: "b".to_string(), address });
     listener.set_nonblocking(true).expect("non-blocking");
     for name in ["First", "Second"] {
         a.link(&to, Instant::now());
@@ -140,10 +97,7 @@ fn a_message_after_a_broken_connection_opens_a_new_one() {
             peer.read();
             peer.seen.ends_with(b"0\r\n\r\n")
         });
-        assert!(
-            peer.text()
-                .starts_with(&format!("POST /b/{name} HTTP/1.1\r\n"))
-        );
+        assert!(peer.text().starts_with(&format!("POST /b/{name} HTTP/1.1\r\n")));
         drop((peer, socket));
         let mut exited = Vec::new();
         until(&mut [&mut a], |_, _, events| {
@@ -156,10 +110,7 @@ fn a_message_after_a_broken_connection_opens_a_new_one() {
 
 #[test]
 fn a_link_to_nobody_ends_at_once_and_an_unlinked_one_in_silence() {
-    let nobody = Pid {
-        id: "master".to_string(),
-        address: free_address(),
-    };
+    let nobody = Pid { id: "master".to_string(), address: free_address() };
     let mut network = Network::client();
     network.link(&nobody, Instant::now());
     let mut exited = Vec::new();
@@ -167,12 +118,7 @@ fn a_link_to_nobody_ends_at_once_and_an_unlinked_one_in_silence() {
         exited.extend(events);
         !exited.is_empty()
     });
-    assert_eq!(
-        exited,
-        [NetworkEvent::Exited {
-            pid: nobody.clone()
-        }]
-    );
+    assert_eq!(exited, [NetworkEvent::Exited { pid: nobody.clone() }]);
 
     network.link(&nobody, Instant::now());
     network.unlink(&nobody);
@@ -192,9 +138,7 @@ fn all_processes_of_a_program_that_ends_are_said_to_have_exited() {
     let (mut a, mut b) = (listen(), listen());
     let linked = [pid("one", &b), pid("two", &b)];
     linked.iter().for_each(|pid| a.link(pid, Instant::now()));
-    until(&mut [&mut a, &mut b], |_, network, _| {
-        network.counts().0 == 1
-    });
+    until(&mut [&mut a, &mut b], |_, network, _| network.counts().0 == 1);
     drop(b);
     let mut exited = Vec::new();
     until(&mut [&mut a], |_, _, events| {
@@ -207,13 +151,8 @@ fn all_processes_of_a_program_that_ends_are_said_to_have_exited() {
 #[test]
 fn a_peer_that_never_reads_is_dropped_at_its_limit_and_the_others_go_on() {
     let deaf = TcpListener::bind(any_port()).expect("a listener");
-    let std::net::SocketAddr::V4(address) = deaf.local_addr().expect("address") else {
-        panic!("IPv4")
-    };
-    let deaf_pid = Pid {
-        id: "deaf".to_string(),
-        address,
-    };
+    let std::net::SocketAddr::V4(address) = deaf.local_addr().expect("address") else { panic!("IPv4") };
+    let deaf_pid = Pid { id: "deaf".to_string(), address };
     let (mut a, mut b) = (listen(), listen());
     let (from, to) = (pid("a", &a), pid("b", &b));
     a.link(&deaf_pid, Instant::now());
@@ -224,17 +163,12 @@ fn a_peer_that_never_reads_is_dropped_at_its_limit_and_the_others_go_on() {
         a.send(&from, &to, "Ping", b"", Instant::now());
         let mut arrived = false;
         until(&mut [&mut a, &mut b], |_, _, events| {
-            exited |= events.contains(&NetworkEvent::Exited {
-                pid: deaf_pid.clone(),
-            });
+            exited |= events.contains(&NetworkEvent::Exited { pid: deaf_pid.clone() });
             arrived |= !messages(&events).is_empty();
             arrived
         });
     }
-    assert!(
-        exited,
-        "the deaf peer's link must break when its buffer is full"
-    );
+    assert!(exited, "the deaf peer's link must break when its buffer is full");
 }
 
 #[test]
@@ -247,44 +181,26 @@ fn a_connect_that_is_not_answered_ends_at_its_deadline() {
         None,
     )
     .expect("socket");
-    nix::sys::socket::bind(
-        full.as_raw_fd(),
-        &nix::sys::socket::SockaddrIn::from(any_port()),
-    )
-    .expect("bind");
-    nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).expect("backlog"))
-        .expect("listen");
+    nix::sys::socket::bind(full.as_raw_fd(), &nix::sys::socket::SockaddrIn::from(any_port())).expect("bind");
+    nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).expect("backlog")).expect("listen");
     let listener = TcpListener::from(full);
-    let std::net::SocketAddr::V4(address) = listener.local_addr().expect("address") else {
-        panic!("IPv4")
-    };
+    let std::net::SocketAddr::V4(address) = listener.local_addr().expect("address") else { panic!("IPv4") };
     let _filling = TcpStream::connect(address).expect("the one that fits");
-    let silent = Pid {
-        id: "silent".to_string(),
-        address,
-    };
+    let silent = Pid { id: "silent".to_string(), address };
     let mut network = Network::client();
     let now = Instant::now();
     network.link(&silent, now);
-    let (early, late) = (
-        now + Duration::from_millis(4900),
-        now + Duration::from_millis(5100),
-    );
+    let (early, late) = (now + Duration::from_millis(4900), now + Duration::from_millis(5100));
     assert_eq!(turn_at(&mut network, early), []);
     assert_eq!(network.deadline(), Some(now + Duration::from_secs(5)));
-    assert_eq!(
-        turn_at(&mut network, late),
-        [NetworkEvent::Exited { pid: silent }]
-    );
+    assert_eq!(turn_at(&mut network, late), [NetworkEvent::Exited { pid: silent }]);
 }
 
 #[test]
 fn messages_of_2012_get_no_reply_and_those_of_today_do() {
     let mut network = listen();
     let mut old = Plain::connect(network.address());
-    golden::MESOS_0_9
-        .iter()
-        .for_each(|(bytes, ..)| old.write(bytes));
+    golden::MESOS_0_9.iter().for_each(|(bytes, ..)| old.write(bytes));
     let mut seen = Vec::new();
     until(&mut [&mut network], |_, _, events| {
         seen.extend(messages(&events).into_iter().map(|(_, name, _)| name));
@@ -297,10 +213,7 @@ fn messages_of_2012_get_no_reply_and_those_of_today_do() {
         old.read();
         !old.seen.is_empty()
     });
-    assert_eq!(
-        old.text(),
-        "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
-    );
+    assert_eq!(old.text(), "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
 }
 
 #[test]

@@ -27,17 +27,11 @@ fn listen() -> Network {
 }
 
 fn pid(id: &str, network: &Network) -> Pid {
-    Pid {
-        id: id.to_string(),
-        address: network.address(),
-    }
+    Pid { id: id.to_string(), address: network.address() }
 }
 
 /// Turns the networks until `step` says that it is done; it gets each network with what happened there.
-fn until(
-    networks: &mut [&mut Network],
-    step: impl FnMut(usize, &mut Network, Vec<NetworkEvent>) -> bool,
-) {
+fn until(networks: &mut [&mut Network], step: impl FnMut(usize, &mut Network, Vec<NetworkEvent>) -> bool) {
     until_with(networks, &[], step);
 }
 
@@ -53,16 +47,10 @@ fn until_with(
     let mut first = Some(Instant::now());
     loop {
         set.clear();
-        plain
-            .iter()
-            .for_each(|socket| set.add(socket.as_raw_fd(), Interest::Read));
-        networks
-            .iter()
-            .for_each(|network| network.register(&mut set));
-        let deadline = networks
-            .iter()
-            .map(|network| network.deadline())
-            .fold(earlier(first.take(), Some(end)), earlier);
+        plain.iter().for_each(|socket| set.add(socket.as_raw_fd(), Interest::Read));
+        networks.iter().for_each(|network| network.register(&mut set));
+        let deadline =
+            networks.iter().map(|network| network.deadline()).fold(earlier(first.take(), Some(end)), earlier);
         set.wait(deadline).expect("poll");
         for (at, network) in networks.iter_mut().enumerate() {
             let events = network.turn(&set, Instant::now());
@@ -93,11 +81,7 @@ impl Plain {
 
     fn new(socket: TcpStream) -> Plain {
         socket.set_nonblocking(true).expect("non-blocking");
-        Plain {
-            socket,
-            seen: Vec::new(),
-            ended: false,
-        }
+        Plain { socket, seen: Vec::new(), ended: false }
     }
 
     fn write(&mut self, bytes: &[u8]) {

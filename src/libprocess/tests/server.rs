@@ -32,11 +32,7 @@ fn next_event(network: &mut Network) -> NetworkEvent {
 
 fn next_request(network: &mut Network) -> (ConnectionId, String) {
     match next_event(network) {
-        NetworkEvent::Request {
-            connection,
-            request,
-            ..
-        } => (connection, request.path),
+        NetworkEvent::Request { connection, request, .. } => (connection, request.path),
         other => panic!("{other:?}"),
     }
 }
@@ -44,15 +40,8 @@ fn next_request(network: &mut Network) -> (ConnectionId, String) {
 /// Answers with the path and the body's length.
 fn echo(network: &mut Network, event: NetworkEvent) {
     match event {
-        NetworkEvent::Request {
-            connection,
-            request,
-            ..
-        } => {
-            network.respond(
-                connection,
-                Response::text(200, format!("{}:{};", request.path, request.body.len())),
-            );
+        NetworkEvent::Request { connection, request, .. } => {
+            network.respond(connection, Response::text(200, format!("{}:{};", request.path, request.body.len())));
         }
         other => panic!("{other:?}"),
     }
@@ -65,19 +54,11 @@ fn pipelined_requests_are_answered_one_after_the_other() {
     client.write(b"GET /one HTTP/1.1\r\n\r\nPOST /two HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /three HTTP/1.1\r\nConnection: close\r\n\r\n");
     let (first, path) = next_request(&mut network);
     assert_eq!(path, "/one");
-    assert_eq!(
-        turn_at(&mut network, Instant::now()),
-        [],
-        "the second waits for the first answer"
-    );
+    assert_eq!(turn_at(&mut network, Instant::now()), [], "the second waits for the first answer");
     network.respond(first, Response::text(200, "1;"));
     serve(&mut network, &mut client, echo, |client| client.ended);
-    let bodies: Vec<String> = client
-        .text()
-        .split("\r\n\r\n")
-        .skip(1)
-        .map(|part| part.split("HTTP").next().unwrap_or("").into())
-        .collect();
+    let bodies: Vec<String> =
+        client.text().split("\r\n\r\n").skip(1).map(|part| part.split("HTTP").next().unwrap_or("").into()).collect();
     assert_eq!(bodies, ["1;", "/two:3;", "/three:0;"]);
     assert!(client.text().contains("Connection: close"));
 }
@@ -87,17 +68,10 @@ fn a_client_that_expects_it_is_told_to_go_on() {
     let mut network = listen();
     let mut client = Plain::connect(network.address());
     client.write(b"POST /big HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
-    serve(
-        &mut network,
-        &mut client,
-        |_, event| panic!("{event:?}"),
-        |client| !client.seen.is_empty(),
-    );
+    serve(&mut network, &mut client, |_, event| panic!("{event:?}"), |client| !client.seen.is_empty());
     assert_eq!(client.text(), "HTTP/1.1 100 Continue\r\n\r\n");
     client.write(b"12345");
-    serve(&mut network, &mut client, echo, |client| {
-        client.text().ends_with("/big:5;")
-    });
+    serve(&mut network, &mut client, echo, |client| client.text().ends_with("/big:5;"));
     assert_eq!(client.text().matches("100 Continue").count(), 1);
 }
 
@@ -107,11 +81,7 @@ fn a_head_request_gets_a_length_and_no_body() {
     let mut client = Plain::connect(network.address());
     client.write(b"HEAD /x HTTP/1.1\r\nConnection: close\r\n\r\n");
     serve(&mut network, &mut client, echo, |client| client.ended);
-    assert!(
-        client.text().contains("Content-Length: 5\r\n"),
-        "{}",
-        client.text()
-    );
+    assert!(client.text().contains("Content-Length: 5\r\n"), "{}", client.text());
     assert!(client.text().ends_with("\r\n\r\n"));
 }
 
@@ -131,18 +101,13 @@ fn a_client_that_ends_its_side_still_gets_its_answer() {
     let mut network = listen();
     let mut client = Plain::connect(network.address());
     client.write(b"GET /x HTTP/1.1\r\n\r\n");
-    client
-        .socket
-        .shutdown(std::net::Shutdown::Write)
-        .expect("shutdown");
+    client.socket.shutdown(std::net::Shutdown::Write).expect("shutdown");
     let ignore_closed = |network: &mut Network, event: NetworkEvent| {
         if !matches!(event, NetworkEvent::Closed { .. }) {
             echo(network, event);
         }
     };
-    serve(&mut network, &mut client, ignore_closed, |client| {
-        client.ended
-    });
+    serve(&mut network, &mut client, ignore_closed, |client| client.ended);
     assert!(client.text().ends_with("/x:0;"));
     until(&mut [&mut network], |_, network, _| network.counts().0 == 0);
 }
@@ -153,11 +118,7 @@ fn a_stream_goes_out_in_chunks_and_the_connection_serves_on() {
     let mut client = Plain::connect(network.address());
     client.write(b"POST /stream HTTP/1.1\r\nContent-Length: 0\r\n\r\nGET /after HTTP/1.1\r\n\r\n");
     let (connection, _) = next_request(&mut network);
-    network.open_stream(
-        connection,
-        200,
-        Headers::new().with("Content-Type", "application/recordio"),
-    );
+    network.open_stream(connection, 200, Headers::new().with("Content-Type", "application/recordio"));
     assert!(network.write_stream(connection, b"first"));
     assert!(network.write_stream(connection, b""));
     assert!(network.write_stream(connection, b"second"));
@@ -165,12 +126,10 @@ fn a_stream_goes_out_in_chunks_and_the_connection_serves_on() {
     assert_eq!(turn_at(&mut network, far), [], "a stream never idles out");
     network.close_stream(connection);
     assert!(!network.write_stream(connection, b"third"));
-    serve(&mut network, &mut client, echo, |client| {
-        client.text().ends_with("/after:0;")
-    });
-    assert!(client.text().contains(
-        "Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\nHTTP/1.1 200"
-    ));
+    serve(&mut network, &mut client, echo, |client| client.text().ends_with("/after:0;"));
+    assert!(
+        client.text().contains("Transfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n6\r\nsecond\r\n0\r\n\r\nHTTP/1.1 200")
+    );
 }
 
 #[test]
@@ -182,16 +141,8 @@ fn a_stream_to_http_1_0_is_plain_bytes_until_the_end() {
     network.open_stream(connection, 200, Headers::new());
     assert!(network.write_stream(connection, b"bytes"));
     network.close_stream(connection);
-    serve(
-        &mut network,
-        &mut client,
-        |_, event| panic!("{event:?}"),
-        |client| client.ended,
-    );
-    assert_eq!(
-        client.text(),
-        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbytes"
-    );
+    serve(&mut network, &mut client, |_, event| panic!("{event:?}"), |client| client.ended);
+    assert_eq!(client.text(), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nbytes");
 }
 
 #[test]
@@ -205,10 +156,7 @@ fn a_client_that_leaves_its_stream_or_its_question_is_told_of() {
             network.open_stream(connection, 200, Headers::new());
         }
         drop(client);
-        assert_eq!(
-            next_event(&mut network),
-            NetworkEvent::Closed { connection }
-        );
+        assert_eq!(next_event(&mut network), NetworkEvent::Closed { connection });
         assert!(!network.write_stream(connection, b"x"));
     }
 }
@@ -221,14 +169,9 @@ fn a_subscriber_that_never_reads_is_dropped_at_its_limit() {
     let (connection, _) = next_request(&mut network);
     network.open_stream(connection, 200, Headers::new());
     let chunk = vec![0; 16 * 1024 * 1024];
-    let written = (0..8)
-        .take_while(|_| network.write_stream(connection, &chunk))
-        .count();
+    let written = (0..8).take_while(|_| network.write_stream(connection, &chunk)).count();
     assert!((4..6).contains(&written), "{written}");
-    assert_eq!(
-        next_event(&mut network),
-        NetworkEvent::Closed { connection }
-    );
+    assert_eq!(next_event(&mut network), NetworkEvent::Closed { connection });
 }
 
 #[test]
@@ -248,10 +191,7 @@ fn half_a_request_and_then_silence_is_dropped_after_thirty_seconds() {
         });
         let deadline = network.deadline().expect("a deadline");
         assert!(deadline > Instant::now() + Duration::from_secs(25));
-        assert_eq!(
-            turn_at(&mut network, deadline - Duration::from_millis(1)),
-            []
-        );
+        assert_eq!(turn_at(&mut network, deadline - Duration::from_millis(1)), []);
         assert_eq!(network.counts().0, 1);
         assert_eq!(turn_at(&mut network, deadline), []);
         assert_eq!(network.counts().0, 0);
@@ -264,9 +204,7 @@ fn a_connection_between_two_requests_has_no_deadline_and_no_memory() {
     let mut client = Plain::connect(network.address());
     client.write(b"POST /x HTTP/1.1\r\nContent-Length: 100000\r\n\r\n");
     client.write(&[b'x'; 100_000]);
-    serve(&mut network, &mut client, echo, |client| {
-        client.text().ends_with("/x:100000;")
-    });
+    serve(&mut network, &mut client, echo, |client| client.text().ends_with("/x:100000;"));
     assert_eq!((network.deadline(), network.held()), (None, 0));
     assert!(Network::idle_size() < 1024, "{}", Network::idle_size());
 }
@@ -277,15 +215,8 @@ fn an_answer_that_is_not_read_is_given_up() {
     let mut client = Plain::connect(network.address());
     client.write(b"GET /x HTTP/1.1\r\n\r\n");
     let (connection, _) = next_request(&mut network);
-    network.respond(
-        connection,
-        Response::text(200, "x".repeat(32 * 1024 * 1024)),
-    );
-    until(&mut [&mut network], |_, network, _| {
-        network
-            .deadline()
-            .is_some_and(|deadline| deadline > Instant::now())
-    });
+    network.respond(connection, Response::text(200, "x".repeat(32 * 1024 * 1024)));
+    until(&mut [&mut network], |_, network, _| network.deadline().is_some_and(|deadline| deadline > Instant::now()));
     network.flush();
     let deadline = network.deadline().expect("a deadline");
     turn_at(&mut network, deadline + Duration::from_secs(61));
@@ -299,17 +230,10 @@ fn the_connection_above_the_limit_is_closed_and_the_others_stay() {
     let mut clients: Vec<Plain> = (0..2).map(|_| Plain::connect(network.address())).collect();
     until(&mut [&mut network], |_, network, _| network.counts().0 == 2);
     let mut third = Plain::connect(network.address());
-    serve(
-        &mut network,
-        &mut third,
-        |_, event| panic!("{event:?}"),
-        |client| client.ended,
-    );
+    serve(&mut network, &mut third, |_, event| panic!("{event:?}"), |client| client.ended);
     for client in &mut clients {
         client.write(b"GET /x HTTP/1.1\r\n\r\n");
-        serve(&mut network, client, echo, |client| {
-            client.text().ends_with("/x:0;")
-        });
+        serve(&mut network, client, echo, |client| client.text().ends_with("/x:0;"));
     }
 }
 
@@ -326,17 +250,8 @@ fn requests_that_together_are_too_large_are_refused_one_by_one() {
     let (mut first, mut second) = (begin(&network), begin(&network));
     send_while_turning(&mut network, &mut first, &part);
     send_while_turning(&mut network, &mut second, &part);
-    serve(
-        &mut network,
-        &mut second,
-        |_, event| panic!("{event:?}"),
-        |client| client.ended,
-    );
-    assert!(
-        second.text().starts_with("HTTP/1.1 503"),
-        "{}",
-        second.text()
-    );
+    serve(&mut network, &mut second, |_, event| panic!("{event:?}"), |client| client.ended);
+    assert!(second.text().starts_with("HTTP/1.1 503"), "{}", second.text());
     assert!(!first.ended && first.seen.is_empty());
 }
 

@@ -10,9 +10,8 @@ pub fn sandbox(state: &Value, target: &Target) -> Option<String> {
     let lists = ["frameworks", "completed_frameworks"];
     let frameworks = lists.iter().flat_map(|list| members(&state[*list]));
     let ours = frameworks.filter(|framework| framework["id"] == target.framework.as_str());
-    let mut executors = ours.flat_map(|framework| {
-        members(&framework["executors"]).chain(members(&framework["completed_executors"]))
-    });
+    let mut executors =
+        ours.flat_map(|framework| members(&framework["executors"]).chain(members(&framework["completed_executors"])));
     let found = executors.find(|executor| match &target.container {
         Some(container) => executor["container"] == container.as_str(),
         None => has_task(executor, &target.task),
@@ -80,11 +79,7 @@ impl Reader<'_> {
     }
 
     fn skip_number(&mut self) {
-        while self
-            .bytes
-            .get(self.at)
-            .is_some_and(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte))
-        {
+        while self.bytes.get(self.at).is_some_and(|byte| byte.is_ascii_digit() || b"+-.eE".contains(byte)) {
             self.at += 1;
         }
     }
@@ -116,9 +111,7 @@ impl Reader<'_> {
             b't' => b'\t',
             b'u' => {
                 let unit = self.unit()?;
-                let character =
-                    char::decode_utf16(std::iter::once(unit).chain(self.low_surrogate(unit)))
-                        .next()?;
+                let character = char::decode_utf16(std::iter::once(unit).chain(self.low_surrogate(unit))).next()?;
                 value.extend_from_slice(character.ok()?.encode_utf8(&mut [0; 4]).as_bytes());
                 return Some(());
             }
@@ -149,10 +142,8 @@ pub fn step(line: &str) -> Option<(&str, f64)> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let name = words.next()?;
     let seconds: f64 = words.next()?.strip_suffix('s')?.parse().ok()?;
-    let plain = name.len() <= 32
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let plain =
+        name.len() <= 32 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     (plain && seconds.is_finite() && words.next().is_none()).then_some((name, seconds))
 }
 
@@ -187,19 +178,10 @@ mod tests {
     #[test]
     fn bytes_come_out_of_the_answer_as_they_were_in_the_file() {
         let read = |text: &[u8]| data(text);
-        assert_eq!(
-            read(b"{\"data\":\"a\\n\\\"\\\\\\/\\u0000\\u00e9\",\"offset\":0}"),
-            Some("a\n\"\\/\0é".into())
-        );
+        assert_eq!(read(b"{\"data\":\"a\\n\\\"\\\\\\/\\u0000\\u00e9\",\"offset\":0}"), Some("a\n\"\\/\0é".into()));
         assert_eq!(read(b"{\"offset\":12,\"data\":\"x\"}"), Some(b"x".to_vec()));
-        assert_eq!(
-            read(b"{\"data\":\"\xff\xfe\",\"offset\":0}"),
-            Some(b"\xff\xfe".to_vec())
-        );
-        assert_eq!(
-            read(b"{\"data\":\"\\ud83d\\ude00\",\"offset\":0}"),
-            Some("😀".into())
-        );
+        assert_eq!(read(b"{\"data\":\"\xff\xfe\",\"offset\":0}"), Some(b"\xff\xfe".to_vec()));
+        assert_eq!(read(b"{\"data\":\"\\ud83d\\ude00\",\"offset\":0}"), Some("😀".into()));
         assert_eq!(read(b"{\"data\":\"\",\"offset\":5}"), Some(Vec::new()));
     }
 
@@ -222,10 +204,7 @@ mod tests {
 
     #[test]
     fn a_step_is_a_time_a_name_and_seconds() {
-        assert_eq!(
-            step("2026-11-24T10:00:00Z boot 0.31s"),
-            Some(("boot", 0.31))
-        );
+        assert_eq!(step("2026-11-24T10:00:00Z boot 0.31s"), Some(("boot", 0.31)));
         assert_eq!(step("2026-11-24T10:00:00Z \x1b[31mboot 0.31s"), None);
         assert_eq!(step("2026-11-24T10:00:00Z boot"), None);
         assert_eq!(step("2026-11-24T10:00:00Z boot 0.31s and more"), None);

@@ -3,8 +3,8 @@
 use crate::messages::mesos::framework_info::{Capability, capability};
 use crate::messages::mesos::scheduler::{Call, call};
 use crate::messages::mesos::{
-    CommandInfo, Environment, Filters, FrameworkId, FrameworkInfo, Offer, SlaveId, TaskId,
-    TaskInfo, TaskStatus, environment, offer,
+    CommandInfo, Environment, Filters, FrameworkId, FrameworkInfo, Offer, SlaveId, TaskId, TaskInfo, TaskStatus,
+    environment, offer,
 };
 use crate::resources::Resources;
 
@@ -44,11 +44,7 @@ pub struct Caller {
 impl Caller {
     /// A caller that is not subscribed.
     pub fn new(task: Task) -> Caller {
-        Caller {
-            task,
-            framework: None,
-            slave: None,
-        }
+        Caller { task, framework: None, slave: None }
     }
 
     /// The task.
@@ -73,11 +69,8 @@ impl Caller {
 
     /// Takes note of the slave that a call launches the task on.
     pub fn sent(&mut self, call: &Call) {
-        let launch = call
-            .accept
-            .as_ref()
-            .and_then(|accept| accept.operations.first())
-            .and_then(|each| each.launch.as_ref());
+        let launch =
+            call.accept.as_ref().and_then(|accept| accept.operations.first()).and_then(|each| each.launch.as_ref());
         if let Some(task) = launch.and_then(|launch| launch.task_infos.first()) {
             self.slave = Some(task.slave_id.clone());
         }
@@ -85,9 +78,7 @@ impl Caller {
 
     /// Without a time to fail over: when our connection ends, the master ends the task.
     pub fn subscribe(&self) -> Call {
-        let capability = |kind: capability::Type| Capability {
-            r#type: Some(kind as i32),
-        };
+        let capability = |kind: capability::Type| Capability { r#type: Some(kind as i32) };
         let framework_info = FrameworkInfo {
             user: self.task.user.clone(),
             name: format!("mesos-slave execute ({})", self.task.name),
@@ -102,42 +93,28 @@ impl Caller {
         };
         Call {
             r#type: Some(call::Type::Subscribe as i32),
-            subscribe: Some(call::Subscribe {
-                framework_info,
-                ..Default::default()
-            }),
+            subscribe: Some(call::Subscribe { framework_info, ..Default::default() }),
             ..Call::default()
         }
     }
 
     fn call(&self, kind: call::Type) -> Call {
-        Call {
-            framework_id: self.framework.clone(),
-            r#type: Some(kind as i32),
-            ..Call::default()
-        }
+        Call { framework_id: self.framework.clone(), r#type: Some(kind as i32), ..Call::default() }
     }
 
     /// Launches the task on an offer.
     pub fn accept(&self, offer: &Offer) -> Call {
         let launch = offer::Operation {
             r#type: Some(offer::operation::Type::Launch as i32),
-            launch: Some(offer::operation::Launch {
-                task_infos: vec![self.task_info(&offer.slave_id)],
-            }),
+            launch: Some(offer::operation::Launch { task_infos: vec![self.task_info(&offer.slave_id)] }),
             ..Default::default()
         };
         let accept = call::Accept {
             offer_ids: vec![offer.id.clone()],
             operations: vec![launch],
-            filters: Some(Filters {
-                refuse_seconds: Some(REFUSE_ALL),
-            }),
+            filters: Some(Filters { refuse_seconds: Some(REFUSE_ALL) }),
         };
-        Call {
-            accept: Some(accept),
-            ..self.call(call::Type::Accept)
-        }
+        Call { accept: Some(accept), ..self.call(call::Type::Accept) }
     }
 
     fn task_info(&self, slave: &SlaveId) -> TaskInfo {
@@ -147,14 +124,10 @@ impl Caller {
             value: Some(value.clone()),
             ..Default::default()
         };
-        let environment = Environment {
-            variables: task.env.iter().map(variable).collect(),
-        };
+        let environment = Environment { variables: task.env.iter().map(variable).collect() };
         TaskInfo {
             name: task.name.clone(),
-            task_id: TaskId {
-                value: task.id.clone(),
-            },
+            task_id: TaskId { value: task.id.clone() },
             slave_id: slave.clone(),
             resources: task.resources.as_slice().to_vec(),
             command: Some(CommandInfo {
@@ -172,29 +145,19 @@ impl Caller {
     pub fn decline(&self, offers: &[&Offer], again: bool) -> Call {
         let decline = call::Decline {
             offer_ids: offers.iter().map(|offer| offer.id.clone()).collect(),
-            filters: Some(Filters {
-                refuse_seconds: Some(if again { REFUSE_UNFIT } else { REFUSE_ALL }),
-            }),
+            filters: Some(Filters { refuse_seconds: Some(if again { REFUSE_UNFIT } else { REFUSE_ALL }) }),
         };
-        Call {
-            decline: Some(decline),
-            ..self.call(call::Type::Decline)
-        }
+        Call { decline: Some(decline), ..self.call(call::Type::Decline) }
     }
 
     /// Ends the task.
     pub fn kill(&self) -> Call {
         let kill = call::Kill {
-            task_id: TaskId {
-                value: self.task.id.clone(),
-            },
+            task_id: TaskId { value: self.task.id.clone() },
             slave_id: self.slave.clone(),
             ..Default::default()
         };
-        Call {
-            kill: Some(kill),
-            ..self.call(call::Type::Kill)
-        }
+        Call { kill: Some(kill), ..self.call(call::Type::Kill) }
     }
 
     /// Confirms an update, if it wants that: one that the master made up has no uuid.
@@ -204,10 +167,7 @@ impl Caller {
             task_id: status.task_id.clone(),
             uuid: status.uuid.clone().filter(|uuid| !uuid.is_empty())?,
         };
-        Some(Call {
-            acknowledge: Some(acknowledge),
-            ..self.call(call::Type::Acknowledge)
-        })
+        Some(Call { acknowledge: Some(acknowledge), ..self.call(call::Type::Acknowledge) })
     }
 
     /// Ends the framework and all that it has.

@@ -80,21 +80,12 @@ struct Pace {
 
 impl Pace {
     fn new(now: Instant) -> Pace {
-        Pace {
-            due: now,
-            wait: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1),
-            asking: false,
-            failures: 0,
-        }
+        Pace { due: now, wait: Backoff::new(LOOK_AGAIN.0, LOOK_AGAIN.1), asking: false, failures: 0 }
     }
 
     fn reset(&mut self, now: Instant) {
         let failures = self.failures;
-        *self = Pace {
-            failures,
-            asking: self.asking,
-            ..Pace::new(now)
-        };
+        *self = Pace { failures, asking: self.asking, ..Pace::new(now) };
     }
 
     fn later(&mut self, now: Instant) {
@@ -149,10 +140,7 @@ impl Follower {
         if self.sandbox.is_none() {
             return (!self.state.asking).then_some(self.state.due);
         }
-        let waiting = self
-            .files
-            .iter()
-            .filter(|file| !file.done && !file.pace.asking && room(file.kind));
+        let waiting = self.files.iter().filter(|file| !file.done && !file.pace.asking && room(file.kind));
         waiting.fold(None, |first, file| earlier(first, Some(file.pace.due)))
     }
 
@@ -193,10 +181,8 @@ impl Follower {
         match sandbox {
             Ok(Some(sandbox)) => {
                 self.sandbox = Some(sandbox);
-                self.files = [Kind::VmLog, Kind::Stdout, Kind::Stderr]
-                    .into_iter()
-                    .map(|kind| File::new(kind, now))
-                    .collect();
+                self.files =
+                    [Kind::VmLog, Kind::Stdout, Kind::Stderr].into_iter().map(|kind| File::new(kind, now)).collect();
                 Found::Nothing
             }
             Ok(None) => {
@@ -207,9 +193,7 @@ impl Follower {
                 self.state.later(now);
                 let told = std::mem::replace(&mut self.told, true);
                 match (self.failed(why.clone()), told) {
-                    (Found::Nothing, false) => {
-                        Found::Problem(format!("cannot read the task's output yet: {why}"))
-                    }
+                    (Found::Nothing, false) => Found::Problem(format!("cannot read the task's output yet: {why}")),
                     (found, _) => found,
                 }
             }
@@ -218,14 +202,10 @@ impl Follower {
 
     fn sandbox_in(&self, response: &Response) -> Result<Option<String>, String> {
         if response.status != 200 {
-            return Err(format!(
-                "{} answers {} to /state",
-                self.agent(),
-                response.status
-            ));
+            return Err(format!("{} answers {} to /state", self.agent(), response.status));
         }
-        let state = serde_json::from_slice(&response.body)
-            .map_err(|error| format!("/state of {}: {error}", self.agent()))?;
+        let state =
+            serde_json::from_slice(&response.body).map_err(|error| format!("/state of {}: {error}", self.agent()))?;
         Ok(answer::sandbox(&state, &self.target))
     }
 
@@ -253,14 +233,11 @@ impl Follower {
         let file = &mut self.files[index];
         file.pace.asking = false;
         let outcome = answer.and_then(|response| match response.status {
-            200 => answer::data(&response.body)
-                .map(Some)
-                .ok_or_else(|| "an answer that is no file's piece".to_string()),
+            200 => {
+                answer::data(&response.body).map(Some).ok_or_else(|| "an answer that is no file's piece".to_string())
+            }
             404 => Ok(None),
-            status => Err(format!(
-                "{status} {}",
-                String::from_utf8_lossy(&response.body).trim()
-            )),
+            status => Err(format!("{status} {}", String::from_utf8_lossy(&response.body).trim())),
         });
         match outcome {
             Ok(Some(bytes)) if !bytes.is_empty() => {
@@ -284,31 +261,20 @@ impl Follower {
 
 impl File {
     fn new(kind: Kind, now: Instant) -> File {
-        File {
-            kind,
-            offset: 0,
-            pace: Pace::new(now),
-            asked_at_end: false,
-            done: false,
-        }
+        File { kind, offset: 0, pace: Pace::new(now), asked_at_end: false, done: false }
     }
 }
 
 fn read_request(sandbox: &str, file: &File) -> Request {
     let path = percent_encode(&format!("{sandbox}/{}", file.kind.file()));
     let query = format!("path={path}&offset={}&length=65536", file.offset);
-    Request {
-        query: Some(query),
-        ..Request::new("GET", "/files/read", Vec::new())
-    }
+    Request { query: Some(query), ..Request::new("GET", "/files/read", Vec::new()) }
 }
 
 /// All but what needs no escape in a query.
 fn percent_encode(text: &str) -> String {
     let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-            (byte as char).to_string()
-        }
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => (byte as char).to_string(),
         _ => format!("%{byte:02X}"),
     };
     text.bytes().map(encode).collect()
@@ -326,16 +292,9 @@ mod tests {
     impl Test {
         /// A follower that has found its sandbox.
         fn new() -> Test {
-            let target = Target {
-                framework: "F".to_string(),
-                container: Some("c".to_string()),
-                ..Target::default()
-            };
+            let target = Target { framework: "F".to_string(), container: Some("c".to_string()), ..Target::default() };
             let now = Instant::now();
-            let mut test = Test {
-                follower: Follower::new(target, now),
-                now,
-            };
+            let mut test = Test { follower: Follower::new(target, now), now };
             assert_eq!(test.asked(), [Ask::State]);
             let state = r#"{"frameworks":[{"id":"F","executors":[{"container":"c","directory":"/w/a b&c"}]}]}"#;
             test.answer(Ask::State, 200, state);
@@ -351,19 +310,12 @@ mod tests {
         }
 
         fn answer(&mut self, ask: Ask, status: u16, body: &str) -> Found {
-            let response = Response {
-                body: body.into(),
-                ..Response::new(status)
-            };
+            let response = Response { body: body.into(), ..Response::new(status) };
             self.follower.answered(ask, Ok(response), self.now)
         }
 
         fn data(&mut self, kind: Kind, data: &str) -> Found {
-            self.answer(
-                Ask::File(kind),
-                200,
-                &format!("{{\"data\":\"{data}\",\"offset\":0}}"),
-            )
+            self.answer(Ask::File(kind), 200, &format!("{{\"data\":\"{data}\",\"offset\":0}}"))
         }
 
         fn wait(&mut self) {
@@ -376,22 +328,12 @@ mod tests {
     #[test]
     fn each_file_is_read_on_from_where_it_was() {
         let mut test = Test::new();
-        let queries: Vec<String> = test
-            .requests()
-            .into_iter()
-            .filter_map(|(_, request)| request.query)
-            .collect();
+        let queries: Vec<String> = test.requests().into_iter().filter_map(|(_, request)| request.query).collect();
         assert_eq!(queries[1], "path=/w/a%20b%26c/stdout&offset=0&length=65536");
-        assert_eq!(
-            test.data(Kind::Stdout, "hello"),
-            Found::Bytes(Kind::Stdout, b"hello".to_vec())
-        );
+        assert_eq!(test.data(Kind::Stdout, "hello"), Found::Bytes(Kind::Stdout, b"hello".to_vec()));
         let next = test.requests();
         assert_eq!(next.len(), 1, "the others are still asked for");
-        assert_eq!(
-            next[0].1.query.as_deref(),
-            Some("path=/w/a%20b%26c/stdout&offset=5&length=65536")
-        );
+        assert_eq!(next[0].1.query.as_deref(), Some("path=/w/a%20b%26c/stdout&offset=5&length=65536"));
     }
 
     #[test]
@@ -436,15 +378,8 @@ mod tests {
 
     #[test]
     fn an_agent_that_is_gone_is_given_up_after_the_end_only() {
-        let target = Target {
-            host: "a".to_string(),
-            port: 1,
-            ..Target::default()
-        };
-        let mut test = Test {
-            follower: Follower::new(target, Instant::now()),
-            now: Instant::now(),
-        };
+        let target = Target { host: "a".to_string(), port: 1, ..Target::default() };
+        let mut test = Test { follower: Follower::new(target, Instant::now()), now: Instant::now() };
         let mut problems = Vec::new();
         for round in 0..20 {
             if round == 10 {
@@ -454,10 +389,7 @@ mod tests {
                 test.now = due;
             }
             for ask in test.asked() {
-                if let Found::Problem(text) =
-                    test.follower
-                        .answered(ask, Err("refused".to_string()), test.now)
-                {
+                if let Found::Problem(text) = test.follower.answered(ask, Err("refused".to_string()), test.now) {
                     problems.push((round, text));
                 }
             }
@@ -465,10 +397,7 @@ mod tests {
         assert!(test.follower.is_done());
         let expected = [
             (0, "cannot read the task's output yet: refused".to_string()),
-            (
-                15,
-                "the task's output may be incomplete: refused".to_string(),
-            ),
+            (15, "the task's output may be incomplete: refused".to_string()),
         ];
         assert_eq!(problems, expected);
     }

@@ -44,8 +44,7 @@ impl Cluster {
     /// # Errors
     /// Why one of them could not be started, with what it printed.
     pub fn start(flags: &ExecuteFlags) -> Result<Cluster, String> {
-        let directory = make_directory()
-            .map_err(|error| format!("cannot make a temporary directory: {error}"))?;
+        let directory = make_directory().map_err(|error| format!("cannot make a temporary directory: {error}"))?;
         let started = start_in(&directory, flags);
         if started.is_err() {
             let _ = fs::remove_dir_all(&directory);
@@ -67,16 +66,10 @@ impl Cluster {
     /// Which of the two has ended, though nobody asked it to, and what it said.
     pub fn ended(&mut self) -> Option<String> {
         if let Some(exit) = self.slave.try_wait() {
-            return Some(format!(
-                "the slave ended with {exit}:\n{}",
-                self.log("slave.log")
-            ));
+            return Some(format!("the slave ended with {exit}:\n{}", self.log("slave.log")));
         }
         let exit = self.master.ended()?;
-        Some(format!(
-            "the master ended with {exit}:\n{}",
-            self.log("master.log")
-        ))
+        Some(format!("the master ended with {exit}:\n{}", self.log("master.log")))
     }
 
     /// The last lines of the slave's log.
@@ -101,18 +94,12 @@ impl Cluster {
 }
 
 fn start_in(directory: &Path, flags: &ExecuteFlags) -> Result<Cluster, String> {
-    let log = |name: &str| {
-        File::create(directory.join(name)).map_err(|error| format!("cannot make a log: {error}"))
-    };
+    let log = |name: &str| File::create(directory.join(name)).map_err(|error| format!("cannot make a log: {error}"));
     let (master_log, slave_log) = (log("master.log")?, log("slave.log")?);
     let master = Embedded::start(0, master_log.into())
         .map_err(|error| format!("{error}\n{}", tail(&directory.join("master.log"))))?;
     match start_slave(directory, flags, master.address(), slave_log) {
-        Ok(slave) => Ok(Cluster {
-            directory: directory.to_path_buf(),
-            master,
-            slave,
-        }),
+        Ok(slave) => Ok(Cluster { directory: directory.to_path_buf(), master, slave }),
         Err(error) => {
             master.stop();
             Err(format!("cannot start the slave: {error}"))
@@ -132,17 +119,9 @@ fn make_directory() -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-fn start_slave(
-    directory: &Path,
-    flags: &ExecuteFlags,
-    master: SocketAddrV4,
-    log: File,
-) -> io::Result<Subprocess> {
+fn start_slave(directory: &Path, flags: &ExecuteFlags, master: SocketAddrV4, log: File) -> io::Result<Subprocess> {
     let mut spawn = Spawn::new("/proc/self/exe").with(|command| {
-        command
-            .arg0("mesos-slave")
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.arg0("mesos-slave").stdout(Stdio::null()).stderr(log);
     });
     for argument in slave_arguments(directory, flags, master) {
         spawn = spawn.arg(argument);
@@ -177,19 +156,13 @@ fn end(process: &mut Subprocess, patience: Duration, signals: &mut Signals) {
 }
 
 /// Whether it ended before the deadline, and before a signal.
-fn await_end(
-    process: &mut Subprocess,
-    deadline: Instant,
-    mut signals: Option<&mut Signals>,
-) -> bool {
+fn await_end(process: &mut Subprocess, deadline: Instant, mut signals: Option<&mut Signals>) -> bool {
     let mut set = PollSet::new();
     loop {
         if process.try_wait().is_some() {
             return true;
         }
-        let told = signals
-            .as_mut()
-            .is_some_and(|signals| matches!(signals.next(), Ok(Some(_))));
+        let told = signals.as_mut().is_some_and(|signals| matches!(signals.next(), Ok(Some(_))));
         if told || Instant::now() >= deadline {
             return false;
         }
@@ -214,16 +187,11 @@ fn tail(path: &Path) -> String {
         file.take(LOG_END).read_to_end(&mut bytes)?;
         let cut = match start {
             0 => 0,
-            _ => bytes
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map_or(0, |end| end + 1),
+            _ => bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1),
         };
         Ok(bytes.split_off(cut))
     };
-    read()
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

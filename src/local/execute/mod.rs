@@ -69,20 +69,14 @@ fn run(flags: &ExecuteFlags) -> Result<Outcome, String> {
         .map_err(|error| format!("cannot await signals: {error}"))?;
     match &flags.master {
         Master::Address { host, port } => {
-            let master = shell::resolve(&format!("{host}:{port}"))
-                .map_err(|why| format!("cannot find the master: {why}"))?;
+            let master =
+                shell::resolve(&format!("{host}:{port}")).map_err(|why| format!("cannot find the master: {why}"))?;
             let outcome = follow(flags, task, master, &mut signals, None);
             outcome.inspect(tell)
         }
         Master::Local => {
             let mut cluster = Cluster::start(flags)?;
-            let outcome = follow(
-                flags,
-                task,
-                cluster.address(),
-                &mut signals,
-                Some(&mut cluster),
-            );
+            let outcome = follow(flags, task, cluster.address(), &mut signals, Some(&mut cluster));
             if let Ok(outcome) = &outcome {
                 tell(outcome);
                 tell_log(outcome, &mut cluster);
@@ -104,9 +98,7 @@ fn follow(
     let (scheduler, first) = Scheduler::new(task, flags.timeout, now);
     let streams = Streams::own().map_err(|error| format!("no standard output: {error}"))?;
     let shell = Shell::new(master, scheduler, signals, cluster, streams, now);
-    shell
-        .run(first)
-        .map_err(|error| format!("cannot wait for events: {error}"))
+    shell.run(first).map_err(|error| format!("cannot wait for events: {error}"))
 }
 
 fn tell(outcome: &Outcome) {
@@ -121,19 +113,14 @@ fn tell(outcome: &Outcome) {
 /// A slave that has ended was quoted already.
 fn tell_log(outcome: &Outcome, cluster: &mut Cluster) {
     if matches!(outcome, Outcome::Failed(_)) && cluster.ended().is_none() {
-        eprintln!(
-            "the slave's last words:\n{}",
-            output::printable(&cluster.last_lines(LOG_LINES))
-        );
+        eprintln!("the slave's last words:\n{}", output::printable(&cluster.last_lines(LOG_LINES)));
     }
 }
 
 fn task(flags: &ExecuteFlags) -> Result<Task, String> {
-    let list =
-        resources::parse(&flags.resources).map_err(|error| format!("--resources: {error}"))?;
+    let list = resources::parse(&flags.resources).map_err(|error| format!("--resources: {error}"))?;
     let resources = Resources::checked(&list).map_err(|error| format!("--resources: {error}"))?;
-    let mut random =
-        Random::from_system().map_err(|error| format!("no random numbers: {error}"))?;
+    let mut random = Random::from_system().map_err(|error| format!("no random numbers: {error}"))?;
     let id = format!("execute-{}", random.uuid_text());
     Ok(Task {
         name: flags.name.clone().unwrap_or_else(|| "execute".to_string()),

@@ -35,10 +35,7 @@ pub fn of(status: &TaskStatus, killed: Option<Interrupt>) -> Outcome {
             Some(status) => Outcome::Command(status),
             None => Outcome::Failed(described("the task failed", message)),
         },
-        (state, _) => Outcome::Failed(described(
-            &format!("the task ended as {}", state.as_str_name()),
-            message,
-        )),
+        (state, _) => Outcome::Failed(described(&format!("the task ended as {}", state.as_str_name()), message)),
     }
 }
 
@@ -65,16 +62,10 @@ fn signal_number(text: &str) -> Option<u8> {
     if let Ok(number @ 1..=64) = text.parse::<u8>() {
         return Some(number);
     }
-    if let Some(number) = text
-        .strip_prefix("Unknown signal ")
-        .and_then(|number| number.parse().ok())
-    {
+    if let Some(number) = text.strip_prefix("Unknown signal ").and_then(|number| number.parse().ok()) {
         return Some(number).filter(|number| (1..=64).contains(number));
     }
-    let by_words = SIGNALS
-        .iter()
-        .find(|(_, words)| *words == text)
-        .map(|(number, _)| *number);
+    let by_words = SIGNALS.iter().find(|(_, words)| *words == text).map(|(number, _)| *number);
     by_words.or_else(|| {
         let signal: nix::sys::signal::Signal = text.parse().ok()?;
         u8::try_from(signal as i32).ok()
@@ -121,11 +112,7 @@ mod tests {
     use super::*;
 
     fn outcome(state: TaskState, message: &str, killed: Option<Interrupt>) -> Outcome {
-        let status = TaskStatus {
-            state: state as i32,
-            message: Some(message.to_string()),
-            ..TaskStatus::default()
-        };
+        let status = TaskStatus { state: state as i32, message: Some(message.to_string()), ..TaskStatus::default() };
         of(&status, killed)
     }
 
@@ -135,22 +122,11 @@ mod tests {
 
     #[test]
     fn the_commands_own_status_is_ours() {
-        assert_eq!(
-            outcome(
-                TaskState::TaskFinished,
-                "Command exited with status 0",
-                None
-            )
-            .exit_status(),
-            0
-        );
+        assert_eq!(outcome(TaskState::TaskFinished, "Command exited with status 0", None).exit_status(), 0);
         assert_eq!(failed("Command exited with status 3"), 3);
         assert_eq!(failed("Command exited with status 127: not found"), 127);
         assert_eq!(failed("Command terminated with signal Killed"), 137);
-        assert_eq!(
-            failed("Command terminated with signal Segmentation fault (core dumped)"),
-            139
-        );
+        assert_eq!(failed("Command terminated with signal Segmentation fault (core dumped)"), 139);
         assert_eq!(failed("Command terminated with signal SIGTERM"), 143);
         assert_eq!(failed("Command terminated with signal 9"), 137);
     }
@@ -158,29 +134,17 @@ mod tests {
     #[test]
     fn what_is_not_the_commands_fault_is_1_and_says_why() {
         let failed = outcome(TaskState::TaskFailed, "no lease within 60 s", None);
-        assert_eq!(
-            failed,
-            Outcome::Failed("the task failed: no lease within 60 s".to_string())
-        );
+        assert_eq!(failed, Outcome::Failed("the task failed: no lease within 60 s".to_string()));
         let lost = outcome(TaskState::TaskLost, "", None);
-        assert_eq!(
-            lost,
-            Outcome::Failed("the task ended as TASK_LOST".to_string())
-        );
+        assert_eq!(lost, Outcome::Failed("the task ended as TASK_LOST".to_string()));
         assert_eq!(super::super::outcome::Outcome::exit_status(&lost), 1);
     }
 
     #[test]
     fn a_kill_of_ours_is_the_users_and_one_of_others_a_failure() {
         let text = "Command terminated with signal Terminated";
-        assert_eq!(
-            outcome(TaskState::TaskKilled, text, Some(Interrupt::CtrlC)).exit_status(),
-            130
-        );
-        assert_eq!(
-            outcome(TaskState::TaskKilled, text, Some(Interrupt::Timeout)).exit_status(),
-            124
-        );
+        assert_eq!(outcome(TaskState::TaskKilled, text, Some(Interrupt::CtrlC)).exit_status(), 130);
+        assert_eq!(outcome(TaskState::TaskKilled, text, Some(Interrupt::Timeout)).exit_status(), 124);
         assert_eq!(outcome(TaskState::TaskKilled, text, None).exit_status(), 1);
     }
 }

@@ -28,13 +28,7 @@ pub struct Sink<W> {
 impl<W: Write + AsRawFd> Sink<W> {
     /// Nothing written yet.
     pub fn new(stream: W) -> Sink<W> {
-        Sink {
-            stream,
-            waiting: Vec::new(),
-            written: 0,
-            last: b'\n',
-            broken: false,
-        }
+        Sink { stream, waiting: Vec::new(), written: 0, last: b'\n', broken: false }
     }
 
     fn fd(&self) -> RawFd {
@@ -88,11 +82,7 @@ impl<W: Write + AsRawFd> Sink<W> {
         let end = self.waiting.len().min(self.written + PIECE);
         match self.stream.write(&self.waiting[self.written..end]) {
             Ok(count) => self.written += count,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                ) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(_) => {
                 self.broken = true;
                 self.written = self.waiting.len();
@@ -116,13 +106,8 @@ pub struct Progress {
 impl Progress {
     /// The clock starts now. Colours are for terminals only, and for people who have not set `NO_COLOR`.
     pub fn new(now: Instant) -> Progress {
-        let colour = io::stderr().is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Progress {
-            start: now,
-            colour,
-            steps: Vec::new(),
-        }
+        let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Progress { start: now, colour, steps: Vec::new() }
     }
 
     /// `TASK_RUNNING       1.23 s  message`.
@@ -133,9 +118,7 @@ impl Progress {
             (true, Some(colour)) => format!("\x1b[{colour}m{name}\x1b[0m"),
             (false, _) | (true, None) => name,
         };
-        let message = message
-            .map(|message| format!("  {}", printable(message)))
-            .unwrap_or_default();
+        let message = message.map(|message| format!("  {}", printable(message))).unwrap_or_default();
         format!("{name} {seconds:>8.2} s{message}")
     }
 
@@ -149,10 +132,7 @@ impl Progress {
         };
         let lines: Vec<u8> = self.steps.drain(..=end).collect();
         let text = String::from_utf8_lossy(&lines);
-        text.lines()
-            .filter_map(step)
-            .map(|(name, seconds)| format!("  {name:<12} {seconds:>8.2} s"))
-            .collect()
+        text.lines().filter_map(step).map(|(name, seconds)| format!("  {name:<12} {seconds:>8.2} s")).collect()
     }
 }
 
@@ -174,9 +154,7 @@ fn colour_of(state: TaskState) -> Option<u8> {
 
 /// Text of others' making, without what a terminal would obey.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() && c != '\n' { '?' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -243,25 +221,15 @@ mod tests {
     #[test]
     fn progress_is_a_line_per_state_and_per_step() {
         let now = Instant::now();
-        let mut progress = Progress {
-            start: now,
-            colour: false,
-            steps: Vec::new(),
-        };
+        let mut progress = Progress { start: now, colour: false, steps: Vec::new() };
         let later = now + Duration::from_millis(1234);
-        assert_eq!(
-            progress.state(TaskState::TaskRunning, None, later),
-            "TASK_RUNNING       1.23 s"
-        );
+        assert_eq!(progress.state(TaskState::TaskRunning, None, later), "TASK_RUNNING       1.23 s");
         let text = progress.state(TaskState::TaskFailed, Some("Command exited\x1b[0m"), later);
         assert_eq!(text, "TASK_FAILED        1.23 s  Command exited?[0m");
         assert_eq!(
             progress.steps(b"2026-11-24T10:00:00Z overlay 0.05s\n2026-11-24T10:00:01Z bo"),
             ["  overlay          0.05 s"]
         );
-        assert_eq!(
-            progress.steps(b"ot 12.5s\nrubbish\n"),
-            ["  boot            12.50 s"]
-        );
+        assert_eq!(progress.steps(b"ot 12.5s\nrubbish\n"), ["  boot            12.50 s"]);
     }
 }

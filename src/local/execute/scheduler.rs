@@ -28,22 +28,11 @@ const HEARTBEATS: f64 = 5.0;
 #[derive(Debug, PartialEq)]
 enum State {
     Subscribing,
-    Waiting {
-        notice: Option<Instant>,
-    },
-    Launched {
-        target: Target,
-    },
+    Waiting { notice: Option<Instant> },
+    Launched { target: Target },
     Following,
-    Killing {
-        target: Option<Target>,
-        why: Interrupt,
-    },
-    Draining {
-        status: Box<TaskStatus>,
-        outcome: Outcome,
-        at: Instant,
-    },
+    Killing { target: Option<Target>, why: Interrupt },
+    Draining { status: Box<TaskStatus>, outcome: Outcome, at: Instant },
     Done,
 }
 
@@ -105,25 +94,17 @@ impl Scheduler {
             State::Waiting { notice } => notice,
             _ => None,
         };
-        [self.silence_deadline(), self.kill_at]
-            .into_iter()
-            .fold(notice, crate::poll::earlier)
+        [self.silence_deadline(), self.kill_at].into_iter().fold(notice, crate::poll::earlier)
     }
 
     fn silence_deadline(&self) -> Option<Instant> {
-        (!self.heartbeat.is_zero() && self.state != State::Done)
-            .then(|| self.last_event + self.heartbeat)
+        (!self.heartbeat.is_zero() && self.state != State::Done).then(|| self.last_event + self.heartbeat)
     }
 
     fn deadlines(&mut self, now: Instant) {
-        if self
-            .silence_deadline()
-            .is_some_and(|deadline| now >= deadline)
-        {
+        if self.silence_deadline().is_some_and(|deadline| now >= deadline) {
             let silent = self.heartbeat.as_secs();
-            self.give_up(format!(
-                "lost the master: it has been silent for {silent} s"
-            ));
+            self.give_up(format!("lost the master: it has been silent for {silent} s"));
         }
         if self.kill_at.is_some_and(|deadline| now >= deadline) {
             self.kill_at = None;
@@ -141,11 +122,11 @@ impl Scheduler {
         let wanted = &self.caller.task().resources;
         let seen = match &self.last_offer {
             Some(offer) => format!("; the last one had {offer}"),
-            None => "; there has been none at all: is a slave registered with the master, and has it anything free?".into(),
+            None => {
+                "; there has been none at all: is a slave registered with the master, and has it anything free?".into()
+            }
         };
-        self.actions.push(Action::Say(format!(
-            "waiting for an offer with {wanted}{seen}"
-        )));
+        self.actions.push(Action::Say(format!("waiting for an offer with {wanted}{seen}")));
     }
 
     fn master(&mut self, event: &FromMaster, now: Instant) {
@@ -171,10 +152,7 @@ impl Scheduler {
                 }
             }
             event::Type::Error => {
-                let message = event
-                    .error
-                    .as_ref()
-                    .map_or("", |error| error.message.as_str());
+                let message = event.error.as_ref().map_or("", |error| error.message.as_str());
                 self.give_up(format!("the master refuses us: {message}"));
             }
             event::Type::Unknown
@@ -192,27 +170,18 @@ impl Scheduler {
             return;
         }
         self.caller.subscribed(subscribed.framework_id.clone());
-        let interval = subscribed
-            .heartbeat_interval_seconds
-            .filter(|seconds| (0.1..1e6).contains(seconds));
-        self.heartbeat =
-            Duration::from_secs_f64(interval.map_or(0.0, |seconds| seconds * HEARTBEATS));
-        self.state = State::Waiting {
-            notice: Some(now + WAITING_NOTICE),
-        };
+        let interval = subscribed.heartbeat_interval_seconds.filter(|seconds| (0.1..1e6).contains(seconds));
+        self.heartbeat = Duration::from_secs_f64(interval.map_or(0.0, |seconds| seconds * HEARTBEATS));
+        self.state = State::Waiting { notice: Some(now + WAITING_NOTICE) };
     }
 
     fn offers(&mut self, offers: &[Offer], now: Instant) {
         let fitting = match self.state {
-            State::Waiting { .. } => offers
-                .iter()
-                .find(|offer| fits(offer, &self.caller.task().resources)),
+            State::Waiting { .. } => offers.iter().find(|offer| fits(offer, &self.caller.task().resources)),
             _ => None,
         };
-        let others: Vec<&Offer> = offers
-            .iter()
-            .filter(|offer| fitting.is_none_or(|chosen| chosen.id != offer.id))
-            .collect();
+        let others: Vec<&Offer> =
+            offers.iter().filter(|offer| fitting.is_none_or(|chosen| chosen.id != offer.id)).collect();
         if !others.is_empty() {
             self.last_offer = others.last().map(|offer| usable(offer));
             let wanted = fitting.is_none() && matches!(self.state, State::Waiting { .. });
@@ -225,8 +194,7 @@ impl Scheduler {
 
     fn launch(&mut self, offer: &Offer, now: Instant) {
         self.call(self.caller.accept(offer));
-        self.actions
-            .push(Action::Say(format!("launching on {}", offer.hostname)));
+        self.actions.push(Action::Say(format!("launching on {}", offer.hostname)));
         self.kill_at = self.timeout.map(|timeout| now + timeout);
         let target = target(offer, self.caller.framework(), &self.caller.task().id);
         self.state = State::Launched { target };
@@ -257,25 +225,17 @@ impl Scheduler {
         let target = match &mut self.state {
             State::Launched { target } => Some(std::mem::take(target)),
             State::Killing { target, .. } => target.take(),
-            State::Subscribing
-            | State::Waiting { .. }
-            | State::Following
-            | State::Draining { .. }
-            | State::Done => None,
+            State::Subscribing | State::Waiting { .. } | State::Following | State::Draining { .. } | State::Done => {
+                None
+            }
         };
         if matches!(self.state, State::Launched { .. }) {
             self.state = State::Following;
         }
         if let Some(target) = target {
-            let container = status
-                .container_status
-                .as_ref()
-                .and_then(|status| status.container_id.as_ref());
+            let container = status.container_status.as_ref().and_then(|status| status.container_id.as_ref());
             let container = container.map(|id| id.value.clone());
-            self.actions.push(Action::Follow(Box::new(Target {
-                container,
-                ..target
-            })));
+            self.actions.push(Action::Follow(Box::new(Target { container, ..target })));
         }
     }
 
@@ -286,21 +246,13 @@ impl Scheduler {
         };
         let outcome = outcome::of(status, why);
         self.kill_at = None;
-        self.state = State::Draining {
-            status: Box::new(status.clone()),
-            outcome,
-            at: now,
-        };
+        self.state = State::Draining { status: Box::new(status.clone()), outcome, at: now };
         self.actions.push(Action::Drain);
     }
 
     fn drained(&mut self) {
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Draining {
-                status,
-                outcome,
-                at,
-            } => {
+            State::Draining { status, outcome, at } => {
                 self.actions.push(state_of(&status, at));
                 self.acknowledge(&status);
                 self.leave(outcome);
@@ -319,21 +271,12 @@ impl Scheduler {
                 self.state = State::Killing { target, why: first };
             }
             State::Killing { why: first, .. } => {
-                self.actions.push(Action::Say(format!(
-                    "{} again: leaving at once; the master ends the task",
-                    why.text()
-                )));
+                self.actions
+                    .push(Action::Say(format!("{} again: leaving at once; the master ends the task", why.text())));
                 self.leave(Outcome::Interrupted(first));
             }
-            State::Draining {
-                status,
-                outcome,
-                at,
-            } => {
-                self.actions.push(Action::Say(format!(
-                    "{}: the rest of the output is left out",
-                    why.text()
-                )));
+            State::Draining { status, outcome, at } => {
+                self.actions.push(Action::Say(format!("{}: the rest of the output is left out", why.text())));
                 self.actions.push(state_of(&status, at));
                 self.acknowledge(&status);
                 self.leave(outcome);
@@ -347,10 +290,7 @@ impl Scheduler {
             Interrupt::CtrlC => " (again to leave at once)",
             Interrupt::Terminate | Interrupt::BrokenPipe | Interrupt::Timeout => "",
         };
-        self.actions.push(Action::Say(format!(
-            "{}: killing the task{hint}",
-            why.text()
-        )));
+        self.actions.push(Action::Say(format!("{}: killing the task{hint}", why.text())));
         self.call(self.caller.kill());
         self.state = State::Killing { target, why };
     }
@@ -358,9 +298,7 @@ impl Scheduler {
     fn failure(&mut self, failure: &event::Failure) {
         let ours = failure.slave_id.is_some() && failure.slave_id.as_ref() == self.caller.slave();
         if ours && failure.executor_id.is_none() {
-            self.actions.push(Action::Say(
-                "the master has lost the slave that the task is on".into(),
-            ));
+            self.actions.push(Action::Say("the master has lost the slave that the task is on".into()));
         }
     }
 
@@ -373,11 +311,7 @@ impl Scheduler {
     fn give_up(&mut self, why: String) {
         match std::mem::replace(&mut self.state, State::Done) {
             State::Done => {}
-            State::Draining {
-                status,
-                outcome,
-                at,
-            } => {
+            State::Draining { status, outcome, at } => {
                 self.actions.push(state_of(&status, at));
                 self.actions.push(Action::Exit(outcome));
             }
@@ -414,11 +348,7 @@ fn usable(offer: &Offer) -> Resources {
             && resource.disk.is_none()
             && resource.role.as_deref().is_none_or(|role| role == "*")
     };
-    let bare = |resource: &mesos::Resource| mesos::Resource {
-        allocation_info: None,
-        role: None,
-        ..resource.clone()
-    };
+    let bare = |resource: &mesos::Resource| mesos::Resource { allocation_info: None, role: None, ..resource.clone() };
     let plain: Vec<mesos::Resource> = offer.resources.iter().filter(plain).map(bare).collect();
     Resources::checked(&plain).unwrap_or_default()
 }

@@ -49,10 +49,7 @@ impl Streams {
     pub fn own() -> io::Result<Streams> {
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
-        Ok(Streams {
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-        })
+        Ok(Streams { stdout: stdout.into(), stderr: stderr.into() })
     }
 }
 
@@ -136,14 +133,9 @@ impl<'a> Shell<'a> {
 
     fn deadline(&self) -> Option<Instant> {
         let (stdout, stderr) = (self.stdout.has_room(), self.stderr.has_room());
-        let follower = self
-            .follower
-            .as_ref()
-            .and_then(|follower| follower.deadline(|kind| room(kind, stdout, stderr)));
+        let follower = self.follower.as_ref().and_then(|follower| follower.deadline(|kind| room(kind, stdout, stderr)));
         let leaving = self.leaving.as_ref().map(|(_, deadline)| *deadline);
-        [self.network.deadline(), self.scheduler.deadline(), leaving]
-            .into_iter()
-            .fold(follower, earlier)
+        [self.network.deadline(), self.scheduler.deadline(), leaving].into_iter().fold(follower, earlier)
     }
 
     fn turn(&mut self, set: &PollSet, now: Instant) -> io::Result<()> {
@@ -229,8 +221,7 @@ impl<'a> Shell<'a> {
     }
 
     fn call(&mut self, call: &Call, now: Instant) -> Result<(), String> {
-        let json =
-            to_v1_json("mesos.v1.scheduler.Call", call).map_err(|error| error.to_string())?;
+        let json = to_v1_json("mesos.v1.scheduler.Call", call).map_err(|error| error.to_string())?;
         let body = json.to_string().into_bytes();
         if call.r#type() == call::Type::Subscribe {
             self.subscribe(body, 0, now);
@@ -271,18 +262,12 @@ impl<'a> Shell<'a> {
     fn call_answered(&mut self, kind: call::Type, answer: Result<Response, String>, now: Instant) {
         let why = match answer {
             Ok(response) if response.status < 300 => return,
-            Ok(response) => format!(
-                "{} {}",
-                response.status,
-                String::from_utf8_lossy(&response.body).trim()
-            ),
+            Ok(response) => format!("{} {}", response.status, String::from_utf8_lossy(&response.body).trim()),
             Err(why) => why,
         };
         let name = kind.as_str_name();
         match kind {
-            call::Type::Accept | call::Type::Kill => {
-                self.handle(Event::Lost(format!("{name}: {why}")), now)
-            }
+            call::Type::Accept | call::Type::Kill => self.handle(Event::Lost(format!("{name}: {why}")), now),
             _ => log::debug!("{name}: {why}"),
         }
     }
@@ -323,16 +308,12 @@ fn room(kind: Kind, stdout: bool, stderr: bool) -> bool {
 }
 
 fn api_request(body: Vec<u8>) -> Request {
-    Request::new("POST", API, body)
-        .with("Content-Type", "application/json")
-        .with("Accept", "application/json")
+    Request::new("POST", API, body).with("Content-Type", "application/json").with("Accept", "application/json")
 }
 
 /// The first IPv4 address of `host:port`.
 pub fn resolve(address: &str) -> Result<SocketAddrV4, String> {
-    let mut addresses = address
-        .to_socket_addrs()
-        .map_err(|error| format!("{address}: {error}"))?;
+    let mut addresses = address.to_socket_addrs().map_err(|error| format!("{address}: {error}"))?;
     let ipv4 = addresses.find_map(|address| match address {
         SocketAddr::V4(address) => Some(address),
         SocketAddr::V6(_) => None,

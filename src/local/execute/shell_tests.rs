@@ -46,21 +46,12 @@ fn read_request(stream: &TcpStream) -> Option<Seen> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Seen {
-        line: line.trim().to_string(),
-        stream: id,
-        body,
-    })
+    Some(Seen { line: line.trim().to_string(), stream: id, body })
 }
 
 fn answer(mut stream: &TcpStream, head: &str, body: &[u8]) {
-    let head = format!(
-        "HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    let _ = stream
-        .write_all(head.as_bytes())
-        .and_then(|()| stream.write_all(body));
+    let head = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
 }
 
 /// Listens on loopback; each request is given to the script with its connection.
@@ -101,27 +92,15 @@ struct Ran {
 
 fn run(name: &str, master: SocketAddrV4) -> Ran {
     let path = |stream: &str| -> PathBuf {
-        std::env::temp_dir().join(format!(
-            "mesos-slave-shell-{name}-{stream}-{}",
-            std::process::id()
-        ))
+        std::env::temp_dir().join(format!("mesos-slave-shell-{name}-{stream}-{}", std::process::id()))
     };
     let (out, err) = (path("out"), path("err"));
-    let streams = Streams {
-        stdout: File::create(&out).expect("file"),
-        stderr: File::create(&err).expect("file"),
-    };
+    let streams = Streams { stdout: File::create(&out).expect("file"), stderr: File::create(&err).expect("file") };
     let mut signals = Signals::block(&[]).expect("signals");
     let now = Instant::now();
     let (scheduler, first) = Scheduler::new(task(), Some(Duration::from_secs(60)), now);
-    let outcome = Shell::new(master, scheduler, &mut signals, None, streams, now)
-        .run(first)
-        .expect("poll");
-    let ran = Ran {
-        outcome,
-        stdout: fs::read(&out).expect("file"),
-        stderr: fs::read_to_string(&err).expect("file"),
-    };
+    let outcome = Shell::new(master, scheduler, &mut signals, None, streams, now).run(first).expect("poll");
+    let ran = Ran { outcome, stdout: fs::read(&out).expect("file"), stderr: fs::read_to_string(&err).expect("file") };
     let _ = (fs::remove_file(out), fs::remove_file(err));
     ran
 }
@@ -136,10 +115,7 @@ fn master(output: &'static [u8], calls: Sender<Seen>) -> SocketAddrV4 {
             let state = r#"{"frameworks":[{"id":"F","executors":[{"container":"c","directory":"/w/x y"}]}]}"#;
             return answer(&stream, "200 OK", state.as_bytes());
         }
-        if seen
-            .line
-            .starts_with("GET /files/read?path=/w/x%20y/stdout&")
-        {
+        if seen.line.starts_with("GET /files/read?path=/w/x%20y/stdout&") {
             let offset: usize = seen
                 .line
                 .split("offset=")
@@ -157,11 +133,7 @@ fn master(output: &'static [u8], calls: Sender<Seen>) -> SocketAddrV4 {
         let _ = calls.send(seen);
         match call["type"].as_str() {
             Some("SUBSCRIBE") => {
-                let queue = queue
-                    .lock()
-                    .expect("lock")
-                    .take()
-                    .expect("one subscription");
+                let queue = queue.lock().expect("lock").take().expect("one subscription");
                 thread::spawn(move || stream_events(stream, &queue));
                 let offer = format!(
                     r#"{{"type":"OFFERS","offers":{{"offers":[{{"id":{{"value":"O"}},"framework_id":{{"value":"F"}},"agent_id":{{"value":"S"}},"hostname":"h","url":{{"scheme":"http","address":{{"ip":"127.0.0.1","port":{port}}},"path":"/slave(1)"}},"resources":[{{"name":"cpus","type":"SCALAR","scalar":{{"value":2.0}}}},{{"name":"mem","type":"SCALAR","scalar":{{"value":64.0}}}}]}}]}}}}"#
@@ -171,10 +143,7 @@ fn master(output: &'static [u8], calls: Sender<Seen>) -> SocketAddrV4 {
                 return;
             }
             Some("ACCEPT") => {
-                for (state, message) in [
-                    ("TASK_RUNNING", ""),
-                    ("TASK_FAILED", "Command exited with status 3"),
-                ] {
+                for (state, message) in [("TASK_RUNNING", ""), ("TASK_FAILED", "Command exited with status 3")] {
                     let status = format!(
                         r#"{{"type":"UPDATE","update":{{"status":{{"task_id":{{"value":"j"}},"state":"{state}","message":"{message}","agent_id":{{"value":"S"}},"uuid":"rDxkMkr4Rn6T47upY6MdhQ==","container_status":{{"container_id":{{"value":"c"}}}}}}}}}}"#
                     );
@@ -192,12 +161,7 @@ fn stream_events(mut stream: TcpStream, events: &Receiver<Vec<u8>>) {
     let _ = stream.write_all(head.as_bytes());
     while let Ok(event) = events.recv() {
         let record = recordio::encode(&event);
-        let chunk = [
-            format!("{:x}\r\n", record.len()).as_bytes(),
-            &record,
-            b"\r\n",
-        ]
-        .concat();
+        let chunk = [format!("{:x}\r\n", record.len()).as_bytes(), &record, b"\r\n"].concat();
         let _ = stream.write_all(&chunk);
     }
 }
@@ -208,28 +172,14 @@ fn a_task_runs_and_its_bytes_and_its_status_come_back() {
     let ran = run("whole", master(b"a\xff\x80z", calls));
     assert_eq!(ran.outcome, Outcome::Command(3));
     assert_eq!(ran.stdout, b"a\xff\x80z");
-    let lines: Vec<&str> = ran
-        .stderr
-        .lines()
-        .map(|line| line.split_whitespace().next().unwrap_or_default())
-        .collect();
+    let lines: Vec<&str> = ran.stderr.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
     assert_eq!(lines, ["launching", "TASK_RUNNING", "TASK_FAILED"]);
     let seen: Vec<Seen> = seen.try_iter().collect();
-    let types: Vec<String> = seen
-        .iter()
-        .map(|seen| seen.call()["type"].as_str().unwrap_or_default().to_string())
-        .collect();
+    let types: Vec<String> =
+        seen.iter().map(|seen| seen.call()["type"].as_str().unwrap_or_default().to_string()).collect();
     assert_eq!(types[..3], ["SUBSCRIBE", "ACCEPT", "ACKNOWLEDGE"]);
-    assert_eq!(
-        (types.len(), types.contains(&"TEARDOWN".to_string())),
-        (5, true)
-    );
-    assert!(
-        seen[0].stream.is_none()
-            && seen[1..]
-                .iter()
-                .all(|seen| seen.stream.as_deref() == Some("the-stream"))
-    );
+    assert_eq!((types.len(), types.contains(&"TEARDOWN".to_string())), (5, true));
+    assert!(seen[0].stream.is_none() && seen[1..].iter().all(|seen| seen.stream.as_deref() == Some("the-stream")));
     assert_eq!(seen[0].line, "POST /api/v1/scheduler HTTP/1.1");
 }
 
@@ -238,8 +188,7 @@ fn a_master_that_does_not_lead_sends_us_on() {
     let (calls, _seen) = channel();
     let leader = master(b"", calls);
     let follower = serve(move |_, stream| {
-        let head =
-            format!("307 Temporary Redirect\r\nLocation: //{leader}/master/api/v1/scheduler");
+        let head = format!("307 Temporary Redirect\r\nLocation: //{leader}/master/api/v1/scheduler");
         answer(&stream, &head, b"");
     });
     assert_eq!(run("redirect", follower).outcome, Outcome::Command(3));
@@ -252,8 +201,7 @@ fn a_refusal_is_quoted() {
         panic!("no failure");
     };
     assert!(
-        why.starts_with("cannot subscribe with the master: ")
-            && why.ends_with(" answers 401 who are you?"),
+        why.starts_with("cannot subscribe with the master: ") && why.ends_with(" answers 401 who are you?"),
         "{why}"
     );
 }
@@ -274,8 +222,5 @@ fn a_master_that_hangs_up_is_lost() {
 fn a_stream_of_something_else_is_refused() {
     let master = serve(|_, stream| answer(&stream, "200 OK", b"hello, this is no master\n"));
     let outcome = run("other", master).outcome;
-    assert!(
-        matches!(&outcome, Outcome::Failed(why) if why.contains("it sent what is no event")),
-        "{outcome:?}"
-    );
+    assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("it sent what is no event")), "{outcome:?}");
 }

@@ -63,8 +63,7 @@ impl Test {
     }
 
     fn master(&mut self, json: &str) -> Vec<Action> {
-        let event: FromMaster =
-            from_v1_json("mesos.v1.scheduler.Event", json.as_bytes()).expect("event");
+        let event: FromMaster = from_v1_json("mesos.v1.scheduler.Event", json.as_bytes()).expect("event");
         self.handle(Event::Master(Box::new(event)))
     }
 
@@ -76,32 +75,20 @@ impl Test {
 }
 
 fn calls(actions: &[Action]) -> Vec<call::Type> {
-    actions
-        .iter()
-        .filter_map(call_of)
-        .map(Call::r#type)
-        .collect()
+    actions.iter().filter_map(call_of).map(Call::r#type).collect()
 }
 
 fn call_of(action: &Action) -> Option<&Call> {
     match action {
         Action::Call(call) => Some(call),
-        Action::State(..)
-        | Action::Say(_)
-        | Action::Follow(_)
-        | Action::Drain
-        | Action::Exit(_) => None,
+        Action::State(..) | Action::Say(_) | Action::Follow(_) | Action::Drain | Action::Exit(_) => None,
     }
 }
 
 fn said(actions: &[Action]) -> String {
     let texts = actions.iter().filter_map(|action| match action {
         Action::Say(text) => Some(text.as_str()),
-        Action::Call(_)
-        | Action::State(..)
-        | Action::Follow(_)
-        | Action::Drain
-        | Action::Exit(_) => None,
+        Action::Call(_) | Action::State(..) | Action::Follow(_) | Action::Drain | Action::Exit(_) => None,
     });
     texts.collect::<Vec<_>>().join("\n")
 }
@@ -109,9 +96,7 @@ fn said(actions: &[Action]) -> String {
 fn states(actions: &[Action]) -> Vec<TaskState> {
     let states = actions.iter().filter_map(|action| match action {
         Action::State(state, ..) => Some(*state),
-        Action::Call(_) | Action::Say(_) | Action::Follow(_) | Action::Drain | Action::Exit(_) => {
-            None
-        }
+        Action::Call(_) | Action::Say(_) | Action::Follow(_) | Action::Drain | Action::Exit(_) => None,
     });
     states.collect()
 }
@@ -119,11 +104,7 @@ fn states(actions: &[Action]) -> Vec<TaskState> {
 fn exit(actions: &[Action]) -> Option<&Outcome> {
     actions.iter().find_map(|action| match action {
         Action::Exit(outcome) => Some(outcome),
-        Action::Call(_)
-        | Action::State(..)
-        | Action::Say(_)
-        | Action::Follow(_)
-        | Action::Drain => None,
+        Action::Call(_) | Action::State(..) | Action::Say(_) | Action::Follow(_) | Action::Drain => None,
     })
 }
 
@@ -131,10 +112,7 @@ fn exit(actions: &[Action]) -> Option<&Outcome> {
 fn a_task_is_launched_followed_drained_acknowledged_and_torn_down() {
     let mut test = Test::launched();
     let starting = test.master(STARTING);
-    assert_eq!(
-        (states(&starting), calls(&starting)),
-        (vec![TaskState::TaskStarting], vec![call::Type::Acknowledge])
-    );
+    assert_eq!((states(&starting), calls(&starting)), (vec![TaskState::TaskStarting], vec![call::Type::Acknowledge]));
     let target = Target {
         host: "127.0.0.1".to_string(),
         port: 5051,
@@ -144,17 +122,10 @@ fn a_task_is_launched_followed_drained_acknowledged_and_torn_down() {
     };
     assert!(starting.contains(&Action::Follow(Box::new(target))));
     assert_eq!(calls(&test.master(RUNNING)), [call::Type::Acknowledge]);
-    assert_eq!(
-        test.master(FINISHED),
-        [Action::Drain],
-        "the last output comes before the last state"
-    );
+    assert_eq!(test.master(FINISHED), [Action::Drain], "the last output comes before the last state");
     let drained = test.handle(Event::Drained);
     assert_eq!(states(&drained), [TaskState::TaskFinished]);
-    assert_eq!(
-        calls(&drained),
-        [call::Type::Acknowledge, call::Type::Teardown]
-    );
+    assert_eq!(calls(&drained), [call::Type::Acknowledge, call::Type::Teardown]);
     assert_eq!(exit(&drained), Some(&Outcome::Command(0)));
 }
 
@@ -165,10 +136,7 @@ fn the_launch_is_the_one_that_mesos_own_client_makes() {
     let actions = test.master(OFFERS);
     let accept = actions.iter().find_map(call_of).expect("a call");
     let mut ours = to_v1_json("mesos.v1.scheduler.Call", accept).expect("json");
-    let filters = ours["accept"]
-        .as_object_mut()
-        .expect("accept")
-        .remove("filters");
+    let filters = ours["accept"].as_object_mut().expect("accept").remove("filters");
     assert!(filters.is_some(), "no more offers are wanted");
     let mut mesos: serde_json::Value = serde_json::from_str(ACCEPT).expect("json");
     assert_eq!(ours, mesos.take());
@@ -177,20 +145,14 @@ fn the_launch_is_the_one_that_mesos_own_client_makes() {
 #[test]
 fn an_offer_that_does_not_fit_is_declined_and_the_user_is_told_after_a_while() {
     let list = resources::parse("cpus:3;mem:128").expect("resources");
-    let task = Task {
-        resources: Resources::checked(&list).expect("resources"),
-        ..task()
-    };
+    let task = Task { resources: Resources::checked(&list).expect("resources"), ..task() };
     let mut test = Test::with(task, None);
     test.master(SUBSCRIBED);
     assert_eq!(calls(&test.master(OFFERS)), [call::Type::Decline]);
     let before = test.now;
     let told = said(&test.wait());
     assert_eq!(test.now - before, Duration::from_secs(5));
-    assert!(
-        told.starts_with("waiting for an offer with cpus:3; mem:128; the last one had "),
-        "{told}"
-    );
+    assert!(told.starts_with("waiting for an offer with cpus:3; mem:128; the last one had "), "{told}");
     assert!(said(&test.master(OFFERS)).is_empty(), "told once");
 }
 
@@ -203,10 +165,8 @@ fn reserved_and_revocable_resources_are_not_taken() {
         r#"{"name":"cpus","reservations":[{"type":"STATIC","role":"ads"}],"type":"SCALAR""#,
     );
     assert_eq!(calls(&test.master(&reserved)), [call::Type::Decline]);
-    let revocable = OFFERS.replace(
-        r#"{"name":"cpus","type":"SCALAR""#,
-        r#"{"name":"cpus","revocable":{},"type":"SCALAR""#,
-    );
+    let revocable =
+        OFFERS.replace(r#"{"name":"cpus","type":"SCALAR""#, r#"{"name":"cpus","revocable":{},"type":"SCALAR""#);
     assert_eq!(calls(&test.master(&revocable)), [call::Type::Decline]);
     assert_eq!(calls(&test.master(OFFERS)), [call::Type::Accept]);
 }
@@ -222,10 +182,7 @@ fn an_update_that_comes_twice_is_acknowledged_twice_and_shown_once() {
     let mut test = Test::launched();
     test.master(STARTING);
     let again = test.master(STARTING);
-    assert_eq!(
-        (states(&again), calls(&again)),
-        (vec![], vec![call::Type::Acknowledge])
-    );
+    assert_eq!((states(&again), calls(&again)), (vec![], vec![call::Type::Acknowledge]));
 }
 
 #[test]
@@ -235,12 +192,7 @@ fn an_update_of_the_masters_own_is_not_acknowledged() {
     assert_eq!(test.master(lost).last(), Some(&Action::Drain));
     let drained = test.handle(Event::Drained);
     assert_eq!(calls(&drained), [call::Type::Teardown]);
-    assert_eq!(
-        exit(&drained),
-        Some(&Outcome::Failed(
-            "the task ended as TASK_LOST: Agent is gone".to_string()
-        ))
-    );
+    assert_eq!(exit(&drained), Some(&Outcome::Failed("the task ended as TASK_LOST: Agent is gone".to_string())));
 }
 
 #[test]
@@ -268,10 +220,7 @@ fn a_second_ctrl_c_leaves_at_once() {
 #[test]
 fn ctrl_c_before_the_launch_needs_no_kill() {
     let mut test = Test::new();
-    assert_eq!(
-        exit(&test.handle(Event::Interrupt(Interrupt::CtrlC))).map(Outcome::exit_status),
-        Some(130)
-    );
+    assert_eq!(exit(&test.handle(Event::Interrupt(Interrupt::CtrlC))).map(Outcome::exit_status), Some(130));
     let mut test = Test::new();
     test.master(SUBSCRIBED);
     let left = test.handle(Event::Interrupt(Interrupt::Terminate));
@@ -284,11 +233,7 @@ fn a_task_killed_before_its_first_update_is_still_followed() {
     let mut test = Test::launched();
     test.handle(Event::Interrupt(Interrupt::CtrlC));
     let starting = test.master(STARTING);
-    assert!(
-        starting
-            .iter()
-            .any(|action| matches!(action, Action::Follow(_)))
-    );
+    assert!(starting.iter().any(|action| matches!(action, Action::Follow(_))));
 }
 
 #[test]
@@ -300,10 +245,7 @@ fn a_task_that_runs_too_long_is_killed() {
     assert_eq!(calls(&test.wait()), [call::Type::Kill]);
     assert_eq!(test.now - launched, Duration::from_secs(10));
     test.master(&FINISHED.replace("TASK_FINISHED", "TASK_KILLED"));
-    assert_eq!(
-        exit(&test.handle(Event::Drained)).map(Outcome::exit_status),
-        Some(124)
-    );
+    assert_eq!(exit(&test.handle(Event::Drained)).map(Outcome::exit_status), Some(124));
 }
 
 #[test]
@@ -314,74 +256,41 @@ fn a_master_that_is_silent_for_five_heartbeats_is_lost() {
     let before = test.now;
     let lost = test.wait();
     assert_eq!(test.now - before, Duration::from_secs(75));
-    assert_eq!(
-        exit(&lost),
-        Some(&Outcome::Failed(
-            "lost the master: it has been silent for 75 s".to_string()
-        ))
-    );
+    assert_eq!(exit(&lost), Some(&Outcome::Failed("lost the master: it has been silent for 75 s".to_string())));
 }
 
 #[test]
 fn a_master_that_refuses_us_is_quoted() {
     let mut test = Test::new();
     let refused = test.master(r#"{"type":"ERROR","error":{"message":"Framework is not allowed"}}"#);
-    assert_eq!(
-        exit(&refused),
-        Some(&Outcome::Failed(
-            "the master refuses us: Framework is not allowed".to_string()
-        ))
-    );
+    assert_eq!(exit(&refused), Some(&Outcome::Failed("the master refuses us: Framework is not allowed".to_string())));
 }
 
 #[test]
 fn a_master_lost_after_the_tasks_end_does_not_change_its_outcome() {
     let mut test = Test::launched();
     test.master(FINISHED);
-    assert_eq!(
-        exit(&test.handle(Event::Lost("gone".to_string()))),
-        Some(&Outcome::Command(0))
-    );
+    assert_eq!(exit(&test.handle(Event::Lost("gone".to_string()))), Some(&Outcome::Command(0)));
     assert!(test.handle(Event::Drained).is_empty());
 }
 
 #[test]
 fn an_update_of_another_task_is_none_of_ours() {
     let mut test = Test::launched();
-    assert!(
-        test.master(&STARTING.replace(r#"{"value":"j"}"#, r#"{"value":"k"}"#))
-            .is_empty()
-    );
+    assert!(test.master(&STARTING.replace(r#"{"value":"j"}"#, r#"{"value":"k"}"#)).is_empty());
 }
 
 #[test]
 fn the_environment_and_the_user_are_sent_as_they_are() {
     let env = vec![("A".to_string(), "it's $(x)\n".to_string())];
-    let mut test = Test::with(
-        Task {
-            env,
-            run_as: Some("mesos".to_string()),
-            ..task()
-        },
-        None,
-    );
+    let mut test = Test::with(Task { env, run_as: Some("mesos".to_string()), ..task() }, None);
     test.master(SUBSCRIBED);
     let actions = test.master(OFFERS);
-    let accept = actions
-        .iter()
-        .find_map(call_of)
-        .and_then(|call| call.accept.as_ref())
-        .expect("accept");
+    let accept = actions.iter().find_map(call_of).and_then(|call| call.accept.as_ref()).expect("accept");
     let launch = accept.operations[0].launch.as_ref().expect("launch");
     let command = launch.task_infos[0].command.as_ref().expect("command");
     let variables = &command.environment.as_ref().expect("environment").variables;
-    assert_eq!(
-        (variables[0].name.as_str(), variables[0].value()),
-        ("A", "it's $(x)\n")
-    );
+    assert_eq!((variables[0].name.as_str(), variables[0].value()), ("A", "it's $(x)\n"));
     assert_eq!(command.user.as_deref(), Some("mesos"));
-    assert_eq!(
-        accept.operations[0].r#type,
-        Some(mesos::offer::operation::Type::Launch as i32)
-    );
+    assert_eq!(accept.operations[0].r#type, Some(mesos::offer::operation::Type::Launch as i32));
 }

@@ -20,10 +20,7 @@ const MIN_MEM: f64 = 32.0;
 /// The form in which the master keeps resources; order and number stay.
 pub(super) fn normalized(list: &[Resource]) -> Vec<Resource> {
     let normalize = |resource: &Resource| {
-        let mut resource = Resource {
-            allocation_info: None,
-            ..resource.clone()
-        };
+        let mut resource = Resource { allocation_info: None, ..resource.clone() };
         resources::upgrade(&mut resource);
         resource
     };
@@ -32,39 +29,24 @@ pub(super) fn normalized(list: &[Resource]) -> Vec<Resource> {
 
 /// A slave's task, in the master's form.
 pub(super) fn normalized_task(task: Task) -> Task {
-    Task {
-        resources: normalized(&task.resources),
-        ..task
-    }
+    Task { resources: normalized(&task.resources), ..task }
 }
 
 /// A slave's executor, in the master's form.
 pub(super) fn normalized_executor(executor: ExecutorInfo) -> ExecutorInfo {
-    ExecutorInfo {
-        resources: normalized(&executor.resources),
-        ..executor
-    }
+    ExecutorInfo { resources: normalized(&executor.resources), ..executor }
 }
 
 /// For a slave: allocated to a role; in the old form for a slave that does not know the new one.
 pub(super) fn allocated(list: &[Resource], role: &str, refined: bool) -> Vec<Resource> {
-    let allocation = AllocationInfo {
-        role: Some(role.into()),
-    };
+    let allocation = AllocationInfo { role: Some(role.into()) };
     shown(list, Some(&allocation), refined)
 }
 
 /// For a framework: with the allocation if it can have several roles, in the old form if it does not know the new one.
-pub(super) fn shown(
-    list: &[Resource],
-    allocation: Option<&AllocationInfo>,
-    refined: bool,
-) -> Vec<Resource> {
+pub(super) fn shown(list: &[Resource], allocation: Option<&AllocationInfo>, refined: bool) -> Vec<Resource> {
     let show = |resource: &Resource| {
-        let mut resource = Resource {
-            allocation_info: allocation.cloned(),
-            ..resource.clone()
-        };
+        let mut resource = Resource { allocation_info: allocation.cloned(), ..resource.clone() };
         if !refined {
             resources::downgrade(&mut resource);
         }
@@ -135,16 +117,9 @@ pub(super) fn text(list: &[Resource]) -> String {
 
 /// The value alone, in the same notation.
 pub(super) fn value_text(resource: &Resource) -> String {
-    let bare = Resource {
-        allocation_info: None,
-        reservations: Vec::new(),
-        disk: None,
-        ..resource.clone()
-    };
+    let bare = Resource { allocation_info: None, reservations: Vec::new(), disk: None, ..resource.clone() };
     let text = resources::resource_text(&bare);
-    text.split_once(':')
-        .map(|(_, value)| value.to_owned())
-        .unwrap_or(text)
+    text.split_once(':').map(|(_, value)| value.to_owned()).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -162,16 +137,11 @@ mod tests {
     }
 
     fn ports(ranges: &[(u64, u64)]) -> Resource {
-        let ranges = ranges.iter().map(|(begin, end)| value::Range {
-            begin: *begin,
-            end: *end,
-        });
+        let ranges = ranges.iter().map(|(begin, end)| value::Range { begin: *begin, end: *end });
         Resource {
             name: "ports".into(),
             r#type: Type::Ranges as i32,
-            ranges: Some(value::Ranges {
-                range: ranges.collect(),
-            }),
+            ranges: Some(value::Ranges { range: ranges.collect() }),
             ..Default::default()
         }
     }
@@ -193,27 +163,15 @@ mod tests {
 
     #[test]
     fn the_same_port_cannot_be_taken_twice() {
-        assert!(contains(
-            &[ports(&[(1, 10)])],
-            &[ports(&[(2, 2)]), ports(&[(3, 3)])]
-        ));
-        assert!(!contains(
-            &[ports(&[(1, 10)])],
-            &[ports(&[(2, 2)]), ports(&[(2, 2)])]
-        ));
-        assert!(!contains(
-            &[scalar("cpus", 1.0)],
-            &[scalar("cpus", 0.6), scalar("cpus", 0.6)]
-        ));
+        assert!(contains(&[ports(&[(1, 10)])], &[ports(&[(2, 2)]), ports(&[(3, 3)])]));
+        assert!(!contains(&[ports(&[(1, 10)])], &[ports(&[(2, 2)]), ports(&[(2, 2)])]));
+        assert!(!contains(&[scalar("cpus", 1.0)], &[scalar("cpus", 0.6), scalar("cpus", 0.6)]));
         assert!(!contains(&[scalar("cpus", 1.0)], &[scalar("gpus", 1.0)]));
     }
 
     #[test]
     fn a_reservation_survives_the_old_form() {
-        let old = Resource {
-            role: Some("web".into()),
-            ..scalar("cpus", 1.0)
-        };
+        let old = Resource { role: Some("web".into()), ..scalar("cpus", 1.0) };
         let inside = normalized(std::slice::from_ref(&old));
         assert_eq!(inside[0].reservations[0].role(), "web");
         assert_eq!(shown(&inside, None, false), [old]);
@@ -225,13 +183,7 @@ mod tests {
     fn what_is_no_amount_is_refused() {
         assert!(check(&[scalar("cpus", f64::NAN)]).is_err());
         assert!(check(&[scalar("cpus", -1.0)]).is_err());
-        assert!(
-            check(&[Resource {
-                scalar: None,
-                ..scalar("cpus", 1.0)
-            }])
-            .is_err()
-        );
+        assert!(check(&[Resource { scalar: None, ..scalar("cpus", 1.0) }]).is_err());
         assert!(check(&[ports(&[(2, 1)])]).is_err());
         assert!(check(&[scalar("cpus", 0.1), ports(&[(1, 2)])]).is_ok());
     }

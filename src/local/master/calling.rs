@@ -17,26 +17,15 @@ impl Core {
     }
 
     fn caller(&self, stream_id: Option<&str>, call: &Call) -> Result<FrameworkId, (u16, String)> {
-        let id = call
-            .framework_id
-            .as_ref()
-            .and_then(|id| FrameworkId::try_from(id).ok());
-        let Some((id, framework)) = id.as_ref().and_then(|id| self.frameworks.get_key_value(id))
-        else {
+        let id = call.framework_id.as_ref().and_then(|id| FrameworkId::try_from(id).ok());
+        let Some((id, framework)) = id.as_ref().and_then(|id| self.frameworks.get_key_value(id)) else {
             return Err((400, "Framework cannot be found".into()));
         };
-        let Scheduler::Connected {
-            stream_id: expected,
-            ..
-        } = &framework.scheduler
-        else {
+        let Scheduler::Connected { stream_id: expected, .. } = &framework.scheduler else {
             return Err((403, "Framework is not subscribed".into()));
         };
         match stream_id {
-            None => Err((
-                400,
-                "All non-subscribe calls should include the 'Mesos-Stream-Id' header".into(),
-            )),
+            None => Err((400, "All non-subscribe calls should include the 'Mesos-Stream-Id' header".into())),
             Some(given) if given != expected => Err((
                 400,
                 format!(
@@ -58,22 +47,13 @@ impl Core {
             Revive => self.revive(id),
             Suppress => self.suppress(id),
             Kill => call.kill.into_iter().for_each(|kill| self.kill(id, kill)),
-            Shutdown => call
-                .shutdown
-                .into_iter()
-                .for_each(|shutdown| self.shut_down_executor(id, shutdown)),
-            Acknowledge => call
-                .acknowledge
-                .into_iter()
-                .for_each(|acknowledge| self.acknowledge(id, acknowledge)),
+            Shutdown => call.shutdown.into_iter().for_each(|shutdown| self.shut_down_executor(id, shutdown)),
+            Acknowledge => call.acknowledge.into_iter().for_each(|acknowledge| self.acknowledge(id, acknowledge)),
             Reconcile => self.reconcile(id, call.reconcile.unwrap_or_default()),
-            Message => call
-                .message
-                .into_iter()
-                .for_each(|message| self.framework_message(id, message)),
-            Request => log::info!(
-                "framework {id} asks for resources; the embedded master offers all that there are anyway"
-            ),
+            Message => call.message.into_iter().for_each(|message| self.framework_message(id, message)),
+            Request => {
+                log::info!("framework {id} asks for resources; the embedded master offers all that there are anyway")
+            }
             Subscribe
             | Unknown
             | AcceptInverseOffers
@@ -81,10 +61,7 @@ impl Core {
             | AcknowledgeOperationStatus
             | ReconcileOperations
             | UpdateFramework => {
-                return (
-                    501,
-                    format!("the embedded master does not do {}", kind.as_str_name()),
-                );
+                return (501, format!("the embedded master does not do {}", kind.as_str_name()));
             }
         }
         (202, String::new())
@@ -97,33 +74,16 @@ impl Core {
                 shutdown.slave_id.value
             );
         };
-        let message = ShutdownExecutorMessage {
-            executor_id: Some(shutdown.executor_id),
-            framework_id: Some(id.to_proto()),
-        };
+        let message =
+            ShutdownExecutorMessage { executor_id: Some(shutdown.executor_id), framework_id: Some(id.to_proto()) };
         self.send(&pid, &message);
     }
 
     fn framework_message(&mut self, id: &FrameworkId, message: call::Message) {
         let Some(pid) = self.slave_pid(&message.slave_id) else {
-            return log::warn!(
-                "framework {id} has a message for unknown slave {}",
-                message.slave_id.value
-            );
+            return log::warn!("framework {id} has a message for unknown slave {}", message.slave_id.value);
         };
-        let call::Message {
-            slave_id,
-            executor_id,
-            data,
-        } = message;
-        self.send(
-            &pid,
-            &FrameworkToExecutorMessage {
-                slave_id,
-                framework_id: id.to_proto(),
-                executor_id,
-                data,
-            },
-        );
+        let call::Message { slave_id, executor_id, data } = message;
+        self.send(&pid, &FrameworkToExecutorMessage { slave_id, framework_id: id.to_proto(), executor_id, data });
     }
 }

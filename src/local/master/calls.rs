@@ -67,70 +67,34 @@ pub type Refusal = (u16, String);
 /// The refusal.
 pub fn parse(posted: &Posted) -> Result<Parsed, Refusal> {
     if posted.method != "POST" {
-        return Err((
-            405,
-            format!(
-                "Expecting one of {{ 'POST' }}, but received '{}'",
-                posted.method
-            ),
-        ));
+        return Err((405, format!("Expecting one of {{ 'POST' }}, but received '{}'", posted.method)));
     }
     let mut call = decode(posted)?;
-    validate(&call)
-        .map_err(|error| (400, format!("Failed to validate scheduler::Call: {error}")))?;
+    validate(&call).map_err(|error| (400, format!("Failed to validate scheduler::Call: {error}")))?;
     if call.r#type() != call::Type::Subscribe {
         return Ok(Parsed::Call(Box::new(call)));
     }
     let Some(format) = accepted(posted.accept) else {
-        return Err((
-            406,
-            format!("Expecting 'Accept' to allow '{PROTOBUF}' or '{JSON}'"),
-        ));
+        return Err((406, format!("Expecting 'Accept' to allow '{PROTOBUF}' or '{JSON}'")));
     };
     if posted.stream_id.is_some() {
-        return Err((
-            400,
-            "Subscribe calls should not include the 'Mesos-Stream-Id' header".into(),
-        ));
+        return Err((400, "Subscribe calls should not include the 'Mesos-Stream-Id' header".into()));
     }
     match call.subscribe.take() {
         Some(subscribe) => Ok(Parsed::Subscribe(Box::new(subscribe), format)),
-        None => Err((
-            400,
-            "Failed to validate scheduler::Call: Expecting 'subscribe' to be present".into(),
-        )),
+        None => Err((400, "Failed to validate scheduler::Call: Expecting 'subscribe' to be present".into())),
     }
 }
 
 fn decode(posted: &Posted) -> Result<Call, Refusal> {
     let name = "mesos.v1.scheduler.Call";
-    let media = posted
-        .content_type
-        .ok_or((400, "Expecting 'Content-Type' to be present".to_owned()))?;
-    match media
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase()
-        .as_str()
-    {
-        JSON => messages::from_v1_json(name, posted.body).map_err(|error| {
-            (
-                400,
-                format!("Failed to convert JSON into Call protobuf: {error}"),
-            )
-        }),
-        PROTOBUF => messages::from_v1_bytes(name, posted.body).map_err(|error| {
-            (
-                400,
-                format!("Failed to parse body into Call protobuf: {error}"),
-            )
-        }),
-        _ => Err((
-            415,
-            format!("Expecting 'Content-Type' of {JSON} or {PROTOBUF}"),
-        )),
+    let media = posted.content_type.ok_or((400, "Expecting 'Content-Type' to be present".to_owned()))?;
+    match media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        JSON => messages::from_v1_json(name, posted.body)
+            .map_err(|error| (400, format!("Failed to convert JSON into Call protobuf: {error}"))),
+        PROTOBUF => messages::from_v1_bytes(name, posted.body)
+            .map_err(|error| (400, format!("Failed to parse body into Call protobuf: {error}"))),
+        _ => Err((415, format!("Expecting 'Content-Type' of {JSON} or {PROTOBUF}"))),
     }
 }
 
@@ -141,23 +105,10 @@ fn accepted(accept: Option<&str>) -> Option<Format> {
     };
     let ranges: Vec<String> = accept
         .split(',')
-        .map(|range| {
-            range
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_ascii_lowercase()
-        })
+        .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
         .collect();
-    let allows = |media: &str| {
-        ranges
-            .iter()
-            .any(|range| range == media || range == "*/*" || range == "application/*")
-    };
-    [Format::Json, Format::Protobuf]
-        .into_iter()
-        .find(|format| allows(format.media_type()))
+    let allows = |media: &str| ranges.iter().any(|range| range == media || range == "*/*" || range == "application/*");
+    [Format::Json, Format::Protobuf].into_iter().find(|format| allows(format.media_type()))
 }
 
 /// `validation::scheduler::call::validate` in Mesos.
@@ -167,13 +118,8 @@ fn validate(call: &Call) -> Result<(), String> {
         return Err("Expecting 'type' to be present".into());
     }
     if call.r#type() == Subscribe {
-        let inner = call
-            .subscribe
-            .as_ref()
-            .and_then(|subscribe| subscribe.framework_info.id.as_ref());
-        let id = |id: Option<&crate::messages::mesos::FrameworkId>| {
-            id.map(|id| id.value.clone()).unwrap_or_default()
-        };
+        let inner = call.subscribe.as_ref().and_then(|subscribe| subscribe.framework_info.id.as_ref());
+        let id = |id: Option<&crate::messages::mesos::FrameworkId>| id.map(|id| id.value.clone()).unwrap_or_default();
         return match call.subscribe.is_some() && id(inner) != id(call.framework_id.as_ref()) {
             true => Err("'framework_id' differs from 'subscribe.framework_info.id'".into()),
             false => Ok(()),
@@ -204,11 +150,7 @@ fn validate(call: &Call) -> Result<(), String> {
     };
     match is_there {
         false => Err(format!("Expecting '{name}' to be present")),
-        true if call
-            .acknowledge
-            .as_ref()
-            .is_some_and(|one| one.uuid.len() != UUID_LENGTH) =>
-        {
+        true if call.acknowledge.as_ref().is_some_and(|one| one.uuid.len() != UUID_LENGTH) => {
             Err("Not a valid UUID".into())
         }
         true => Ok(()),
@@ -219,18 +161,11 @@ fn validate(call: &Call) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const SUBSCRIBE: &str =
-        r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"f"}}}"#;
+    const SUBSCRIBE: &str = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"f"}}}"#;
 
     fn posted(body: &str) -> Posted<'_> {
         let media = Some("application/json");
-        Posted {
-            method: "POST",
-            content_type: media,
-            accept: media,
-            stream_id: None,
-            body: body.as_bytes(),
-        }
+        Posted { method: "POST", content_type: media, accept: media, stream_id: None, body: body.as_bytes() }
     }
 
     fn status(posted: &Posted) -> u16 {
@@ -239,59 +174,23 @@ mod tests {
 
     #[test]
     fn a_subscription_names_the_form_of_its_events() {
-        let format = |accept| match parse(&Posted {
-            accept,
-            ..posted(SUBSCRIBE)
-        }) {
+        let format = |accept| match parse(&Posted { accept, ..posted(SUBSCRIBE) }) {
             Ok(Parsed::Subscribe(_, format)) => Some(format),
             _ => None,
         };
         assert_eq!(format(None), Some(Format::Json));
         assert_eq!(format(Some("*/*")), Some(Format::Json));
-        assert_eq!(
-            format(Some("application/x-protobuf")),
-            Some(Format::Protobuf)
-        );
+        assert_eq!(format(Some("application/x-protobuf")), Some(Format::Protobuf));
         assert_eq!(format(Some("text/html")), None);
     }
 
     #[test]
     fn each_wrong_request_has_its_status() {
-        assert_eq!(
-            status(&Posted {
-                method: "GET",
-                ..posted(SUBSCRIBE)
-            }),
-            405
-        );
-        assert_eq!(
-            status(&Posted {
-                content_type: None,
-                ..posted(SUBSCRIBE)
-            }),
-            400
-        );
-        assert_eq!(
-            status(&Posted {
-                content_type: Some("text/plain"),
-                ..posted(SUBSCRIBE)
-            }),
-            415
-        );
-        assert_eq!(
-            status(&Posted {
-                accept: Some("text/html"),
-                ..posted(SUBSCRIBE)
-            }),
-            406
-        );
-        assert_eq!(
-            status(&Posted {
-                stream_id: Some("x"),
-                ..posted(SUBSCRIBE)
-            }),
-            400
-        );
+        assert_eq!(status(&Posted { method: "GET", ..posted(SUBSCRIBE) }), 405);
+        assert_eq!(status(&Posted { content_type: None, ..posted(SUBSCRIBE) }), 400);
+        assert_eq!(status(&Posted { content_type: Some("text/plain"), ..posted(SUBSCRIBE) }), 415);
+        assert_eq!(status(&Posted { accept: Some("text/html"), ..posted(SUBSCRIBE) }), 406);
+        assert_eq!(status(&Posted { stream_id: Some("x"), ..posted(SUBSCRIBE) }), 400);
         assert_eq!(status(&posted("{")), 400);
         assert_eq!(status(&posted("{}")), 400);
     }
@@ -300,10 +199,7 @@ mod tests {
     fn a_call_says_what_it_lacks() {
         let text = |body| parse(&posted(body)).expect_err("refused").1;
         assert!(text(r#"{"type":"TEARDOWN"}"#).ends_with("Expecting 'framework_id' to be present"));
-        assert!(
-            text(r#"{"type":"KILL","framework_id":{"value":"f"}}"#)
-                .ends_with("Expecting 'kill' to be present")
-        );
+        assert!(text(r#"{"type":"KILL","framework_id":{"value":"f"}}"#).ends_with("Expecting 'kill' to be present"));
         let short = r#"{"type":"ACKNOWLEDGE","framework_id":{"value":"f"},"acknowledge":{"agent_id":{"value":"s"},"task_id":{"value":"t"},"uuid":"AAAA"}}"#;
         assert!(text(short).ends_with("Not a valid UUID"));
     }

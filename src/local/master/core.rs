@@ -34,26 +34,13 @@ pub struct Peer(pub u64);
 #[derive(Debug)]
 pub enum Event {
     /// A libprocess message, to `master` or to one of its observers.
-    Message {
-        from: Pid,
-        to: String,
-        name: String,
-        body: Vec<u8>,
-    },
+    Message { from: Pid, to: String, name: String, body: Vec<u8> },
     /// A linked slave's connection broke.
     Exited { pid: Pid },
     /// A scheduler subscribes; `stream_id` is a fresh random UUID for its stream.
-    Subscribe {
-        peer: Peer,
-        subscribe: Box<call::Subscribe>,
-        stream_id: String,
-    },
+    Subscribe { peer: Peer, subscribe: Box<call::Subscribe>, stream_id: String },
     /// Any other call of a scheduler, with its `Mesos-Stream-Id`.
-    Call {
-        peer: Peer,
-        stream_id: Option<String>,
-        call: Box<Call>,
-    },
+    Call { peer: Peer, stream_id: Option<String>, call: Box<Call> },
     /// The connection of a scheduler's stream is gone.
     Closed { peer: Peer },
     /// The deadline has come.
@@ -64,29 +51,17 @@ pub enum Event {
 #[derive(Debug, PartialEq)]
 pub enum Action {
     /// A libprocess message from `master` or one of its observers.
-    Send {
-        from: String,
-        to: Pid,
-        name: String,
-        body: Vec<u8>,
-    },
+    Send { from: String, to: Pid, name: String, body: Vec<u8> },
     /// Report when the connection to this slave breaks.
     Link { to: Pid },
     /// Forget this slave's connection.
     Unlink { to: Pid },
     /// An answer without a stream: status and plain text.
-    Answer {
-        peer: Peer,
-        status: u16,
-        text: String,
-    },
+    Answer { peer: Peer, status: u16, text: String },
     /// The answer to SUBSCRIBE: a stream, of which events follow.
     Open { peer: Peer, stream_id: String },
     /// One event on an open stream.
-    Event {
-        peer: Peer,
-        event: Box<scheduler::Event>,
-    },
+    Event { peer: Peer, event: Box<scheduler::Event> },
     /// The end of a stream.
     Close { peer: Peer },
 }
@@ -165,23 +140,10 @@ impl Core {
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         self.now = now;
         match event {
-            Event::Message {
-                from,
-                to,
-                name,
-                body,
-            } => self.slave_message(&from, &to, &name, &body),
+            Event::Message { from, to, name, body } => self.slave_message(&from, &to, &name, &body),
             Event::Exited { pid } => self.slave_exited(&pid),
-            Event::Subscribe {
-                peer,
-                subscribe,
-                stream_id,
-            } => self.subscribe(peer, *subscribe, stream_id),
-            Event::Call {
-                peer,
-                stream_id,
-                call,
-            } => self.call(peer, stream_id.as_deref(), *call),
+            Event::Subscribe { peer, subscribe, stream_id } => self.subscribe(peer, *subscribe, stream_id),
+            Event::Call { peer, stream_id, call } => self.call(peer, stream_id.as_deref(), *call),
             Event::Closed { peer } => self.scheduler_gone(peer),
             Event::Tick => {}
         }
@@ -195,18 +157,12 @@ impl Core {
     pub fn deadline(&self) -> Option<Instant> {
         let slaves = self.slaves.values().map(Slave::deadline);
         let frameworks = self.frameworks.values().flat_map(Framework::deadlines);
-        slaves
-            .chain(frameworks)
-            .fold(None, |earliest, one| earlier(earliest, Some(one)))
+        slaves.chain(frameworks).fold(None, |earliest, one| earlier(earliest, Some(one)))
     }
 
     /// Now, in seconds since the epoch.
     pub(super) fn wall(&self) -> f64 {
-        self.identity.started_wall
-            + self
-                .now
-                .saturating_duration_since(self.identity.started)
-                .as_secs_f64()
+        self.identity.started_wall + self.now.saturating_duration_since(self.identity.started).as_secs_f64()
     }
 
     pub(super) fn send<M: Message + Name>(&mut self, to: &Pid, message: &M) {
@@ -214,30 +170,20 @@ impl Core {
     }
 
     pub(super) fn send_from<M: Message + Name>(&mut self, from: &str, to: &Pid, message: &M) {
-        let action = Action::Send {
-            from: from.into(),
-            to: to.clone(),
-            name: M::full_name(),
-            body: message.encode_to_vec(),
-        };
+        let action =
+            Action::Send { from: from.into(), to: to.clone(), name: M::full_name(), body: message.encode_to_vec() };
         self.actions.push(action);
     }
 
     pub(super) fn event(&mut self, peer: Peer, event: scheduler::Event) {
-        self.actions.push(Action::Event {
-            peer,
-            event: Box::new(event),
-        });
+        self.actions.push(Action::Event { peer, event: Box::new(event) });
     }
 
     /// Sends an event to a framework; lost, as in Mesos, when its scheduler is not there.
     pub(super) fn tell(&mut self, framework: &FrameworkId, event: scheduler::Event) {
         match self.frameworks.get(framework).and_then(Framework::peer) {
             Some(peer) => self.event(peer, event),
-            None => log::info!(
-                "framework {framework} is not connected: dropping its {:?} event",
-                event.r#type()
-            ),
+            None => log::info!("framework {framework} is not connected: dropping its {:?} event", event.r#type()),
         }
     }
 
@@ -259,9 +205,7 @@ impl Core {
                 port: address.port().into(),
             }),
             // Mesos' master can also drain agents and keep quotas; this one cannot, and does not say so.
-            capabilities: vec![Capability {
-                r#type: Some(capability::Type::AgentUpdate as i32),
-            }],
+            capabilities: vec![Capability { r#type: Some(capability::Type::AgentUpdate as i32) }],
             ..Default::default()
         }
     }

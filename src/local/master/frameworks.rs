@@ -37,14 +37,8 @@ pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Whether a framework's scheduler is there.
 #[derive(Debug)]
 pub(super) enum Scheduler {
-    Connected {
-        peer: Peer,
-        stream_id: String,
-        heartbeat: Instant,
-    },
-    Disconnected {
-        over_at: Instant,
-    },
+    Connected { peer: Peer, stream_id: String, heartbeat: Instant },
+    Disconnected { over_at: Instant },
 }
 
 /// A framework that has subscribed and is not over.
@@ -110,53 +104,36 @@ impl Framework {
 }
 
 fn has(info: &FrameworkInfo, capability: Capability) -> bool {
-    info.capabilities
-        .iter()
-        .any(|one| one.r#type() == capability)
+    info.capabilities.iter().any(|one| one.r#type() == capability)
 }
 
 /// A framework's failover timeout; what is no time at all counts as zero.
 fn failover_timeout(info: &FrameworkInfo) -> Duration {
-    Duration::try_from_secs_f64(info.failover_timeout())
-        .unwrap_or_default()
-        .min(YEAR)
+    Duration::try_from_secs_f64(info.failover_timeout()).unwrap_or_default().min(YEAR)
 }
 
 impl Core {
     pub(super) fn subscribe(&mut self, peer: Peer, subscribe: call::Subscribe, stream_id: String) {
-        self.actions.push(Action::Open {
-            peer,
-            stream_id: stream_id.clone(),
-        });
+        self.actions.push(Action::Open { peer, stream_id: stream_id.clone() });
         let mut info = subscribe.framework_info;
         let given = info.id.take().filter(|id| !id.value.is_empty());
         let checked = check_info(&info).and_then(|()| match given {
             None => self.new_framework_id(),
-            Some(id) => {
-                self.check_id(FrameworkId::try_from(&id).map_err(|error| error.to_string())?)
-            }
+            Some(id) => self.check_id(FrameworkId::try_from(&id).map_err(|error| error.to_string())?),
         });
         let id = match checked {
             Ok(id) => id,
             Err(error) => {
-                log::info!(
-                    "refusing the subscription of framework '{}': {error}",
-                    info.name
-                );
+                log::info!("refusing the subscription of framework '{}': {error}", info.name);
                 self.event(peer, events::error(error));
                 return self.actions.push(Action::Close { peer });
             }
         };
         info.id = Some(id.to_proto());
-        let scheduler = Scheduler::Connected {
-            peer,
-            stream_id,
-            heartbeat: self.now + HEARTBEAT_INTERVAL,
-        };
+        let scheduler = Scheduler::Connected { peer, stream_id, heartbeat: self.now + HEARTBEAT_INTERVAL };
         let suppressed = is_suppressed(&info, &subscribe.suppressed_roles);
         self.connect_framework(id.clone(), info, scheduler, suppressed);
-        let welcome =
-            events::subscribed(id.to_proto(), HEARTBEAT_INTERVAL.as_secs_f64(), self.info());
+        let welcome = events::subscribed(id.to_proto(), HEARTBEAT_INTERVAL.as_secs_f64(), self.info());
         self.event(peer, welcome);
         self.event(peer, events::heartbeat());
     }
@@ -185,13 +162,7 @@ impl Core {
         Ok(id)
     }
 
-    fn connect_framework(
-        &mut self,
-        id: FrameworkId,
-        info: FrameworkInfo,
-        scheduler: Scheduler,
-        suppressed: bool,
-    ) {
+    fn connect_framework(&mut self, id: FrameworkId, info: FrameworkInfo, scheduler: Scheduler, suppressed: bool) {
         let Some(framework) = self.frameworks.get_mut(&id) else {
             log::info!("framework {id} '{}' subscribed", info.name);
             let framework = Framework {
@@ -221,11 +192,7 @@ impl Core {
     }
 
     fn tell_slaves<M: prost::Message + prost::Name>(&mut self, message: &M) {
-        let pids: Vec<_> = self
-            .slaves
-            .values()
-            .map(|slave| slave.pid.clone())
-            .collect();
+        let pids: Vec<_> = self.slaves.values().map(|slave| slave.pid.clone()).collect();
         for pid in pids {
             self.send(&pid, message);
         }
@@ -234,14 +201,9 @@ impl Core {
     /// A slave runs a framework that this master has not met: it waits for its scheduler.
     pub(super) fn recover_framework(&mut self, id: FrameworkId, info: FrameworkInfo) {
         if self.frameworks.len() >= MAX_FRAMEWORKS {
-            return log::warn!(
-                "not taking on framework {id} from its slave: there are {MAX_FRAMEWORKS} already"
-            );
+            return log::warn!("not taking on framework {id} from its slave: there are {MAX_FRAMEWORKS} already");
         }
-        log::info!(
-            "framework {id} '{}' is known from its slave: waiting for its scheduler",
-            info.name
-        );
+        log::info!("framework {id} '{}' is known from its slave: waiting for its scheduler", info.name);
         let over_at = self.now + failover_timeout(&info).max(RECOVERED_TIMEOUT);
         let framework = Framework {
             info,
@@ -255,11 +217,7 @@ impl Core {
     }
 
     pub(super) fn scheduler_gone(&mut self, peer: Peer) {
-        let Some(id) = self
-            .frameworks
-            .iter()
-            .find(|(_, one)| one.peer() == Some(peer))
-            .map(|(id, _)| id.clone())
+        let Some(id) = self.frameworks.iter().find(|(_, one)| one.peer() == Some(peer)).map(|(id, _)| id.clone())
         else {
             return;
         };
@@ -268,9 +226,7 @@ impl Core {
         };
         let timeout = failover_timeout(&framework.info);
         log::info!("framework {id} disconnected; it has {timeout:?} to subscribe again");
-        framework.scheduler = Scheduler::Disconnected {
-            over_at: self.now + timeout,
-        };
+        framework.scheduler = Scheduler::Disconnected { over_at: self.now + timeout };
         self.offers.retain(|_, offer| offer.framework != id);
     }
 
@@ -281,9 +237,7 @@ impl Core {
         for (id, framework) in &mut self.frameworks {
             framework.filters.retain(|filter| filter.until > now);
             match &mut framework.scheduler {
-                Scheduler::Connected {
-                    peer, heartbeat, ..
-                } if *heartbeat <= now => {
+                Scheduler::Connected { peer, heartbeat, .. } if *heartbeat <= now => {
                     *heartbeat = now + HEARTBEAT_INTERVAL;
                     beating.push(*peer);
                 }
@@ -291,38 +245,22 @@ impl Core {
                 Scheduler::Connected { .. } | Scheduler::Disconnected { .. } => {}
             }
         }
-        beating
-            .into_iter()
-            .for_each(|peer| self.event(peer, events::heartbeat()));
+        beating.into_iter().for_each(|peer| self.event(peer, events::heartbeat()));
         over.iter().for_each(|id| self.remove_framework(id));
     }
 
     pub(super) fn remove_framework(&mut self, id: &FrameworkId) {
         log::info!("framework {id} is over");
-        self.tell_slaves(&ShutdownFrameworkMessage {
-            framework_id: id.to_proto(),
-        });
+        self.tell_slaves(&ShutdownFrameworkMessage { framework_id: id.to_proto() });
         self.offers.retain(|_, offer| offer.framework != *id);
         let of_it = |key: &TaskKey| key.0 == *id;
-        let keys: Vec<TaskKey> = self
-            .tasks
-            .keys()
-            .chain(self.unreachable_tasks.keys())
-            .filter(|key| of_it(key))
-            .cloned()
-            .collect();
+        let keys: Vec<TaskKey> =
+            self.tasks.keys().chain(self.unreachable_tasks.keys()).filter(|key| of_it(key)).cloned().collect();
         for key in keys {
             let text = format!("Framework {id} removed");
-            self.end_task(
-                &key,
-                TaskState::TaskKilled,
-                Reason::FrameworkRemoved,
-                &text,
-                false,
-            );
+            self.end_task(&key, TaskState::TaskKilled, Reason::FrameworkRemoved, &text, false);
         }
-        self.executors
-            .retain(|(_, framework, _), _| framework != id);
+        self.executors.retain(|(_, framework, _), _| framework != id);
         let Some(framework) = self.frameworks.remove(id) else {
             return;
         };
@@ -346,9 +284,7 @@ impl Core {
     }
 
     pub(super) fn is_partition_aware(&self, id: &FrameworkId) -> bool {
-        self.frameworks
-            .get(id)
-            .is_some_and(|framework| framework.has(Capability::PartitionAware))
+        self.frameworks.get(id).is_some_and(|framework| framework.has(Capability::PartitionAware))
     }
 }
 
@@ -356,31 +292,16 @@ impl Core {
 fn check_info(info: &FrameworkInfo) -> Result<(), String> {
     let multi_role = has(info, Capability::MultiRole);
     if multi_role && info.role.is_some() {
-        return Err(
-            "'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable".into(),
-        );
+        return Err("'FrameworkInfo.role' must not be set when the framework is MULTI_ROLE capable".into());
     }
     if !multi_role && !info.roles.is_empty() {
-        return Err(
-            "'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable"
-                .into(),
-        );
+        return Err("'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable".into());
     }
     let invalid = |role: &&str| {
-        role.is_empty()
-            || role.starts_with('-')
-            || role.contains(|c: char| c.is_control() || c == ' ' || c == '\\')
+        role.is_empty() || role.starts_with('-') || role.contains(|c: char| c.is_control() || c == ' ' || c == '\\')
     };
-    match info
-        .role
-        .as_deref()
-        .into_iter()
-        .chain(info.roles.iter().map(String::as_str))
-        .find(invalid)
-    {
-        Some(role) => Err(format!(
-            "'FrameworkInfo.role' is not a valid role: {role:?}"
-        )),
+    match info.role.as_deref().into_iter().chain(info.roles.iter().map(String::as_str)).find(invalid) {
+        Some(role) => Err(format!("'FrameworkInfo.role' is not a valid role: {role:?}")),
         None => Ok(()),
     }
 }
@@ -390,8 +311,5 @@ fn is_suppressed(info: &FrameworkInfo, suppressed: &[String]) -> bool {
         true => info.roles.iter().map(String::as_str).collect(),
         false => vec![info.role()],
     };
-    !own.is_empty()
-        && own
-            .iter()
-            .all(|role| suppressed.iter().any(|one| one == role))
+    !own.is_empty() && own.iter().all(|role| suppressed.iter().any(|one| one == role))
 }

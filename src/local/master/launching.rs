@@ -19,46 +19,24 @@ pub(super) struct Allotment {
 
 impl Core {
     /// Launches one task from what was accepted, or tells the framework why not.
-    pub(super) fn launch(
-        &mut self,
-        id: &FrameworkId,
-        mut task: TaskInfo,
-        allotment: &mut Allotment,
-    ) {
+    pub(super) fn launch(&mut self, id: &FrameworkId, mut task: TaskInfo, allotment: &mut Allotment) {
         task.resources = accounts::normalized(&task.resources);
         if let Some(executor) = task.executor.as_mut() {
             executor.resources = accounts::normalized(&executor.resources);
             executor.framework_id.get_or_insert_with(|| id.to_proto());
         }
         let key = task.executor.as_ref().and_then(|executor| {
-            Some((
-                allotment.slave.clone(),
-                id.clone(),
-                ExecutorId::try_from(&executor.executor_id).ok()?,
-            ))
+            Some((allotment.slave.clone(), id.clone(), ExecutorId::try_from(&executor.executor_id).ok()?))
         });
         let running = key.as_ref().and_then(|key| self.executors.get(key));
         let is_taken = |task: TaskId| {
             let key = (id.clone(), task);
             self.tasks.contains_key(&key) || self.unreachable_tasks.contains_key(&key)
         };
-        let needed = match validate::task(
-            &task,
-            id,
-            &allotment.slave,
-            running,
-            is_taken,
-            &allotment.left,
-        ) {
+        let needed = match validate::task(&task, id, &allotment.slave, running, is_taken, &allotment.left) {
             Ok(needed) => needed,
             Err(error) => {
-                return self.refuse_task(
-                    id,
-                    &task,
-                    TaskState::TaskError,
-                    Reason::TaskInvalid,
-                    &error,
-                );
+                return self.refuse_task(id, &task, TaskState::TaskError, Reason::TaskInvalid, &error);
             }
         };
         let launch_executor = running.is_none();
@@ -73,16 +51,8 @@ impl Core {
         self.run_task(id, task, allotment, launch_executor);
     }
 
-    fn run_task(
-        &mut self,
-        id: &FrameworkId,
-        mut task: TaskInfo,
-        allotment: &Allotment,
-        launch_executor: bool,
-    ) {
-        let (Some(framework), Some(slave)) =
-            (self.frameworks.get(id), self.slaves.get(&allotment.slave))
-        else {
+    fn run_task(&mut self, id: &FrameworkId, mut task: TaskInfo, allotment: &Allotment, launch_executor: bool) {
+        let (Some(framework), Some(slave)) = (self.frameworks.get(id), self.slaves.get(&allotment.slave)) else {
             return;
         };
         log::info!(
@@ -96,13 +66,8 @@ impl Core {
         if let Some(executor) = task.executor.as_mut() {
             executor.resources = accounts::allocated(&executor.resources, &allotment.role, refined);
         }
-        let version = slave
-            .resource_version
-            .clone()
-            .map(|uuid| ResourceVersionUuid {
-                resource_provider_id: None,
-                uuid,
-            });
+        let version =
+            slave.resource_version.clone().map(|uuid| ResourceVersionUuid { resource_provider_id: None, uuid });
         let message = RunTaskMessage {
             framework: framework.info.clone(),
             pid: Some(super::NO_PID.into()),
@@ -118,18 +83,12 @@ impl Core {
 
 /// A task as the master keeps it from its launch on.
 fn tracked(task: &TaskInfo, framework: &FrameworkId) -> Task {
-    let command = task.command.as_ref().or(task
-        .executor
-        .as_ref()
-        .and_then(|executor| executor.command.as_ref()));
+    let command = task.command.as_ref().or(task.executor.as_ref().and_then(|executor| executor.command.as_ref()));
     Task {
         name: task.name.clone(),
         task_id: task.task_id.clone(),
         framework_id: framework.to_proto(),
-        executor_id: task
-            .executor
-            .as_ref()
-            .map(|executor| executor.executor_id.clone()),
+        executor_id: task.executor.as_ref().map(|executor| executor.executor_id.clone()),
         slave_id: task.slave_id.clone(),
         state: TaskState::TaskStaging as i32,
         resources: task.resources.clone(),

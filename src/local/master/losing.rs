@@ -28,10 +28,7 @@ pub(super) enum Removal {
 impl Core {
     pub(super) fn slave_exited(&mut self, pid: &Pid) {
         let lost_at = self.now + REREGISTER_TIMEOUT;
-        let Some((id, slave)) = self
-            .slaves
-            .iter_mut()
-            .find(|(_, slave)| slave.pid == *pid && slave.is_connected())
+        let Some((id, slave)) = self.slaves.iter_mut().find(|(_, slave)| slave.pid == *pid && slave.is_connected())
         else {
             return;
         };
@@ -42,38 +39,23 @@ impl Core {
         // Nothing of a framework that does not checkpoint outlives its slave.
         let text = format!("Agent {hostname} disconnected");
         let frameworks = &self.frameworks;
-        let checkpoints = |id: &FrameworkId| {
-            frameworks
-                .get(id)
-                .is_some_and(|framework| framework.info.checkpoint())
-        };
+        let checkpoints = |id: &FrameworkId| frameworks.get(id).is_some_and(|framework| framework.info.checkpoint());
         let doomed: Vec<TaskKey> = self
             .tasks
             .iter()
             .filter(|(key, task)| on(task, &id) && !checkpoints(&key.0))
             .map(|(key, _)| key.clone())
             .collect();
-        self.executors
-            .retain(|(slave, framework, _), _| *slave != id || checkpoints(framework));
+        self.executors.retain(|(slave, framework, _), _| *slave != id || checkpoints(framework));
         for key in doomed {
-            self.end_task(
-                &key,
-                TaskState::TaskLost,
-                Reason::SlaveDisconnected,
-                &text,
-                true,
-            );
+            self.end_task(&key, TaskState::TaskLost, Reason::SlaveDisconnected, &text, true);
         }
     }
 
     /// Sends the pings that are due, and gives up slaves that did not answer or did not come back.
     pub(super) fn expire_slaves(&mut self) {
-        let due: Vec<SlaveId> = self
-            .slaves
-            .iter()
-            .filter(|(_, slave)| slave.deadline() <= self.now)
-            .map(|(id, _)| id.clone())
-            .collect();
+        let due: Vec<SlaveId> =
+            self.slaves.iter().filter(|(_, slave)| slave.deadline() <= self.now).map(|(id, _)| id.clone()).collect();
         for id in due {
             self.expire_slave(&id);
         }
@@ -119,12 +101,8 @@ impl Core {
                 self.unreachable_slaves.pop_first();
             }
         }
-        let keys: Vec<TaskKey> = self
-            .tasks
-            .iter()
-            .filter(|(_, task)| on(task, id))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let keys: Vec<TaskKey> =
+            self.tasks.iter().filter(|(_, task)| on(task, id)).map(|(key, _)| key.clone()).collect();
         for key in keys {
             let state = match removal == Removal::Unreachable && self.is_partition_aware(&key.0) {
                 true => TaskState::TaskUnreachable,

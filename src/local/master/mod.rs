@@ -55,10 +55,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT),
-            exit_with_parent: false,
-        }
+        Options { address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, DEFAULT_PORT), exit_with_parent: false }
     }
 }
 
@@ -71,10 +68,7 @@ pub fn main(options: &Options) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!(
-                "the embedded master cannot run on {}: {error}; check --ip and --port",
-                options.address
-            );
+            log::error!("the embedded master cannot run on {}: {error}; check --ip and --port", options.address);
             ExitCode::FAILURE
         }
     }

@@ -18,9 +18,7 @@ use crate::messages::mesos::framework_info::capability::Type as Capability;
 use crate::messages::mesos::resource::AllocationInfo;
 use crate::messages::mesos::scheduler::call;
 use crate::messages::mesos::task_status::Reason;
-use crate::messages::mesos::{
-    self, Filters, OfferId, Resource, TaskInfo, TaskState, offer::operation,
-};
+use crate::messages::mesos::{self, Filters, OfferId, Resource, TaskInfo, TaskState, offer::operation};
 
 /// The shortest time between two offers of the same resources to the same framework (Mesos' `--allocation_interval`).
 const MIN_REFUSAL: Duration = Duration::from_secs(1);
@@ -52,29 +50,21 @@ impl Core {
         let Some(slave) = self.slaves.get(id) else {
             return Vec::new();
         };
-        let tasks = self
-            .tasks
-            .values()
-            .filter(|task| super::slaves::on(task, id) && !events::is_terminal(task.state()));
+        let tasks =
+            self.tasks.values().filter(|task| super::slaves::on(task, id) && !events::is_terminal(task.state()));
         let executors = self.executors.iter().filter(|((slave, ..), _)| slave == id);
         let offers = self.offers.values().filter(|offer| offer.slave == *id);
         let used = tasks
             .map(|task| &task.resources)
             .chain(executors.map(|(_, executor)| &executor.resources))
             .chain(offers.map(|offer| &offer.resources));
-        used.fold(slave.info.resources.clone(), |left, used| {
-            accounts::minus(left, used)
-        })
+        used.fold(slave.info.resources.clone(), |left, used| accounts::minus(left, used))
     }
 
     /// Offers what is free to those whose turn it is.
     pub(super) fn make_offers(&mut self) {
-        let slaves: Vec<SlaveId> = self
-            .slaves
-            .iter()
-            .filter(|(_, slave)| slave.is_connected())
-            .map(|(id, _)| id.clone())
-            .collect();
+        let slaves: Vec<SlaveId> =
+            self.slaves.iter().filter(|(_, slave)| slave.is_connected()).map(|(id, _)| id.clone()).collect();
         let mut made: Vec<(FrameworkId, Vec<mesos::Offer>)> = Vec::new();
         for slave in slaves {
             while let Some((framework, offer)) = self.next_offer_of(&slave) {
@@ -91,26 +81,13 @@ impl Core {
 
     fn next_offer_of(&mut self, slave: &SlaveId) -> Option<(FrameworkId, mesos::Offer)> {
         let free = self.unused(slave);
-        let after = self
-            .frameworks
-            .keys()
-            .filter(|id| Some(*id) > self.last_offered.as_ref());
-        let before = self
-            .frameworks
-            .keys()
-            .filter(|id| Some(*id) <= self.last_offered.as_ref());
-        let (id, role, share) = after
-            .chain(before)
-            .find_map(|id| self.share_of(id, slave, &free))?;
+        let after = self.frameworks.keys().filter(|id| Some(*id) > self.last_offered.as_ref());
+        let before = self.frameworks.keys().filter(|id| Some(*id) <= self.last_offered.as_ref());
+        let (id, role, share) = after.chain(before).find_map(|id| self.share_of(id, slave, &free))?;
         let name = format!("{}-O{}", self.identity.id, self.next_offer);
         self.next_offer += 1;
         self.last_offered = Some(id.clone());
-        let offer = Offer {
-            framework: id.clone(),
-            slave: slave.clone(),
-            role,
-            resources: share,
-        };
+        let offer = Offer { framework: id.clone(), slave: slave.clone(), role, resources: share };
         let message = self.offer_message(&name, &offer)?;
         self.offers.insert(name, offer);
         Some((id, message))
@@ -123,15 +100,11 @@ impl Core {
         slave: &SlaveId,
         free: &[Resource],
     ) -> Option<(FrameworkId, String, Vec<Resource>)> {
-        let framework = self
-            .frameworks
-            .get(id)
-            .filter(|framework| framework.peer().is_some() && !framework.suppressed)?;
+        let framework =
+            self.frameworks.get(id).filter(|framework| framework.peer().is_some() && !framework.suppressed)?;
         let role = framework.role()?;
         let share = accounts::share(free, role);
-        let refused = |filter: &Filter| {
-            filter.slave == *slave && accounts::contains(&filter.resources, &share)
-        };
+        let refused = |filter: &Filter| filter.slave == *slave && accounts::contains(&filter.resources, &share);
         (accounts::is_worth_offering(&share) && !framework.filters.iter().any(refused))
             .then(|| (id.clone(), role.to_owned(), share))
     }
@@ -139,16 +112,10 @@ impl Core {
     fn offer_message(&self, name: &str, offer: &Offer) -> Option<mesos::Offer> {
         let framework = self.frameworks.get(&offer.framework)?;
         let slave = self.slaves.get(&offer.slave)?;
-        let allocation = framework
-            .has(Capability::MultiRole)
-            .then(|| AllocationInfo {
-                role: Some(offer.role.clone()),
-            });
+        let allocation =
+            framework.has(Capability::MultiRole).then(|| AllocationInfo { role: Some(offer.role.clone()) });
         let refined = framework.has(Capability::ReservationRefinement);
-        let executor_ids = self
-            .executors
-            .keys()
-            .filter(|(on, of, _)| *on == offer.slave && *of == offer.framework);
+        let executor_ids = self.executors.keys().filter(|(on, of, _)| *on == offer.slave && *of == offer.framework);
         let address = mesos::Address {
             hostname: Some(slave.info.hostname.clone()),
             ip: Some(slave.pid.address.ip().to_string()),
@@ -167,9 +134,7 @@ impl Core {
             }),
             resources: accounts::shown(&offer.resources, allocation.as_ref(), refined),
             attributes: slave.info.attributes.clone(),
-            executor_ids: executor_ids
-                .map(|(.., executor)| executor.to_proto())
-                .collect(),
+            executor_ids: executor_ids.map(|(.., executor)| executor.to_proto()).collect(),
             allocation_info: allocation,
             ..Default::default()
         })
@@ -194,20 +159,9 @@ impl Core {
             Ok(slave) => slave,
             Err(error) => return self.refuse_offers(id, accept, &error),
         };
-        let taken: Vec<Offer> = accept
-            .offer_ids
-            .iter()
-            .filter_map(|offer| self.offers.remove(&offer.value))
-            .collect();
-        let role = taken
-            .first()
-            .map(|offer| offer.role.clone())
-            .unwrap_or_default();
-        let mut allotment = Allotment {
-            slave,
-            role,
-            left: Vec::new(),
-        };
+        let taken: Vec<Offer> = accept.offer_ids.iter().filter_map(|offer| self.offers.remove(&offer.value)).collect();
+        let role = taken.first().map(|offer| offer.role.clone()).unwrap_or_default();
+        let mut allotment = Allotment { slave, role, left: Vec::new() };
         for offer in taken {
             allotment.left = accounts::plus(allotment.left, &offer.resources);
         }
@@ -222,10 +176,9 @@ impl Core {
                         .for_each(|task| self.launch(id, task, &mut allotment));
                 }
                 operation::Type::LaunchGroup => self.refuse_group(id, operation.launch_group),
-                kind => log::warn!(
-                    "framework {id}: dropping {}, which the embedded master does not do",
-                    kind.as_str_name()
-                ),
+                kind => {
+                    log::warn!("framework {id}: dropping {}, which the embedded master does not do", kind.as_str_name())
+                }
             }
         }
         self.refuse(id, allotment.slave, allotment.left, accept.filters.as_ref());
@@ -235,10 +188,7 @@ impl Core {
     fn check_offers(&self, id: &FrameworkId, offers: &[OfferId]) -> Result<SlaveId, String> {
         let mut slave: Option<&SlaveId> = None;
         for (place, OfferId { value }) in offers.iter().enumerate() {
-            if offers[..place]
-                .iter()
-                .any(|earlier| earlier.value == *value)
-            {
+            if offers[..place].iter().any(|earlier| earlier.value == *value) {
                 return Err(format!("Duplicate offer {value} in offer list"));
             }
             let Some(offer) = self.offers.get(value) else {
@@ -264,11 +214,7 @@ impl Core {
     fn refuse_offers(&mut self, id: &FrameworkId, accept: call::Accept, error: &str) {
         log::warn!("framework {id} accepts offers that it cannot: {error}");
         for OfferId { value } in &accept.offer_ids {
-            if self
-                .offers
-                .get(value)
-                .is_some_and(|offer| offer.framework == *id)
-            {
+            if self.offers.get(value).is_some_and(|offer| offer.framework == *id) {
                 self.offers.remove(value);
             }
         }
@@ -278,16 +224,8 @@ impl Core {
         };
         let text = format!("Task launched with invalid offers: {error}");
         for operation in accept.operations {
-            let group = operation
-                .launch_group
-                .map(|group| group.task_group.tasks)
-                .unwrap_or_default();
-            let tasks = operation
-                .launch
-                .unwrap_or_default()
-                .task_infos
-                .into_iter()
-                .chain(group);
+            let group = operation.launch_group.map(|group| group.task_group.tasks).unwrap_or_default();
+            let tasks = operation.launch.unwrap_or_default().task_infos.into_iter().chain(group);
             tasks.for_each(|task| self.refuse_task(id, &task, state, Reason::InvalidOffers, &text));
         }
     }
@@ -300,31 +238,15 @@ impl Core {
         reason: Reason,
         text: &str,
     ) {
-        log::warn!(
-            "not launching task {:?} of framework {id}: {text}",
-            task.task_id.value
-        );
-        let status = events::master_status(
-            &task.task_id,
-            Some(&task.slave_id),
-            state,
-            reason,
-            text,
-            self.wall(),
-        );
+        log::warn!("not launching task {:?} of framework {id}: {text}", task.task_id.value);
+        let status = events::master_status(&task.task_id, Some(&task.slave_id), state, reason, text, self.wall());
         self.tell(id, events::update(status));
     }
 
     fn refuse_group(&mut self, id: &FrameworkId, group: Option<operation::LaunchGroup>) {
         for task in group.into_iter().flat_map(|group| group.task_group.tasks) {
             let text = "the embedded master does not launch task groups";
-            self.refuse_task(
-                id,
-                &task,
-                TaskState::TaskError,
-                Reason::TaskGroupInvalid,
-                text,
-            );
+            self.refuse_task(id, &task, TaskState::TaskError, Reason::TaskGroupInvalid, text);
         }
     }
 
@@ -342,13 +264,7 @@ impl Core {
         }
     }
 
-    fn refuse(
-        &mut self,
-        id: &FrameworkId,
-        slave: SlaveId,
-        resources: Vec<Resource>,
-        filters: Option<&Filters>,
-    ) {
+    fn refuse(&mut self, id: &FrameworkId, slave: SlaveId, resources: Vec<Resource>, filters: Option<&Filters>) {
         let seconds = filters.unwrap_or(&Filters::default()).refuse_seconds();
         // Mesos takes its default for what is no time at all.
         let asked = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(5));
@@ -357,14 +273,10 @@ impl Core {
             && !resources.is_empty()
         {
             // A later refusal of the same or more takes the earlier one's place.
-            framework.filters.retain(|filter| {
-                filter.slave != slave || !accounts::contains(&resources, &filter.resources)
-            });
-            framework.filters.push(Filter {
-                slave,
-                resources,
-                until,
-            });
+            framework
+                .filters
+                .retain(|filter| filter.slave != slave || !accounts::contains(&resources, &filter.resources));
+            framework.filters.push(Filter { slave, resources, until });
             if framework.filters.len() > MAX_FILTERS {
                 framework.filters.remove(0);
             }

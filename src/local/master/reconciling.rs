@@ -13,25 +13,13 @@ impl Core {
     pub(super) fn reconcile(&mut self, id: &FrameworkId, reconcile: call::Reconcile) {
         let wall = self.wall();
         let latest = |task: &Task| {
-            events::latest_status_of(
-                task,
-                Reason::Reconciliation,
-                "Reconciliation: Latest task state",
-                wall,
-            )
+            events::latest_status_of(task, Reason::Reconciliation, "Reconciliation: Latest task state", wall)
         };
         let statuses: Vec<TaskStatus> = match reconcile.tasks.is_empty() {
-            true => self
-                .tasks
-                .iter()
-                .filter(|(key, _)| key.0 == *id)
-                .map(|(_, task)| latest(task))
-                .collect(),
+            true => self.tasks.iter().filter(|(key, _)| key.0 == *id).map(|(_, task)| latest(task)).collect(),
             false => {
                 let known = |task: &call::reconcile::Task| {
-                    self.tasks
-                        .get(&(id.clone(), TaskId::try_from(&task.task_id).ok()?))
-                        .map(latest)
+                    self.tasks.get(&(id.clone(), TaskId::try_from(&task.task_id).ok()?)).map(latest)
                 };
                 reconcile
                     .tasks
@@ -46,34 +34,16 @@ impl Core {
     }
 
     fn status_of_unknown(&self, id: &FrameworkId, task: &call::reconcile::Task) -> TaskStatus {
-        let slave = task
-            .slave_id
-            .as_ref()
-            .and_then(|id| SlaveId::try_from(id).ok());
-        let lost = slave
-            .as_ref()
-            .and_then(|id| self.unreachable_slaves.get(id));
-        let (state, text) = if slave
-            .as_ref()
-            .is_some_and(|id| self.slaves.contains_key(id))
-        {
-            (
-                TaskState::TaskGone,
-                "Reconciliation: Task is unknown to the agent",
-            )
+        let slave = task.slave_id.as_ref().and_then(|id| SlaveId::try_from(id).ok());
+        let lost = slave.as_ref().and_then(|id| self.unreachable_slaves.get(id));
+        let (state, text) = if slave.as_ref().is_some_and(|id| self.slaves.contains_key(id)) {
+            (TaskState::TaskGone, "Reconciliation: Task is unknown to the agent")
         } else if lost.is_some() {
-            (
-                TaskState::TaskUnreachable,
-                "Reconciliation: Task is unreachable",
-            )
+            (TaskState::TaskUnreachable, "Reconciliation: Task is unreachable")
         } else {
             (TaskState::TaskUnknown, "Reconciliation: Task is unknown")
         };
-        let state = if self.is_partition_aware(id) {
-            state
-        } else {
-            TaskState::TaskLost
-        };
+        let state = if self.is_partition_aware(id) { state } else { TaskState::TaskLost };
         let status = events::master_status(
             &task.task_id,
             task.slave_id.as_ref(),
@@ -82,9 +52,6 @@ impl Core {
             text,
             self.wall(),
         );
-        TaskStatus {
-            unreachable_time: lost.map(nanoseconds),
-            ..status
-        }
+        TaskStatus { unreachable_time: lost.map(nanoseconds), ..status }
     }
 }

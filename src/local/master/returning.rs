@@ -18,27 +18,17 @@ impl Core {
         if !may_register(&from, message.version(), &message.slave) {
             return;
         }
-        let id = message
-            .slave
-            .id
-            .as_ref()
-            .or(message.slave_id.as_ref())
-            .map(SlaveId::try_from);
+        let id = message.slave.id.as_ref().or(message.slave_id.as_ref()).map(SlaveId::try_from);
         let id = match id {
             Some(Ok(id)) => id,
             Some(Err(error)) => {
-                return log::warn!(
-                    "ignoring the re-registration of {from}: its slave id is invalid: {error}"
-                );
+                return log::warn!("ignoring the re-registration of {from}: its slave id is invalid: {error}");
             }
             None => {
                 return log::warn!("ignoring the re-registration of {from}: it has no slave id");
             }
         };
-        let known = self
-            .slaves
-            .get(&id)
-            .map(|slave| (*slave.pid.address.ip(), slave.info.hostname.clone()));
+        let known = self.slaves.get(&id).map(|slave| (*slave.pid.address.ip(), slave.info.hostname.clone()));
         match known {
             Some(place) if place != (*from.address.ip(), message.slave.hostname.clone()) => {
                 log::warn!(
@@ -46,12 +36,7 @@ impl Core {
                     message.slave.hostname
                 );
                 let text = "Agent attempted to reregister with different IP / hostname";
-                self.send(
-                    &from,
-                    &ShutdownMessage {
-                        message: Some(text.into()),
-                    },
-                );
+                self.send(&from, &ShutdownMessage { message: Some(text.into()) });
             }
             Some(_) => self.welcome_known(id, from, message),
             None => self.welcome_back(id, from, message),
@@ -65,10 +50,7 @@ impl Core {
         };
         log::info!("slave {id} at {from} registered again");
         let old = std::mem::replace(&mut slave.pid, from.clone());
-        slave.info = SlaveInfo {
-            resources: accounts::normalized(&message.slave.resources),
-            ..message.slave
-        };
+        slave.info = SlaveInfo { resources: accounts::normalized(&message.slave.resources), ..message.slave };
         slave.version = message.version.unwrap_or_default();
         slave.capabilities = message.agent_capabilities;
         slave.resource_version = message.resource_version_uuid;
@@ -78,10 +60,7 @@ impl Core {
         }
         self.actions.push(Action::Link { to: from.clone() });
         let reconciliations = self.missing_tasks(&id, &message.tasks);
-        let answer = SlaveReregisteredMessage {
-            reconciliations,
-            ..reregistered(&id)
-        };
+        let answer = SlaveReregisteredMessage { reconciliations, ..reregistered(&id) };
         self.send(&from, &answer);
         self.kill_again(&id, &from, &message.tasks);
         self.executors.retain(|(slave, ..), _| *slave != id);
@@ -101,50 +80,25 @@ impl Core {
             return;
         };
         let alive = |task: &&Task| {
-            !events::is_terminal(task.state())
-                && key_of(task).is_some_and(|key| slave.killed.contains(&key))
+            !events::is_terminal(task.state()) && key_of(task).is_some_and(|key| slave.killed.contains(&key))
         };
         let alive: Vec<Task> = tasks.iter().filter(alive).cloned().collect();
-        for Task {
-            framework_id,
-            task_id,
-            ..
-        } in alive
-        {
-            log::warn!(
-                "slave {id} still has task {} that is to be killed",
-                task_id.value
-            );
+        for Task { framework_id, task_id, .. } in alive {
+            log::warn!("slave {id} still has task {} that is to be killed", task_id.value);
             let kill_policy = None;
-            let message = KillTaskMessage {
-                framework_id,
-                task_id,
-                kill_policy,
-            };
+            let message = KillTaskMessage { framework_id, task_id, kill_policy };
             self.send(pid, &message);
         }
     }
 
     /// A task that the slave brings, if it is one to keep books on: its own, of a framework that it names too, and that is not over.
-    fn fit_task(
-        &self,
-        id: &SlaveId,
-        task: Task,
-        frameworks: &[FrameworkInfo],
-    ) -> Option<(TaskKey, Task)> {
+    fn fit_task(&self, id: &SlaveId, task: Task, frameworks: &[FrameworkInfo]) -> Option<(TaskKey, Task)> {
         let key = key_of(&task)?;
-        let fit = on(&task, id)
-            && accounts::check(&task.resources).is_ok()
-            && self.is_to_be_met(&key.0, frameworks);
+        let fit = on(&task, id) && accounts::check(&task.resources).is_ok() && self.is_to_be_met(&key.0, frameworks);
         fit.then(|| (key, accounts::normalized_task(task)))
     }
 
-    fn take_executors(
-        &mut self,
-        id: &SlaveId,
-        infos: Vec<ExecutorInfo>,
-        frameworks: &[FrameworkInfo],
-    ) {
+    fn take_executors(&mut self, id: &SlaveId, infos: Vec<ExecutorInfo>, frameworks: &[FrameworkInfo]) {
         for info in infos {
             let framework = info.framework_id.as_ref().map(FrameworkId::try_from);
             let executor = ExecutorId::try_from(&info.executor_id);
@@ -153,18 +107,13 @@ impl Core {
                 && self.is_to_be_met(&framework, frameworks)
             {
                 let key = (id.clone(), framework, executor);
-                self.executors
-                    .insert(key, accounts::normalized_executor(info));
+                self.executors.insert(key, accounts::normalized_executor(info));
             }
         }
     }
 
     fn is_to_be_met(&self, id: &FrameworkId, named: &[FrameworkInfo]) -> bool {
-        let is_named = |info: &FrameworkInfo| {
-            info.id
-                .as_ref()
-                .is_some_and(|named| named.value == id.as_str())
-        };
+        let is_named = |info: &FrameworkInfo| info.id.as_ref().is_some_and(|named| named.value == id.as_str());
         !self.is_completed(id) && (self.frameworks.contains_key(id) || named.iter().any(is_named))
     }
 
@@ -179,16 +128,8 @@ impl Core {
             let Some(framework) = self.frameworks.get(&key.0) else {
                 continue;
             };
-            let status = events::latest_status_of(
-                task,
-                Reason::Reconciliation,
-                "Reconciliation request",
-                self.wall(),
-            );
-            match all
-                .last_mut()
-                .filter(|last| last.framework_id == task.framework_id)
-            {
+            let status = events::latest_status_of(task, Reason::Reconciliation, "Reconciliation request", self.wall());
+            match all.last_mut().filter(|last| last.framework_id == task.framework_id) {
                 Some(last) => last.statuses.push(status),
                 None => all.push(ReconcileTasksMessage {
                     framework_id: task.framework_id.clone(),
@@ -208,28 +149,20 @@ impl Core {
         };
         let newcomer = Newcomer {
             id: id.clone(),
-            info: SlaveInfo {
-                id: Some(id.to_proto()),
-                ..message.slave
-            },
+            info: SlaveInfo { id: Some(id.to_proto()), ..message.slave },
             pid: from.clone(),
             version: message.version.unwrap_or_default(),
             capabilities: message.agent_capabilities,
             resource_version: message.resource_version_uuid,
         };
         self.add_slave(newcomer);
-        self.unreachable_tasks
-            .retain(|_, task| task.slave_id.value != id.as_str());
+        self.unreachable_tasks.retain(|_, task| task.slave_id.value != id.as_str());
         for task in message.tasks {
             let Some((key, task)) = self.fit_task(&id, task, &message.frameworks) else {
                 continue;
             };
-            let status =
-                events::latest_status_of(&task, Reason::SlaveReregistered, text, self.wall());
-            let status = mesos::TaskStatus {
-                state: task.state,
-                ..status
-            };
+            let status = events::latest_status_of(&task, Reason::SlaveReregistered, text, self.wall());
+            let status = mesos::TaskStatus { state: task.state, ..status };
             self.tell(&key.0, events::update(status));
             self.tasks.insert(key, task);
         }
@@ -246,12 +179,7 @@ impl Core {
             };
             if self.is_completed(&id) {
                 log::info!("framework {id} is over: telling {slave} to shut it down");
-                self.send(
-                    slave,
-                    &ShutdownFrameworkMessage {
-                        framework_id: id.to_proto(),
-                    },
-                );
+                self.send(slave, &ShutdownFrameworkMessage { framework_id: id.to_proto() });
             } else if let Some(framework) = self.frameworks.get(&id) {
                 let update = update_framework(framework.info.clone(), &id);
                 self.send(slave, &update);
@@ -263,18 +191,10 @@ impl Core {
 }
 
 fn reregistered(id: &SlaveId) -> SlaveReregisteredMessage {
-    SlaveReregisteredMessage {
-        slave_id: id.to_proto(),
-        reconciliations: Vec::new(),
-        connection: connection(),
-    }
+    SlaveReregisteredMessage { slave_id: id.to_proto(), reconciliations: Vec::new(), connection: connection() }
 }
 
 /// The news about a framework for a slave; the empty pid is what an HTTP framework has (captured from Mesos 1.11).
 pub(super) fn update_framework(info: FrameworkInfo, id: &FrameworkId) -> UpdateFrameworkMessage {
-    UpdateFrameworkMessage {
-        framework_id: id.to_proto(),
-        pid: Some(super::NO_PID.into()),
-        framework_info: Some(info),
-    }
+    UpdateFrameworkMessage { framework_id: id.to_proto(), pid: Some(super::NO_PID.into()), framework_info: Some(info) }
 }

@@ -18,9 +18,7 @@ use super::calls::{self, Format, Parsed, Posted};
 use super::core::{Action, Core, Event, Identity, Peer};
 use super::{Options, state};
 use crate::libprocess::pid::Pid;
-use crate::libprocess::{
-    ConnectionId, Headers, Network, NetworkEvent, Request, Response, recordio,
-};
+use crate::libprocess::{ConnectionId, Headers, Network, NetworkEvent, Request, Response, recordio};
 use crate::poll::{Interest, PollSet, Signals, earlier};
 use crate::random::Random;
 
@@ -56,9 +54,7 @@ impl Shell {
         network.set_max_connections(MAX_CONNECTIONS);
         let mut random = Random::from_system()?;
         let address = network.address();
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let identity = Identity {
             id: random.uuid_text(),
             address,
@@ -71,9 +67,7 @@ impl Shell {
             identity.id,
             super::VERSION
         );
-        log::info!(
-            "the embedded master is for one machine: no high availability, no authentication, no fair sharing"
-        );
+        log::info!("the embedded master is for one machine: no high availability, no authentication, no fair sharing");
         let core = Core::new(identity);
         Ok(Shell {
             network,
@@ -134,27 +128,11 @@ impl Shell {
 
     fn take(&mut self, event: NetworkEvent, now: Instant) {
         match event {
-            NetworkEvent::Message {
-                from,
-                to,
-                name,
-                body,
-                ..
-            } => self.give(
-                Event::Message {
-                    from,
-                    to,
-                    name,
-                    body,
-                },
-                now,
-            ),
+            NetworkEvent::Message { from, to, name, body, .. } => {
+                self.give(Event::Message { from, to, name, body }, now)
+            }
             NetworkEvent::Exited { pid } => self.give(Event::Exited { pid }, now),
-            NetworkEvent::Request {
-                connection,
-                request,
-                ..
-            } => self.request(connection, &request, now),
+            NetworkEvent::Request { connection, request, .. } => self.request(connection, &request, now),
             NetworkEvent::Closed { connection } => {
                 let peer = Peer(connection.0);
                 self.streams.remove(&peer);
@@ -169,25 +147,18 @@ impl Shell {
     }
 
     fn request(&mut self, connection: ConnectionId, request: &Request, now: Instant) {
-        let path = request
-            .path
-            .strip_prefix("/master")
-            .unwrap_or(&request.path);
+        let path = request.path.strip_prefix("/master").unwrap_or(&request.path);
         if path == "/api/v1/scheduler" {
             return self.scheduler_call(connection, request, now);
         }
-        let response = match (
-            request.method.as_str(),
-            path.strip_suffix(".json").unwrap_or(path),
-        ) {
+        let response = match (request.method.as_str(), path.strip_suffix(".json").unwrap_or(path)) {
             ("GET", "/health") => Response::new(200),
             ("GET", "/version") => Response::ok_json(state::version().to_string()),
             ("GET", "/state") => Response::ok_json(self.core.state().to_string()),
             ("GET", "" | "/") => Response::text(200, ABOUT),
-            ("GET", _) => Response::text(
-                404,
-                format!("The embedded master does not have {path}; see / for what it has.\n"),
-            ),
+            ("GET", _) => {
+                Response::text(404, format!("The embedded master does not have {path}; see / for what it has.\n"))
+            }
             _ => not_allowed("GET", &request.method),
         };
         self.network.respond(connection, response);
@@ -207,32 +178,14 @@ impl Shell {
             Ok(Parsed::Subscribe(subscribe, format)) => {
                 self.streams.insert(peer, format);
                 let stream_id = self.random.uuid_text();
-                self.give(
-                    Event::Subscribe {
-                        peer,
-                        subscribe,
-                        stream_id,
-                    },
-                    now,
-                );
+                self.give(Event::Subscribe { peer, subscribe, stream_id }, now);
             }
             Ok(Parsed::Call(call)) => {
                 let stream_id = stream_id.map(str::to_owned);
-                self.give(
-                    Event::Call {
-                        peer,
-                        stream_id,
-                        call,
-                    },
-                    now,
-                );
+                self.give(Event::Call { peer, stream_id, call }, now);
             }
-            Err((405, _)) => self
-                .network
-                .respond(connection, not_allowed("POST", &request.method)),
-            Err((status, text)) => self
-                .network
-                .respond(connection, Response::text(status, text)),
+            Err((405, _)) => self.network.respond(connection, not_allowed("POST", &request.method)),
+            Err((status, text)) => self.network.respond(connection, Response::text(status, text)),
         }
     }
 
@@ -248,33 +201,20 @@ impl Shell {
 
     fn carry_out(&mut self, action: Action, now: Instant) -> Option<Event> {
         match action {
-            Action::Send {
-                from,
-                to,
-                name,
-                body,
-            } => {
-                let from = Pid {
-                    id: from,
-                    address: self.network.address(),
-                };
+            Action::Send { from, to, name, body } => {
+                let from = Pid { id: from, address: self.network.address() };
                 self.network.send(&from, &to, &name, &body, now);
             }
             Action::Link { to } => self.network.link(&to, now),
             Action::Unlink { to } => self.network.unlink(&to),
-            Action::Answer {
-                peer, status: 202, ..
-            } => self
-                .network
-                .respond(ConnectionId(peer.0), Response::new(202)),
-            Action::Answer { peer, status, text } => self
-                .network
-                .respond(ConnectionId(peer.0), Response::text(status, text)),
+            Action::Answer { peer, status: 202, .. } => self.network.respond(ConnectionId(peer.0), Response::new(202)),
+            Action::Answer { peer, status, text } => {
+                self.network.respond(ConnectionId(peer.0), Response::text(status, text))
+            }
             Action::Open { peer, stream_id } => {
                 let format = self.streams.get(&peer)?;
-                let headers = Headers::new()
-                    .with("Content-Type", format.media_type())
-                    .with("Mesos-Stream-Id", stream_id);
+                let headers =
+                    Headers::new().with("Content-Type", format.media_type()).with("Mesos-Stream-Id", stream_id);
                 self.network.open_stream(ConnectionId(peer.0), 200, headers);
             }
             Action::Event { peer, event } => return self.write(peer, &event),
@@ -287,11 +227,7 @@ impl Shell {
     }
 
     /// Writes an event to a stream; a stream that cannot be written to is closed.
-    fn write(
-        &mut self,
-        peer: Peer,
-        event: &crate::messages::mesos::scheduler::Event,
-    ) -> Option<Event> {
+    fn write(&mut self, peer: Peer, event: &crate::messages::mesos::scheduler::Event) -> Option<Event> {
         let record = match self.streams.get(&peer)?.encode(event) {
             Ok(record) => record,
             Err(error) => {
@@ -299,10 +235,7 @@ impl Shell {
                 return None;
             }
         };
-        if self
-            .network
-            .write_stream(ConnectionId(peer.0), &recordio::encode(&record))
-        {
+        if self.network.write_stream(ConnectionId(peer.0), &recordio::encode(&record)) {
             return None;
         }
         self.streams.remove(&peer);
@@ -325,9 +258,7 @@ fn hostname(address: SocketAddrV4) -> String {
     if address.ip().is_loopback() {
         return "localhost".into();
     }
-    let name = nix::unistd::gethostname()
-        .ok()
-        .and_then(|name| name.into_string().ok());
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
     name.unwrap_or_else(|| address.ip().to_string())
 }
 
@@ -341,11 +272,7 @@ fn stdin_has_ended() -> bool {
 }
 
 fn not_allowed(allowed: &str, method: &str) -> Response {
-    Response::text(
-        405,
-        format!("Expecting one of {{ '{allowed}' }}, but received '{method}'"),
-    )
-    .with("Allow", allowed)
+    Response::text(405, format!("Expecting one of {{ '{allowed}' }}, but received '{method}'")).with("Allow", allowed)
 }
 
 #[cfg(test)]
@@ -358,20 +285,14 @@ mod tests {
     /// A master on a free port of loopback; the test is its loop.
     fn shell() -> Shell {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
-        Shell::new(&Options {
-            address,
-            exit_with_parent: false,
-        })
-        .expect("a port")
+        Shell::new(&Options { address, exit_with_parent: false }).expect("a port")
     }
 
     fn ask(shell: &Shell, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(shell.network.address()).expect("connect");
         stream.set_nonblocking(true).expect("non-blocking");
         let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
-        );
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{headers}\r\n{body}");
         stream.write_all(request.as_bytes()).expect("write");
         stream
     }
@@ -413,33 +334,18 @@ mod tests {
     fn a_scheduler_subscribes_calls_and_is_forgotten_when_it_hangs_up() {
         let mut shell = shell();
         let json = "Content-Type: application/json\r\nAccept: application/json\r\n";
-        let subscribe =
-            r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"f"}}}"#;
+        let subscribe = r#"{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"f"}}}"#;
         let mut stream = ask(&shell, "POST", "/master/api/v1/scheduler", json, subscribe);
         let head = await_text(&mut shell, &mut stream, r#"{"type":"HEARTBEAT"}"#);
         assert!(head.starts_with("HTTP/1.1 200 OK"));
-        let stream_id = head
-            .lines()
-            .find_map(|line| line.strip_prefix("Mesos-Stream-Id: "))
-            .expect("stream id")
-            .to_owned();
-        let id = shell
-            .core
-            .frameworks
-            .keys()
-            .next()
-            .cloned()
-            .expect("a framework");
+        let stream_id =
+            head.lines().find_map(|line| line.strip_prefix("Mesos-Stream-Id: ")).expect("stream id").to_owned();
+        let id = shell.core.frameworks.keys().next().cloned().expect("a framework");
         let call = format!(r#"{{"type":"REVIVE","framework_id":{{"value":"{id}"}}}}"#);
         let mut answer = ask(&shell, "POST", "/api/v1/scheduler", json, &call);
         await_text(&mut shell, &mut answer, "400 Bad Request");
-        let mut answer = ask(
-            &shell,
-            "POST",
-            "/api/v1/scheduler",
-            &format!("{json}Mesos-Stream-Id: {stream_id}\r\n"),
-            &call,
-        );
+        let mut answer =
+            ask(&shell, "POST", "/api/v1/scheduler", &format!("{json}Mesos-Stream-Id: {stream_id}\r\n"), &call);
         await_text(&mut shell, &mut answer, "202 Accepted");
         drop(stream);
         let mut set = PollSet::new();
@@ -451,11 +357,8 @@ mod tests {
     #[test]
     fn a_taken_port_is_no_obstacle() {
         let one = shell();
-        let two = Shell::new(&Options {
-            address: one.network.address(),
-            exit_with_parent: false,
-        })
-        .expect("another port");
+        let two =
+            Shell::new(&Options { address: one.network.address(), exit_with_parent: false }).expect("another port");
         assert_ne!(one.network.address(), two.network.address());
     }
 }

@@ -74,9 +74,7 @@ impl Slave {
     }
 
     pub(super) fn has(&self, capability: slave_info::capability::Type) -> bool {
-        self.capabilities
-            .iter()
-            .any(|one| one.r#type() == capability)
+        self.capabilities.iter().any(|one| one.r#type() == capability)
     }
 }
 
@@ -100,28 +98,14 @@ impl Core {
             name if name == ReregisterSlaveMessage::full_name() => {
                 read(body).map(|m| self.reregister_slave(from.clone(), m))
             }
-            name if name == UnregisterSlaveMessage::full_name() => {
-                read(body).map(|m| self.unregister_slave(from, &m))
-            }
-            name if name == PongSlaveMessage::full_name() => {
-                read(body).map(|_: PongSlaveMessage| self.pong(to))
-            }
-            name if name == UpdateSlaveMessage::full_name() => {
-                read(body).map(|m| self.update_slave(m))
-            }
-            name if name == StatusUpdateMessage::full_name() => {
-                read(body).map(|m| self.status_update(m))
-            }
-            name if name == ExitedExecutorMessage::full_name() => {
-                read(body).map(|m| self.exited_executor(m))
-            }
-            name if name == ExecutorToFrameworkMessage::full_name() => {
-                read(body).map(|m| self.executor_message(m))
-            }
+            name if name == UnregisterSlaveMessage::full_name() => read(body).map(|m| self.unregister_slave(from, &m)),
+            name if name == PongSlaveMessage::full_name() => read(body).map(|_: PongSlaveMessage| self.pong(to)),
+            name if name == UpdateSlaveMessage::full_name() => read(body).map(|m| self.update_slave(m)),
+            name if name == StatusUpdateMessage::full_name() => read(body).map(|m| self.status_update(m)),
+            name if name == ExitedExecutorMessage::full_name() => read(body).map(|m| self.exited_executor(m)),
+            name if name == ExecutorToFrameworkMessage::full_name() => read(body).map(|m| self.executor_message(m)),
             _ => {
-                return log::info!(
-                    "ignoring {name} from {from}: the embedded master has no use for it"
-                );
+                return log::info!("ignoring {name} from {from}: the embedded master has no use for it");
             }
         };
         if let Err(error) = handled {
@@ -139,21 +123,14 @@ impl Core {
                 log::info!("slave {id} at {from} is registered already: sending the answer again");
                 return self.send(&from, &registered(&id));
             }
-            self.remove_slave(
-                &id,
-                "a new agent registered at the same address",
-                Removal::Gone,
-            );
+            self.remove_slave(&id, "a new agent registered at the same address", Removal::Gone);
         }
         let number = self.next_slave;
         let Ok(id) = SlaveId::new(format!("{}-S{number}", self.identity.id)) else {
             return;
         };
         self.next_slave += 1;
-        let info = SlaveInfo {
-            id: Some(id.to_proto()),
-            ..message.slave
-        };
+        let info = SlaveInfo { id: Some(id.to_proto()), ..message.slave };
         let newcomer = Newcomer {
             id: id.clone(),
             info,
@@ -167,14 +144,7 @@ impl Core {
     }
 
     pub(super) fn add_slave(&mut self, newcomer: Newcomer) {
-        let Newcomer {
-            id,
-            mut info,
-            pid,
-            version,
-            capabilities,
-            resource_version,
-        } = newcomer;
+        let Newcomer { id, mut info, pid, version, capabilities, resource_version } = newcomer;
         info.resources = super::accounts::normalized(&info.resources);
         log::info!(
             "slave {id} at {pid} ({}) registered, with {}",
@@ -205,25 +175,17 @@ impl Core {
     }
 
     fn unregister_slave(&mut self, from: &Pid, message: &UnregisterSlaveMessage) {
-        match SlaveId::try_from(&message.slave_id)
-            .ok()
-            .and_then(|id| self.slaves.get_key_value(&id))
-        {
+        match SlaveId::try_from(&message.slave_id).ok().and_then(|id| self.slaves.get_key_value(&id)) {
             Some((id, slave)) if slave.pid == *from => {
                 let id = id.clone();
                 self.remove_slave(&id, "the agent unregistered", Removal::Gone);
             }
-            _ => log::warn!(
-                "ignoring UnregisterSlaveMessage from {from}: it is not that of a registered slave"
-            ),
+            _ => log::warn!("ignoring UnregisterSlaveMessage from {from}: it is not that of a registered slave"),
         }
     }
 
     fn update_slave(&mut self, message: UpdateSlaveMessage) {
-        let Some(slave) = SlaveId::try_from(&message.slave_id)
-            .ok()
-            .and_then(|id| self.slaves.get_mut(&id))
-        else {
+        let Some(slave) = SlaveId::try_from(&message.slave_id).ok().and_then(|id| self.slaves.get_mut(&id)) else {
             return;
         };
         if message.resource_version_uuid.is_some() {
@@ -232,65 +194,39 @@ impl Core {
     }
 
     fn pong(&mut self, observer: &str) {
-        if let Some(slave) = self
-            .slaves
-            .values_mut()
-            .find(|slave| slave.observer.id == observer)
-        {
+        if let Some(slave) = self.slaves.values_mut().find(|slave| slave.observer.id == observer) {
             slave.observer.awaiting = false;
             slave.observer.missed = 0;
         }
     }
 
     fn exited_executor(&mut self, message: ExitedExecutorMessage) {
-        let ids = (
-            SlaveId::try_from(&message.slave_id),
-            FrameworkId::try_from(&message.framework_id),
-        );
+        let ids = (SlaveId::try_from(&message.slave_id), FrameworkId::try_from(&message.framework_id));
         let (Ok(slave), Ok(framework)) = ids else {
             return;
         };
         let Ok(executor) = ExecutorId::try_from(&message.executor_id) else {
             return;
         };
-        if self
-            .executors
-            .remove(&(slave, framework.clone(), executor.clone()))
-            .is_none()
-        {
+        if self.executors.remove(&(slave, framework.clone(), executor.clone())).is_none() {
             // That of a command task: the slave's matter, its end is in the task's last update.
-            return log::debug!(
-                "executor {executor} of framework {framework} ended, which this master did not track"
-            );
+            return log::debug!("executor {executor} of framework {framework} ended, which this master did not track");
         }
-        log::info!(
-            "executor {executor} of framework {framework} ended with wait status {}",
-            message.status
-        );
-        self.tell(
-            &framework,
-            events::executor_failure(message.slave_id, message.executor_id, message.status),
-        );
+        log::info!("executor {executor} of framework {framework} ended with wait status {}", message.status);
+        self.tell(&framework, events::executor_failure(message.slave_id, message.executor_id, message.status));
     }
 
     fn executor_message(&mut self, message: ExecutorToFrameworkMessage) {
-        let known =
-            SlaveId::try_from(&message.slave_id).is_ok_and(|id| self.slaves.contains_key(&id));
+        let known = SlaveId::try_from(&message.slave_id).is_ok_and(|id| self.slaves.contains_key(&id));
         if let (true, Ok(framework)) = (known, FrameworkId::try_from(&message.framework_id)) {
-            self.tell(
-                &framework,
-                events::message(message.slave_id, message.executor_id, message.data),
-            );
+            self.tell(&framework, events::message(message.slave_id, message.executor_id, message.data));
         }
     }
 }
 
 /// A task's key, if its ids are fit to be used.
 pub(super) fn key_of(task: &Task) -> Option<TaskKey> {
-    match (
-        FrameworkId::try_from(&task.framework_id),
-        TaskId::try_from(&task.task_id),
-    ) {
+    match (FrameworkId::try_from(&task.framework_id), TaskId::try_from(&task.task_id)) {
         (Ok(framework), Ok(id)) => Some((framework, id)),
         _ => None,
     }
@@ -306,16 +242,11 @@ fn read<M: Message + Name + Default>(body: &[u8]) -> Result<M, String> {
 
 pub(super) fn connection() -> Option<MasterSlaveConnection> {
     let timeout = PING_INTERVAL * MAX_MISSED_PINGS;
-    Some(MasterSlaveConnection {
-        total_ping_timeout_seconds: Some(timeout.as_secs_f64()),
-    })
+    Some(MasterSlaveConnection { total_ping_timeout_seconds: Some(timeout.as_secs_f64()) })
 }
 
 fn registered(id: &SlaveId) -> SlaveRegisteredMessage {
-    SlaveRegisteredMessage {
-        slave_id: id.to_proto(),
-        connection: connection(),
-    }
+    SlaveRegisteredMessage { slave_id: id.to_proto(), connection: connection() }
 }
 
 /// Whether a slave may register: Mesos' master ignores those that are older than 1.0.0 (`MINIMUM_AGENT_VERSION`), and those whose
@@ -328,9 +259,7 @@ pub(super) fn may_register(from: &Pid, version: &str, slave: &SlaveInfo) -> bool
     let major = version.split('.').next();
     match major.and_then(|major| major.parse::<u32>().ok()) {
         Some(1..) => return true,
-        Some(0) => log::warn!(
-            "ignoring the slave at {from}: its version is {version}, at least 1.0.0 is needed"
-        ),
+        Some(0) => log::warn!("ignoring the slave at {from}: its version is {version}, at least 1.0.0 is needed"),
         None => log::warn!("ignoring the slave at {from}: {version:?} is no version"),
     }
     false

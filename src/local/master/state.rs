@@ -25,11 +25,7 @@ impl Core {
     pub fn state(&self) -> Value {
         let info = self.info();
         let pid = info.pid();
-        let connected = self
-            .slaves
-            .values()
-            .filter(|slave| slave.is_connected())
-            .count();
+        let connected = self.slaves.values().filter(|slave| slave.is_connected()).count();
         json!({
             "version": super::VERSION,
             "embedded": true,
@@ -64,25 +60,12 @@ impl Core {
     }
 
     fn slave_state(&self, id: &SlaveId, slave: &Slave) -> Value {
-        let offered = self
-            .offers
-            .values()
-            .filter(|offer| offer.slave == *id)
-            .map(|offer| &offer.resources);
+        let offered = self.offers.values().filter(|offer| offer.slave == *id).map(|offer| &offer.resources);
         let offered = offered.fold(Vec::new(), |all, more| accounts::plus(all, more));
-        let executors = self
-            .executors
-            .iter()
-            .filter(|((slave, ..), _)| slave == id)
-            .map(|(_, one)| &one.resources);
-        let tasks = self
-            .tasks
-            .values()
-            .filter(|one| on(one, id) && !is_terminal(one.state()))
-            .map(|one| &one.resources);
-        let used = tasks
-            .chain(executors)
-            .fold(Vec::new(), |all, more| accounts::plus(all, more));
+        let executors = self.executors.iter().filter(|((slave, ..), _)| slave == id).map(|(_, one)| &one.resources);
+        let tasks =
+            self.tasks.values().filter(|one| on(one, id) && !is_terminal(one.state())).map(|one| &one.resources);
+        let used = tasks.chain(executors).fold(Vec::new(), |all, more| accounts::plus(all, more));
         json!({
             "id": id.as_str(),
             "hostname": slave.info.hostname,
@@ -101,22 +84,11 @@ impl Core {
 
     fn framework_state(&self, id: &FrameworkId, framework: &Framework) -> Value {
         let of_it = |map: &std::collections::BTreeMap<super::core::TaskKey, Task>| -> Vec<Value> {
-            map.iter()
-                .filter(|((framework, _), _)| framework == id)
-                .map(|(_, one)| task(one))
-                .collect()
+            map.iter().filter(|((framework, _), _)| framework == id).map(|(_, one)| task(one)).collect()
         };
-        let used = self
-            .tasks
-            .iter()
-            .filter(|((framework, _), one)| framework == id && !is_terminal(one.state()));
-        let used = used.fold(Vec::new(), |all, (_, one)| {
-            accounts::plus(all, &one.resources)
-        });
-        let offers = self
-            .offers
-            .iter()
-            .filter(|(_, offer)| offer.framework == *id);
+        let used = self.tasks.iter().filter(|((framework, _), one)| framework == id && !is_terminal(one.state()));
+        let used = used.fold(Vec::new(), |all, (_, one)| accounts::plus(all, &one.resources));
+        let offers = self.offers.iter().filter(|(_, offer)| offer.framework == *id);
         let connected = framework.peer().is_some();
         let own = json!({
             "active": connected,
@@ -139,15 +111,8 @@ impl Core {
 }
 
 fn description(id: &FrameworkId, info: &FrameworkInfo, registered: f64) -> Value {
-    let multi_role = info
-        .capabilities
-        .iter()
-        .any(|one| one.r#type() == Capability::MultiRole);
-    let roles = if multi_role {
-        info.roles.clone()
-    } else {
-        vec![info.role().to_owned()]
-    };
+    let multi_role = info.capabilities.iter().any(|one| one.r#type() == Capability::MultiRole);
+    let roles = if multi_role { info.roles.clone() } else { vec![info.role().to_owned()] };
     json!({
         "id": id.as_str(),
         "name": info.name,
@@ -183,10 +148,7 @@ fn task(task: &Task) -> Value {
 }
 
 fn status(status: &TaskStatus) -> Value {
-    let container = status
-        .container_status
-        .as_ref()
-        .and_then(|one| one.container_id.as_ref());
+    let container = status.container_status.as_ref().and_then(|one| one.container_id.as_ref());
     let mut all = json!({ "state": status.state().as_str_name(), "timestamp": status.timestamp() });
     if let Some(container) = container {
         all["container_status"] = json!({ "container_id": { "value": container.value } });

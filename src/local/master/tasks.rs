@@ -35,40 +35,22 @@ impl Core {
 
     pub(super) fn status_update(&mut self, message: StatusUpdateMessage) {
         let update = message.update;
-        let slave = update
-            .slave_id
-            .as_ref()
-            .and_then(|id| SlaveId::try_from(id).ok());
-        if !slave
-            .as_ref()
-            .is_some_and(|id| self.slaves.contains_key(id))
-        {
+        let slave = update.slave_id.as_ref().and_then(|id| SlaveId::try_from(id).ok());
+        if !slave.as_ref().is_some_and(|id| self.slaves.contains_key(id)) {
             return log::warn!(
                 "ignoring a status update of task {}: its slave is not registered",
                 update.status.task_id.value
             );
         }
         if update.uuid.as_ref().map(Vec::len) != Some(UUID_LENGTH) {
-            return log::warn!(
-                "ignoring a status update of task {}: its uuid is invalid",
-                update.status.task_id.value
-            );
+            return log::warn!("ignoring a status update of task {}: its uuid is invalid", update.status.task_id.value);
         }
-        let ids = (
-            FrameworkId::try_from(&update.framework_id),
-            TaskId::try_from(&update.status.task_id),
-        );
+        let ids = (FrameworkId::try_from(&update.framework_id), TaskId::try_from(&update.status.task_id));
         let (Ok(framework), Ok(task)) = ids else {
             return log::warn!("ignoring a status update with invalid ids");
         };
-        log::info!(
-            "task {task} of framework {framework} is {}",
-            update.status.state().as_str_name()
-        );
-        let connected = self
-            .frameworks
-            .get(&framework)
-            .is_some_and(|framework| framework.peer().is_some());
+        log::info!("task {task} of framework {framework} is {}", update.status.state().as_str_name());
+        let connected = self.frameworks.get(&framework).is_some_and(|framework| framework.peer().is_some());
         if connected {
             self.tell(&framework, events::update(forwarded(&update)));
         }
@@ -78,36 +60,22 @@ impl Core {
                     known.status_update_state = Some(update.status.state);
                     known.status_update_uuid = update.uuid.clone();
                 }
-                note(
-                    known,
-                    update.latest_state.unwrap_or(update.status.state),
-                    update.status,
-                );
+                note(known, update.latest_state.unwrap_or(update.status.state), update.status);
             }
             None => log::warn!("that task is unknown to this master"),
         }
     }
 
     pub(super) fn acknowledge(&mut self, id: &FrameworkId, acknowledge: call::Acknowledge) {
-        let call::Acknowledge {
-            slave_id,
-            task_id,
-            uuid,
-        } = acknowledge;
+        let call::Acknowledge { slave_id, task_id, uuid } = acknowledge;
         let Some(pid) = self.slave_pid(&slave_id) else {
-            return log::warn!(
-                "cannot pass on an acknowledgement: slave {} is not connected",
-                slave_id.value
-            );
+            return log::warn!("cannot pass on an acknowledgement: slave {} is not connected", slave_id.value);
         };
         if let Ok(task) = TaskId::try_from(&task_id) {
             let key = (id.clone(), task);
             match self.tasks.get(&key) {
                 Some(known) if known.status_update_state.is_none() => {
-                    return log::warn!(
-                        "ignoring an acknowledgement of task {}: no update of it was passed on",
-                        key.1
-                    );
+                    return log::warn!("ignoring an acknowledgement of task {}: no update of it was passed on", key.1);
                 }
                 Some(known)
                     if events::is_terminal(known.status_update_state())
@@ -119,30 +87,15 @@ impl Core {
             }
         }
         let framework_id = id.to_proto();
-        self.send(
-            &pid,
-            &StatusUpdateAcknowledgementMessage {
-                slave_id,
-                framework_id,
-                task_id,
-                uuid,
-            },
-        );
+        self.send(&pid, &StatusUpdateAcknowledgementMessage { slave_id, framework_id, task_id, uuid });
     }
 
     /// Takes a task out of the books; people can still see it.
     fn forget_task(&mut self, key: &TaskKey) {
-        let Some(task) = self
-            .tasks
-            .remove(key)
-            .or_else(|| self.unreachable_tasks.remove(key))
-        else {
+        let Some(task) = self.tasks.remove(key).or_else(|| self.unreachable_tasks.remove(key)) else {
             return;
         };
-        if let Some(slave) = SlaveId::try_from(&task.slave_id)
-            .ok()
-            .and_then(|id| self.slaves.get_mut(&id))
-        {
+        if let Some(slave) = SlaveId::try_from(&task.slave_id).ok().and_then(|id| self.slaves.get_mut(&id)) {
             slave.killed.remove(key);
         }
         if task.state() == TaskState::TaskUnreachable {
@@ -156,29 +109,14 @@ impl Core {
     }
 
     /// Ends a task that no slave will report on, and tells its framework if it is to know.
-    pub(super) fn end_task(
-        &mut self,
-        key: &TaskKey,
-        state: TaskState,
-        reason: Reason,
-        text: &str,
-        tell: bool,
-    ) {
+    pub(super) fn end_task(&mut self, key: &TaskKey, state: TaskState, reason: Reason, text: &str, tell: bool) {
         let wall = self.wall();
-        let Some(task) = self
-            .tasks
-            .get_mut(key)
-            .or_else(|| self.unreachable_tasks.get_mut(key))
-        else {
+        let Some(task) = self.tasks.get_mut(key).or_else(|| self.unreachable_tasks.get_mut(key)) else {
             return;
         };
         let mut status = events::master_status_of(task, state, reason, text, wall);
-        let unreachable = SlaveId::try_from(&task.slave_id)
-            .ok()
-            .and_then(|id| self.unreachable_slaves.get(&id));
-        status.unreachable_time = unreachable
-            .filter(|_| reason == Reason::SlaveRemoved)
-            .map(nanoseconds);
+        let unreachable = SlaveId::try_from(&task.slave_id).ok().and_then(|id| self.unreachable_slaves.get(&id));
+        status.unreachable_time = unreachable.filter(|_| reason == Reason::SlaveRemoved).map(nanoseconds);
         note(task, state as i32, status.clone());
         self.forget_task(key);
         if tell {
@@ -187,25 +125,13 @@ impl Core {
     }
 
     pub(super) fn kill(&mut self, id: &FrameworkId, kill: call::Kill) {
-        let key = TaskId::try_from(&kill.task_id)
-            .ok()
-            .map(|task| (id.clone(), task));
+        let key = TaskId::try_from(&kill.task_id).ok().map(|task| (id.clone(), task));
         let Some((key, task)) = key.as_ref().and_then(|key| self.tasks.get_key_value(key)) else {
-            log::warn!(
-                "framework {id} wants unknown task {:?} killed: telling it so",
-                kill.task_id.value
-            );
-            let task = call::reconcile::Task {
-                task_id: kill.task_id,
-                slave_id: kill.slave_id,
-            };
+            log::warn!("framework {id} wants unknown task {:?} killed: telling it so", kill.task_id.value);
+            let task = call::reconcile::Task { task_id: kill.task_id, slave_id: kill.slave_id };
             return self.reconcile(id, call::Reconcile { tasks: vec![task] });
         };
-        if kill
-            .slave_id
-            .as_ref()
-            .is_some_and(|slave| *slave != task.slave_id)
-        {
+        if kill.slave_id.as_ref().is_some_and(|slave| *slave != task.slave_id) {
             return log::warn!(
                 "not killing task {}: it is on slave {}, not on the one that was named",
                 key.1,
@@ -213,32 +139,14 @@ impl Core {
             );
         }
         let (key, slave_id) = (key.clone(), task.slave_id.clone());
-        let Some(slave) = SlaveId::try_from(&slave_id)
-            .ok()
-            .and_then(|id| self.slaves.get_mut(&id))
-        else {
+        let Some(slave) = SlaveId::try_from(&slave_id).ok().and_then(|id| self.slaves.get_mut(&id)) else {
             return;
         };
-        log::info!(
-            "telling slave {} to kill task {} of framework {id}",
-            slave_id.value,
-            key.1
-        );
+        log::info!("telling slave {} to kill task {} of framework {id}", slave_id.value, key.1);
         slave.killed.insert(key);
         if let Some(pid) = self.slave_pid(&slave_id) {
-            let call::Kill {
-                task_id,
-                kill_policy,
-                ..
-            } = kill;
-            self.send(
-                &pid,
-                &KillTaskMessage {
-                    framework_id: id.to_proto(),
-                    task_id,
-                    kill_policy,
-                },
-            );
+            let call::Kill { task_id, kill_policy, .. } = kill;
+            self.send(&pid, &KillTaskMessage { framework_id: id.to_proto(), task_id, kill_policy });
         }
     }
 }
@@ -260,22 +168,12 @@ fn note(task: &mut Task, state: i32, status: TaskStatus) {
     if !events::is_terminal(task.state()) {
         task.state = state;
     }
-    if task
-        .statuses
-        .last()
-        .is_some_and(|last| last.state == status.state)
-        || task.statuses.len() >= MAX_STATUSES
-    {
+    if task.statuses.last().is_some_and(|last| last.state == status.state) || task.statuses.len() >= MAX_STATUSES {
         task.statuses.pop();
     }
-    task.statuses.push(TaskStatus {
-        data: None,
-        ..status
-    });
+    task.statuses.push(TaskStatus { data: None, ..status });
 }
 
 pub(super) fn nanoseconds(seconds: &f64) -> TimeInfo {
-    TimeInfo {
-        nanoseconds: (seconds * 1e9) as i64,
-    }
+    TimeInfo { nanoseconds: (seconds * 1e9) as i64 }
 }

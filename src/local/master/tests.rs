@@ -19,9 +19,7 @@ use crate::messages::mesos::offer::{Operation, operation};
 use crate::messages::mesos::scheduler::{self, Call, call};
 use crate::messages::mesos::task_status::Source;
 use crate::messages::mesos::value::Type;
-use crate::messages::mesos::{
-    self, CommandInfo, FrameworkInfo, Resource, SlaveInfo, TaskInfo, TaskState, TaskStatus,
-};
+use crate::messages::mesos::{self, CommandInfo, FrameworkInfo, Resource, SlaveInfo, TaskInfo, TaskState, TaskStatus};
 
 const MASTER: &str = "a079e6e4-9fb8-4efd-86dc-bd8b7e16d936";
 
@@ -52,13 +50,7 @@ impl World {
             started: now,
             started_wall: 1000.0,
         };
-        World {
-            core: Core::new(identity),
-            now,
-            peers: 0,
-            updates: 0,
-            actions: Vec::new(),
-        }
+        World { core: Core::new(identity), now, peers: 0, updates: 0, actions: Vec::new() }
     }
 
     fn handle(&mut self, event: Event) {
@@ -93,12 +85,7 @@ impl World {
     fn sent<M: Message + Name + Default>(&mut self, to: &Pid) -> Vec<M> {
         let name = M::full_name();
         self.taken(|action| match action {
-            Action::Send {
-                to: whom,
-                name: what,
-                body,
-                ..
-            } if whom == to && *what == name => {
+            Action::Send { to: whom, name: what, body, .. } if whom == to && *what == name => {
                 Some(M::decode(body.as_slice()).expect("our own message"))
             }
             _ => None,
@@ -112,26 +99,15 @@ impl World {
             Action::Event { peer: whom, event } if *whom == peer => Some((**event).clone()),
             _ => None,
         });
-        events
-            .into_iter()
-            .filter(|event| event.r#type() != scheduler::event::Type::Heartbeat)
-            .collect()
+        events.into_iter().filter(|event| event.r#type() != scheduler::event::Type::Heartbeat).collect()
     }
 
     fn updates(&mut self, scheduler: &Scheduler) -> Vec<TaskStatus> {
-        self.events(scheduler)
-            .into_iter()
-            .filter_map(|event| event.update)
-            .map(|update| update.status)
-            .collect()
+        self.events(scheduler).into_iter().filter_map(|event| event.update).map(|update| update.status).collect()
     }
 
     fn offers(&mut self, scheduler: &Scheduler) -> Vec<mesos::Offer> {
-        self.events(scheduler)
-            .into_iter()
-            .filter_map(|event| event.offers)
-            .flat_map(|offers| offers.offers)
-            .collect()
+        self.events(scheduler).into_iter().filter_map(|event| event.offers).flat_map(|offers| offers.offers).collect()
     }
 
     fn answers(&mut self) -> Vec<(u16, String)> {
@@ -142,15 +118,12 @@ impl World {
     }
 
     fn is_closed(&mut self, peer: Peer) -> bool {
-        self.taken(|action| {
-            matches!(action, Action::Close { peer: whom } if *whom == peer).then_some(())
-        }) == [()]
+        self.taken(|action| matches!(action, Action::Close { peer: whom } if *whom == peer).then_some(())) == [()]
     }
 
     fn taken<T>(&mut self, which: impl Fn(&Action) -> Option<T>) -> Vec<T> {
         let mut found = Vec::new();
-        self.actions
-            .retain(|action| which(action).map(|one| found.push(one)).is_none());
+        self.actions.retain(|action| which(action).map(|one| found.push(one)).is_none());
         found
     }
 
@@ -164,14 +137,7 @@ impl World {
             checkpoint: Some(true),
             ..Default::default()
         };
-        self.hear(
-            &pid,
-            &RegisterSlaveMessage {
-                slave,
-                version: Some("1.11.0".into()),
-                ..Default::default()
-            },
-        );
+        self.hear(&pid, &RegisterSlaveMessage { slave, version: Some("1.11.0".into()), ..Default::default() });
         pid
     }
 
@@ -182,26 +148,15 @@ impl World {
 
     fn subscribe(&mut self, info: FrameworkInfo) -> Scheduler {
         let peer = self.peer();
-        let subscribe = Box::new(call::Subscribe {
-            framework_info: info,
-            ..Default::default()
-        });
-        self.handle(Event::Subscribe {
-            peer,
-            subscribe,
-            stream_id: stream_id(peer),
-        });
+        let subscribe = Box::new(call::Subscribe { framework_info: info, ..Default::default() });
+        self.handle(Event::Subscribe { peer, subscribe, stream_id: stream_id(peer) });
         let ids = self.taken(|action| match action {
-            Action::Event { peer: whom, event } if *whom == peer => event
-                .subscribed
-                .as_ref()
-                .map(|one| one.framework_id.clone()),
+            Action::Event { peer: whom, event } if *whom == peer => {
+                event.subscribed.as_ref().map(|one| one.framework_id.clone())
+            }
             _ => None,
         });
-        Scheduler {
-            peer,
-            id: ids.into_iter().next().unwrap_or_default(),
-        }
+        Scheduler { peer, id: ids.into_iter().next().unwrap_or_default() }
     }
 
     /// A partition-aware framework.
@@ -211,15 +166,8 @@ impl World {
 
     fn call(&mut self, scheduler: &Scheduler, call: Call) {
         let peer = self.peer();
-        let call = Box::new(Call {
-            framework_id: Some(scheduler.id.clone()),
-            ..call
-        });
-        self.handle(Event::Call {
-            peer,
-            stream_id: Some(stream_id(scheduler.peer)),
-            call,
-        });
+        let call = Box::new(Call { framework_id: Some(scheduler.id.clone()), ..call });
+        self.handle(Event::Call { peer, stream_id: Some(stream_id(scheduler.peer)), call });
         assert_eq!(self.answers(), [(202, String::new())]);
     }
 
@@ -230,18 +178,8 @@ impl World {
             ..Default::default()
         };
         let offer_ids = offers.iter().map(|offer| offer.id.clone()).collect();
-        let accept = call::Accept {
-            offer_ids,
-            operations: vec![operation],
-            filters: None,
-        };
-        self.call(
-            scheduler,
-            Call {
-                accept: Some(accept),
-                ..of(call::Type::Accept)
-            },
-        );
+        let accept = call::Accept { offer_ids, operations: vec![operation], filters: None };
+        self.call(scheduler, Call { accept: Some(accept), ..of(call::Type::Accept) });
     }
 
     /// A slave reports a task's state; gives the update's uuid.
@@ -259,13 +197,7 @@ impl World {
             task_id: task.task.task_id.clone(),
             uuid: uuid.to_vec(),
         };
-        self.call(
-            scheduler,
-            Call {
-                acknowledge: Some(acknowledge),
-                ..of(call::Type::Acknowledge)
-            },
-        );
+        self.call(scheduler, Call { acknowledge: Some(acknowledge), ..of(call::Type::Acknowledge) });
     }
 
     /// A slave of 4 CPUs, a framework, and a task of 1 CPU of it that runs.
@@ -284,10 +216,7 @@ impl World {
 }
 
 fn of(kind: call::Type) -> Call {
-    Call {
-        r#type: Some(kind as i32),
-        ..Default::default()
-    }
+    Call { r#type: Some(kind as i32), ..Default::default() }
 }
 
 fn stream_id(peer: Peer) -> String {
@@ -295,22 +224,14 @@ fn stream_id(peer: Peer) -> String {
 }
 
 fn slave_pid(port: u16) -> Pid {
-    Pid {
-        id: "slave(1)".into(),
-        address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
-    }
+    Pid { id: "slave(1)".into(), address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port) }
 }
 
 fn framework_info(capabilities: &[capability::Type]) -> FrameworkInfo {
     FrameworkInfo {
         user: "root".into(),
         name: "f".into(),
-        capabilities: capabilities
-            .iter()
-            .map(|one| Capability {
-                r#type: Some(*one as i32),
-            })
-            .collect(),
+        capabilities: capabilities.iter().map(|one| Capability { r#type: Some(*one as i32) }).collect(),
         ..Default::default()
     }
 }
@@ -338,10 +259,7 @@ fn task(id: &str, offer: &mesos::Offer, cpu: f64) -> TaskInfo {
         task_id: mesos::TaskId { value: id.into() },
         slave_id: offer.slave_id.clone(),
         resources: vec![cpus(cpu), mem(64.0)],
-        command: Some(CommandInfo {
-            value: Some("true".into()),
-            ..Default::default()
-        }),
+        command: Some(CommandInfo { value: Some("true".into()), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -363,10 +281,7 @@ fn update_message(task: &RunTaskMessage, state: TaskState, uuid: &[u8]) -> Statu
         latest_state: Some(state as i32),
         ..Default::default()
     };
-    StatusUpdateMessage {
-        update,
-        pid: Some("slave(1)@127.0.0.1:5051".into()),
-    }
+    StatusUpdateMessage { update, pid: Some("slave(1)@127.0.0.1:5051".into()) }
 }
 
 /// The amount of a scalar in an offer.

@@ -18,37 +18,26 @@ pub(super) fn task(
     is_taken: impl Fn(TaskId) -> bool,
     left: &[Resource],
 ) -> Result<Vec<Resource>, String> {
-    let id = TaskId::try_from(&task.task_id)
-        .map_err(|error| format!("Task has an invalid TaskID: {error}"))?;
+    let id = TaskId::try_from(&task.task_id).map_err(|error| format!("Task has an invalid TaskID: {error}"))?;
     if is_taken(id) {
         return Err(format!("Task has duplicate ID: {}", task.task_id.value));
     }
     if task.slave_id.value != slave.as_str() {
-        return Err(format!(
-            "Task uses invalid agent {} while agent {slave} is expected",
-            task.slave_id.value
-        ));
+        return Err(format!("Task uses invalid agent {} while agent {slave} is expected", task.slave_id.value));
     }
-    let grace = task
-        .kill_policy
-        .as_ref()
-        .and_then(|policy| policy.grace_period.as_ref());
+    let grace = task.kill_policy.as_ref().and_then(|policy| policy.grace_period.as_ref());
     if grace.is_some_and(|grace| grace.nanoseconds < 0) {
         return Err("Task's 'kill_policy.grace_period' must be non-negative".into());
     }
     if task.resources.is_empty() {
         return Err("Task uses no resources".into());
     }
-    accounts::check(&task.resources)
-        .map_err(|error| format!("Task uses invalid resources: {error}"))?;
+    accounts::check(&task.resources).map_err(|error| format!("Task uses invalid resources: {error}"))?;
     if let Some(error) = task.command.as_ref().and_then(command_error) {
         return Err(format!("Task's `CommandInfo` is invalid: {error}"));
     }
     if task.executor.is_some() == task.command.is_some() {
-        return Err(
-            "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
-                .into(),
-        );
+        return Err("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present".into());
     }
     let mut needed = task.resources.clone();
     if let Some(info) = &task.executor {
@@ -67,31 +56,15 @@ pub(super) fn task(
     }
 }
 
-fn executor(
-    info: &ExecutorInfo,
-    framework: &FrameworkId,
-    running: Option<&ExecutorInfo>,
-) -> Result<(), String> {
-    ids::validate(&info.executor_id.value)
-        .map_err(|error| format!("Executor has an invalid ExecutorID: {error}"))?;
-    if info
-        .framework_id
-        .as_ref()
-        .is_none_or(|id| id.value != framework.as_str())
-    {
-        return Err(format!(
-            "ExecutorInfo has an invalid FrameworkID: {framework} is expected"
-        ));
+fn executor(info: &ExecutorInfo, framework: &FrameworkId, running: Option<&ExecutorInfo>) -> Result<(), String> {
+    ids::validate(&info.executor_id.value).map_err(|error| format!("Executor has an invalid ExecutorID: {error}"))?;
+    if info.framework_id.as_ref().is_none_or(|id| id.value != framework.as_str()) {
+        return Err(format!("ExecutorInfo has an invalid FrameworkID: {framework} is expected"));
     }
-    if info
-        .shutdown_grace_period
-        .as_ref()
-        .is_some_and(|grace| grace.nanoseconds < 0)
-    {
+    if info.shutdown_grace_period.as_ref().is_some_and(|grace| grace.nanoseconds < 0) {
         return Err("ExecutorInfo's 'shutdown_grace_period' must be non-negative".into());
     }
-    accounts::check(&info.resources)
-        .map_err(|error| format!("Executor uses invalid resources: {error}"))?;
+    accounts::check(&info.resources).map_err(|error| format!("Executor uses invalid resources: {error}"))?;
     if info.r#type.is_some() && info.r#type() != executor_info::Type::Custom {
         return Err("'ExecutorInfo.type' must be 'CUSTOM'".into());
     }
@@ -112,22 +85,16 @@ fn executor(
 
 /// What is wrong with a command's environment, if anything (`validateEnvironment` in Mesos).
 fn command_error(command: &CommandInfo) -> Option<String> {
-    command
-        .environment
-        .iter()
-        .flat_map(|environment| &environment.variables)
-        .find_map(|variable| match variable.r#type() {
-            variable::Type::Value if variable.value.is_none() => Some(format!(
-                "Environment variable '{}' of type 'VALUE' must have a value set",
-                variable.name
-            )),
-            variable::Type::Secret if variable.secret.is_none() => Some(format!(
-                "Environment variable '{}' of type 'SECRET' must have a secret set",
-                variable.name
-            )),
-            variable::Type::Unknown => {
-                Some("Environment variable of type 'UNKNOWN' is not allowed".into())
+    command.environment.iter().flat_map(|environment| &environment.variables).find_map(|variable| {
+        match variable.r#type() {
+            variable::Type::Value if variable.value.is_none() => {
+                Some(format!("Environment variable '{}' of type 'VALUE' must have a value set", variable.name))
             }
+            variable::Type::Secret if variable.secret.is_none() => {
+                Some(format!("Environment variable '{}' of type 'SECRET' must have a secret set", variable.name))
+            }
+            variable::Type::Unknown => Some("Environment variable of type 'UNKNOWN' is not allowed".into()),
             variable::Type::Value | variable::Type::Secret => None,
-        })
+        }
+    })
 }

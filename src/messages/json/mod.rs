@@ -29,23 +29,14 @@ use serde_json::Value;
 ///
 /// # Errors
 /// Text that is not JSON, a value of the wrong type, a required field that is missing; the error names it.
-pub fn from_v1_json<M: Message + Default + Name>(
-    v1_type: &str,
-    text: &[u8],
-) -> Result<M, DecodeError> {
+pub fn from_v1_json<M: Message + Default + Name>(v1_type: &str, text: &[u8]) -> Result<M, DecodeError> {
     let schema = schema_of::<M>(v1_type)?;
     check_size(v1_type, text)?;
-    let json = |source| DecodeError::Json {
-        message: v1_type.to_owned(),
-        source,
-    };
+    let json = |source| DecodeError::Json { message: v1_type.to_owned(), source };
     let value = serde_json::from_slice(text).map_err(json)?;
     let bytes = read::message(schema, &value).map_err(|fault| fault.of(v1_type))?;
     required::check(schema, &bytes, Layout::Plain)?;
-    let protobuf = |source| DecodeError::Protobuf {
-        message: v1_type.to_owned(),
-        source,
-    };
+    let protobuf = |source| DecodeError::Protobuf { message: v1_type.to_owned(), source };
     M::decode(bytes.as_slice()).map_err(protobuf)
 }
 
@@ -60,12 +51,8 @@ pub fn to_v1_json<M: Message + Name>(v1_type: &str, message: &M) -> Result<Value
 
 /// The schema of `v1_type`, if that is the v1 name of `M`.
 pub(super) fn schema_of<M: Name>(v1_type: &str) -> Result<&'static Schema, DecodeError> {
-    let twin = v1_type
-        .replacen("mesos.v1", "mesos", 1)
-        .replace("Agent", "Slave");
-    let unknown = || DecodeError::UnknownMessage {
-        message: v1_type.to_owned(),
-    };
+    let twin = v1_type.replacen("mesos.v1", "mesos", 1).replace("Agent", "Slave");
+    let unknown = || DecodeError::UnknownMessage { message: v1_type.to_owned() };
     if twin != M::full_name() {
         return Err(unknown());
     }

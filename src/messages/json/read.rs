@@ -30,12 +30,10 @@ fn fields(schema: &Message, object: &Map<String, Value>, depth: usize) -> Result
         match (field.label, value) {
             (Label::Repeated, Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
-                    single(field, item, &mut out, depth)
-                        .map_err(|fault| fault.within(field.name, Some(index)))?;
+                    single(field, item, &mut out, depth).map_err(|fault| fault.within(field.name, Some(index)))?;
                 }
             }
-            _ => single(field, value, &mut out, depth)
-                .map_err(|fault| fault.within(field.name, None))?,
+            _ => single(field, value, &mut out, depth).map_err(|fault| fault.within(field.name, None))?,
         }
     }
     Ok(out)
@@ -50,21 +48,11 @@ fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
         (Kind::Map(place), Value::Object(object)) => map(number, place, object, out, depth)?,
         (Kind::Message(_), Value::Object(object)) => {
             let schema = field.kind.message().ok_or_else(wrong)?;
-            wire::write(
-                out,
-                number,
-                Wire::Bytes(&fields(schema, object, depth + 1)?),
-            );
+            wire::write(out, number, Wire::Bytes(&fields(schema, object, depth + 1)?));
         }
-        (Kind::String, Value::String(text)) => {
-            wire::write(out, number, Wire::Bytes(text.as_bytes()))
-        }
+        (Kind::String, Value::String(text)) => wire::write(out, number, Wire::Bytes(text.as_bytes())),
         (Kind::Bytes, Value::String(text)) => {
-            wire::write(
-                out,
-                number,
-                Wire::Bytes(&base64::decode(text).ok_or_else(wrong)?),
-            );
+            wire::write(out, number, Wire::Bytes(&base64::decode(text).ok_or_else(wrong)?));
         }
         (Kind::Enum(place), Value::String(name)) => {
             // Newer senders have values that we do not know; required ones are found missing.
@@ -76,49 +64,25 @@ fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
             return Err(wrong());
         }
         (Kind::Double, value) => {
-            wire::write(
-                out,
-                number,
-                Wire::Fixed64(double(value).ok_or_else(wrong)?.to_bits()),
-            );
+            wire::write(out, number, Wire::Fixed64(double(value).ok_or_else(wrong)?.to_bits()));
         }
-        (Kind::Bool, value) => wire::write(
-            out,
-            number,
-            Wire::Varint(u64::from(boolean(value).ok_or_else(wrong)?)),
-        ),
+        (Kind::Bool, value) => wire::write(out, number, Wire::Varint(u64::from(boolean(value).ok_or_else(wrong)?))),
         (Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64, value) => {
-            wire::write(
-                out,
-                number,
-                Wire::Varint(integer(field.kind, value).ok_or_else(wrong)?),
-            );
+            wire::write(out, number, Wire::Varint(integer(field.kind, value).ok_or_else(wrong)?));
         }
     }
     Ok(())
 }
 
-fn map(
-    number: u32,
-    place: u16,
-    object: &Map<String, Value>,
-    out: &mut Vec<u8>,
-    depth: usize,
-) -> Result<(), Fault> {
-    let value_field = Kind::Map(place)
-        .message()
-        .and_then(|entry| entry.named("value"));
+fn map(number: u32, place: u16, object: &Map<String, Value>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    let value_field = Kind::Map(place).message().and_then(|entry| entry.named("value"));
     for (key, value) in object {
         let mut entry = Vec::new();
         wire::write(&mut entry, 1, Wire::Bytes(key.as_bytes()));
         if let Some(field) = value_field {
             // Entries are made by the compiler and have no twin; their numbers are always 1 and 2.
-            let field = Field {
-                plain: field.number,
-                ..*field
-            };
-            single(&field, value, &mut entry, depth + 1)
-                .map_err(|fault| fault.within(field.name, None))?;
+            let field = Field { plain: field.number, ..*field };
+            single(&field, value, &mut entry, depth + 1).map_err(|fault| fault.within(field.name, None))?;
         }
         wire::write(out, number, Wire::Bytes(&entry));
     }
@@ -155,9 +119,7 @@ fn integer(kind: Kind, value: &Value) -> Option<u64> {
         _ => return None,
     };
     match kind {
-        Kind::Int32 => i32::try_from(wide)
-            .ok()
-            .map(|value| i64::from(value) as u64),
+        Kind::Int32 => i32::try_from(wide).ok().map(|value| i64::from(value) as u64),
         Kind::Int64 => i64::try_from(wide).ok().map(|value| value as u64),
         Kind::Uint32 => u32::try_from(wide).ok().map(u64::from),
         _ => u64::try_from(wide).ok(),
@@ -170,8 +132,5 @@ fn mismatch(expected: String, found: &Value) -> Problem {
     if shown.len() < text.len() {
         shown.push_str("...");
     }
-    Problem::Mismatch {
-        expected,
-        found: shown,
-    }
+    Problem::Mismatch { expected, found: shown }
 }

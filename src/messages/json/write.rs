@@ -22,9 +22,7 @@ pub(super) fn message(schema: &Message, bytes: &[u8], depth: usize) -> Result<Va
         let step = |fault: Fault| fault.within(field.name, None);
         match field.kind {
             Kind::Map(_) => {
-                let entries = object
-                    .entry(field.name)
-                    .or_insert_with(|| Value::Object(Map::new()));
+                let entries = object.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
                 if let (Value::Object(entries), Wire::Bytes(bytes)) = (entries, wire) {
                     entry(field, bytes, entries, depth).map_err(step)?;
                 }
@@ -35,22 +33,14 @@ pub(super) fn message(schema: &Message, bytes: &[u8], depth: usize) -> Result<Va
     Ok(Value::Object(object))
 }
 
-fn add(
-    field: &Field,
-    wire: Wire<'_>,
-    object: &mut Map<String, Value>,
-    depth: usize,
-) -> Result<(), Fault> {
+fn add(field: &Field, wire: Wire<'_>, object: &mut Map<String, Value>, depth: usize) -> Result<(), Fault> {
     for value in unpack(field.kind, wire)? {
         let Some(value) = single(field.kind, value, depth)? else {
             continue;
         };
         if field.label != Label::Repeated {
             object.insert(field.name.to_owned(), value);
-        } else if let Value::Array(items) = object
-            .entry(field.name)
-            .or_insert_with(|| Value::Array(Vec::new()))
-        {
+        } else if let Value::Array(items) = object.entry(field.name).or_insert_with(|| Value::Array(Vec::new())) {
             items.push(value);
         }
     }
@@ -63,21 +53,13 @@ fn unpack(kind: Kind, wire: Wire<'_>) -> Result<Vec<Wire<'_>>, Fault> {
     match (kind, wire) {
         (Kind::Message(_) | Kind::Map(_) | Kind::String | Kind::Bytes, _) => Ok(vec![wire]),
         (Kind::Double, Wire::Bytes(bytes)) => {
-            let wires = bytes.chunks(8).map(|chunk| {
-                chunk
-                    .try_into()
-                    .ok()
-                    .map(u64::from_le_bytes)
-                    .map(Wire::Fixed64)
-            });
+            let wires = bytes.chunks(8).map(|chunk| chunk.try_into().ok().map(u64::from_le_bytes).map(Wire::Fixed64));
             wires.collect::<Option<_>>().ok_or_else(malformed)
         }
         (_, Wire::Bytes(mut bytes)) => {
             let mut wires = Vec::new();
             while !bytes.is_empty() {
-                wires.push(Wire::Varint(
-                    wire::read_varint(&mut bytes).ok_or_else(malformed)?,
-                ));
+                wires.push(Wire::Varint(wire::read_varint(&mut bytes).ok_or_else(malformed)?));
             }
             Ok(wires)
         }
@@ -85,12 +67,7 @@ fn unpack(kind: Kind, wire: Wire<'_>) -> Result<Vec<Wire<'_>>, Fault> {
     }
 }
 
-fn entry(
-    field: &Field,
-    bytes: &[u8],
-    entries: &mut Map<String, Value>,
-    depth: usize,
-) -> Result<(), Fault> {
+fn entry(field: &Field, bytes: &[u8], entries: &mut Map<String, Value>, depth: usize) -> Result<(), Fault> {
     let Some(value_field) = field.kind.message().and_then(|entry| entry.named("value")) else {
         return Ok(());
     };

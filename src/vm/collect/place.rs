@@ -35,9 +35,7 @@ pub enum PlaceError {
 impl From<Errno> for PlaceError {
     fn from(error: Errno) -> PlaceError {
         match error {
-            Errno::ENOTDIR | Errno::ELOOP | Errno::EISDIR | Errno::EEXIST | Errno::ENOTEMPTY => {
-                PlaceError::InTheWay
-            }
+            Errno::ENOTDIR | Errno::ELOOP | Errno::EISDIR | Errno::EEXIST | Errno::ENOTEMPTY => PlaceError::InTheWay,
             other => PlaceError::Io(other.into()),
         }
     }
@@ -49,14 +47,8 @@ pub fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
     if path.is_empty() || path.len() > LONGEST_PATH || path[0] == b'/' || path.contains(&0) {
         return None;
     }
-    let all: Vec<&[u8]> = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-        .collect();
-    let good = all.len() <= DEEPEST
-        && all
-            .iter()
-            .all(|part| part.len() <= LONGEST_NAME && *part != b"..");
+    let all: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    let good = all.len() <= DEEPEST && all.iter().all(|part| part.len() <= LONGEST_NAME && *part != b"..");
     good.then_some(all)
 }
 
@@ -66,10 +58,7 @@ pub struct Place {
     owner: Owner,
 }
 
-const DIRECTORY: OFlag = OFlag::O_RDONLY
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_NOFOLLOW)
-    .union(OFlag::O_CLOEXEC);
+const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 impl Place {
     /// Opens it.
@@ -77,10 +66,7 @@ impl Place {
     /// # Errors
     /// What `open(2)` gives; `ENOTDIR` or `ELOOP` for a symlink.
     pub fn open(path: &Path, owner: Owner) -> io::Result<Place> {
-        Ok(Place {
-            root: open(path, DIRECTORY, Mode::empty())?,
-            owner,
-        })
+        Ok(Place { root: open(path, DIRECTORY, Mode::empty())?, owner })
     }
 
     /// Makes a directory, or gives the one that is there its mode.
@@ -103,8 +89,7 @@ impl Place {
         };
         let directory = self.walk(parents)?;
         let name = OsStr::from_bytes(name);
-        let flags =
-            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let create = || openat(&directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
         let file = match create() {
             Err(Errno::EEXIST) => {
@@ -135,11 +120,7 @@ impl Place {
     /// Removes a file that could not be written whole.
     pub fn remove(&self, directory: &OwnedFd, path: &[&[u8]]) {
         if let Some(name) = path.last() {
-            let _ = unlinkat(
-                directory,
-                OsStr::from_bytes(name),
-                UnlinkatFlags::NoRemoveDir,
-            );
+            let _ = unlinkat(directory, OsStr::from_bytes(name), UnlinkatFlags::NoRemoveDir);
         }
     }
 
@@ -162,11 +143,7 @@ impl Place {
     }
 
     fn own(&self, fd: BorrowedFd<'_>) -> Result<(), PlaceError> {
-        fchown(
-            fd,
-            Some(Uid::from_raw(self.owner.uid)),
-            Some(Gid::from_raw(self.owner.gid)),
-        )?;
+        fchown(fd, Some(Uid::from_raw(self.owner.uid)), Some(Gid::from_raw(self.owner.gid)))?;
         Ok(())
     }
 }

@@ -38,14 +38,8 @@ impl fmt::Display for StreamError {
                 write!(f, "the archive from the guest cannot be read: {error}")
             }
             StreamError::BrokenOff => write!(f, "the archive from the guest broke off"),
-            StreamError::Malformed(what) => write!(
-                f,
-                "the archive from the guest is not as tar writes it: {what}"
-            ),
-            StreamError::TooLong => write!(
-                f,
-                "the archive from the guest is much larger than the task's disk"
-            ),
+            StreamError::Malformed(what) => write!(f, "the archive from the guest is not as tar writes it: {what}"),
+            StreamError::TooLong => write!(f, "the archive from the guest is much larger than the task's disk"),
         }
     }
 }
@@ -108,12 +102,7 @@ struct Extensions {
 impl<R: Read> Stream<R> {
     /// Reads at most `most` bytes.
     pub fn new(reader: R, most: u64) -> Stream<R> {
-        Stream {
-            reader,
-            budget: most,
-            data: 0,
-            padding: 0,
-        }
+        Stream { reader, budget: most, data: 0, padding: 0 }
     }
 
     /// Skips what is left of the last entry, and gives the next; `None` at the archive's end.
@@ -129,9 +118,7 @@ impl<R: Read> Stream<R> {
             };
             let header = Header::from_byte_slice(&block);
             check_sum(header, &block)?;
-            let size = header
-                .entry_size()
-                .map_err(|_| StreamError::Malformed("a size that is no number"))?;
+            let size = header.entry_size().map_err(|_| StreamError::Malformed("a size that is no number"))?;
             self.expect(size)?;
             match header.entry_type() {
                 EntryType::GNULongName => extensions.path = Some(without_nul(self.extension()?)),
@@ -148,19 +135,12 @@ impl<R: Read> Stream<R> {
     /// # Errors
     /// [`StreamError::Malformed`] when the entry has no more.
     pub fn data(&mut self, buffer: &mut [u8]) -> Result<(), StreamError> {
-        self.data = self
-            .data
-            .checked_sub(buffer.len() as u64)
-            .ok_or(StreamError::Malformed("data that are not there"))?;
+        self.data =
+            self.data.checked_sub(buffer.len() as u64).ok_or(StreamError::Malformed("data that are not there"))?;
         self.fill(buffer)
     }
 
-    fn entry(
-        &mut self,
-        header: &Header,
-        stored: u64,
-        extensions: Extensions,
-    ) -> Result<Entry, StreamError> {
+    fn entry(&mut self, header: &Header, stored: u64, extensions: Extensions) -> Result<Entry, StreamError> {
         let stored = match extensions.size {
             Some(size) => {
                 self.expect(size)?;
@@ -168,9 +148,7 @@ impl<R: Read> Stream<R> {
             }
             None => stored,
         };
-        let path = extensions
-            .path
-            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let mut entry = Entry {
             kind: kind(header.entry_type(), &path),
             path,
@@ -189,24 +167,11 @@ impl<R: Read> Stream<R> {
     }
 
     /// The map of a sparse file, which goes on in blocks between the header and the data.
-    fn sparse(
-        &mut self,
-        header: &Header,
-        stored: u64,
-        entry: &mut Entry,
-    ) -> Result<(), StreamError> {
-        let gnu = header.as_gnu().ok_or(StreamError::Malformed(
-            "a sparse file in a form that is not GNU's",
-        ))?;
-        entry.size = gnu
-            .real_size()
-            .map_err(|_| StreamError::Malformed("a size that is no number"))?;
+    fn sparse(&mut self, header: &Header, stored: u64, entry: &mut Entry) -> Result<(), StreamError> {
+        let gnu = header.as_gnu().ok_or(StreamError::Malformed("a sparse file in a form that is not GNU's"))?;
+        entry.size = gnu.real_size().map_err(|_| StreamError::Malformed("a size that is no number"))?;
         entry.segments.clear();
-        let mut map = Map {
-            total: 0,
-            end: 0,
-            size: entry.size,
-        };
+        let mut map = Map { total: 0, end: 0, size: entry.size };
         let mut fits = map.add(&gnu.sparse, &mut entry.segments)?;
         let mut more = gnu.is_extended();
         while more {
@@ -220,9 +185,7 @@ impl<R: Read> Stream<R> {
         if !fits {
             entry.kind = Kind::Other;
         } else if map.total != stored {
-            return Err(StreamError::Malformed(
-                "a sparse file whose parts do not add up",
-            ));
+            return Err(StreamError::Malformed("a sparse file whose parts do not add up"));
         }
         Ok(())
     }
@@ -243,9 +206,7 @@ impl<R: Read> Stream<R> {
     /// The content of a long name or pax header.
     fn extension(&mut self) -> Result<Vec<u8>, StreamError> {
         if self.data > LONGEST_EXTENSION {
-            return Err(StreamError::Malformed(
-                "a name or an extension that is too long",
-            ));
+            return Err(StreamError::Malformed("a name or an extension that is too long"));
         }
         let mut bytes = vec![0u8; self.data as usize];
         self.data(&mut bytes)?;
@@ -256,11 +217,7 @@ impl<R: Read> Stream<R> {
     fn expect(&mut self, size: u64) -> Result<(), StreamError> {
         self.data = size;
         self.padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;
-        if size > self.budget {
-            Err(StreamError::TooLong)
-        } else {
-            Ok(())
-        }
+        if size > self.budget { Err(StreamError::TooLong) } else { Ok(()) }
     }
 
     fn skip(&mut self) -> Result<(), StreamError> {
@@ -268,9 +225,7 @@ impl<R: Read> Stream<R> {
         (self.data, self.padding) = (0, 0);
         let mut buffer = [0u8; 16 * 1024];
         while left > 0 {
-            let count = buffer
-                .len()
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             self.fill(&mut buffer[..count])?;
             left -= count as u64;
         }
@@ -278,15 +233,10 @@ impl<R: Read> Stream<R> {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), StreamError> {
-        self.budget = self
-            .budget
-            .checked_sub(buffer.len() as u64)
-            .ok_or(StreamError::TooLong)?;
+        self.budget = self.budget.checked_sub(buffer.len() as u64).ok_or(StreamError::TooLong)?;
         match self.reader.read_exact(buffer) {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(StreamError::BrokenOff)
-            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(StreamError::BrokenOff),
             Err(error) => Err(StreamError::Read(error)),
         }
     }
@@ -295,17 +245,13 @@ impl<R: Read> Stream<R> {
 impl Extensions {
     fn read_pax(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
         for extension in PaxExtensions::new(bytes) {
-            let extension =
-                extension.map_err(|_| StreamError::Malformed("a pax header that is none"))?;
+            let extension = extension.map_err(|_| StreamError::Malformed("a pax header that is none"))?;
             let value = extension.value_bytes();
             match extension.key_bytes() {
                 b"path" => self.path = Some(value.to_vec()),
                 b"size" => {
-                    let size = std::str::from_utf8(value)
-                        .ok()
-                        .and_then(|text| text.parse().ok());
-                    self.size =
-                        Some(size.ok_or(StreamError::Malformed("a size that is no number"))?);
+                    let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                    self.size = Some(size.ok_or(StreamError::Malformed("a size that is no number"))?);
                 }
                 key if key.starts_with(b"GNU.sparse.") => self.foreign_sparse = true,
                 _ => {}
@@ -324,22 +270,12 @@ struct Map {
 
 impl Map {
     /// Adds parts; false when there are more than are kept.
-    fn add(
-        &mut self,
-        parts: &[GnuSparseHeader],
-        segments: &mut Vec<(u64, u64)>,
-    ) -> Result<bool, StreamError> {
+    fn add(&mut self, parts: &[GnuSparseHeader], segments: &mut Vec<(u64, u64)>) -> Result<bool, StreamError> {
         let malformed = StreamError::Malformed;
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            let offset = part
-                .offset()
-                .map_err(|_| malformed("a sparse part that is no number"))?;
-            let length = part
-                .length()
-                .map_err(|_| malformed("a sparse part that is no number"))?;
-            let end = offset
-                .checked_add(length)
-                .filter(|end| *end <= self.size && offset >= self.end);
+            let offset = part.offset().map_err(|_| malformed("a sparse part that is no number"))?;
+            let length = part.length().map_err(|_| malformed("a sparse part that is no number"))?;
+            let end = offset.checked_add(length).filter(|end| *end <= self.size && offset >= self.end);
             self.end = end.ok_or(malformed("a sparse file with parts in disorder"))?;
             self.total += length;
             if segments.len() >= MOST_SEGMENTS {
@@ -365,17 +301,8 @@ fn kind(entry_type: EntryType, path: &[u8]) -> Kind {
 
 /// The sum of the header's bytes, its own field taken as spaces.
 fn check_sum(header: &Header, block: &[u8; BLOCK]) -> Result<(), StreamError> {
-    let sum: u32 = block
-        .iter()
-        .enumerate()
-        .map(|(at, byte)| {
-            if (148..156).contains(&at) {
-                32
-            } else {
-                u32::from(*byte)
-            }
-        })
-        .sum();
+    let sum: u32 =
+        block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
     match header.cksum() {
         Ok(given) if given == sum => Ok(()),
         Ok(_) | Err(_) => Err(StreamError::Malformed("a header with a wrong sum")),

@@ -9,10 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tar::{EntryType, Header};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
-const LIMITS: Limits = Limits {
-    bytes: 10_000_000,
-    files: 1000,
-};
+const LIMITS: Limits = Limits { bytes: 10_000_000, files: 1000 };
 
 struct Directories {
     base: PathBuf,
@@ -29,13 +26,8 @@ impl Drop for Directories {
 impl Directories {
     fn new() -> Directories {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let base =
-            std::env::temp_dir().join(format!("mesos-collect-{}-{number}", std::process::id()));
-        let all = Directories {
-            guest: base.join("the guest's"),
-            host: base.join("host"),
-            base,
-        };
+        let base = std::env::temp_dir().join(format!("mesos-collect-{}-{number}", std::process::id()));
+        let all = Directories { guest: base.join("the guest's"), host: base.join("host"), base };
         fs::create_dir_all(&all.guest).expect("guest");
         fs::create_dir_all(&all.host).expect("host");
         all
@@ -43,10 +35,7 @@ impl Directories {
 
     fn owner(&self) -> Owner {
         let there = fs::metadata(&self.host).expect("host");
-        Owner {
-            uid: there.uid(),
-            gid: there.gid(),
-        }
+        Owner { uid: there.uid(), gid: there.gid() }
     }
 
     fn extract(&self, archive: &[u8], limits: Limits) -> Summary {
@@ -56,29 +45,15 @@ impl Directories {
     /// The guest's directory through the very script that runs in a guest.
     fn archive(&self) -> Vec<u8> {
         let script = remote_script(self.guest.to_str().expect("utf-8"));
-        let output = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(script)
-            .output()
-            .expect("tar");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let output = Command::new("/bin/sh").arg("-c").arg(script).output().expect("tar");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
     }
 
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(&self.host)
             .expect("host")
-            .map(|entry| {
-                entry
-                    .expect("entry")
-                    .file_name()
-                    .into_string()
-                    .expect("utf-8")
-            })
+            .map(|entry| entry.expect("entry").file_name().into_string().expect("utf-8"))
             .collect();
         names.sort();
         names
@@ -121,11 +96,7 @@ fn files_and_directories_come_back_with_their_bytes_modes_and_times() {
     fs::write(all.guest.join("data"), &content).expect("file");
     fs::set_permissions(all.guest.join("data"), fs::Permissions::from_mode(0o6751)).expect("mode");
     fs::set_permissions(all.guest.join("deep"), fs::Permissions::from_mode(0o1770)).expect("mode");
-    let status = Command::new("touch")
-        .args(["-d", "@1000000000"])
-        .arg(all.guest.join("data"))
-        .status()
-        .expect("touch");
+    let status = Command::new("touch").args(["-d", "@1000000000"]).arg(all.guest.join("data")).status().expect("touch");
     assert!(status.success());
 
     let summary = all.extract(&all.archive(), LIMITS);
@@ -133,16 +104,10 @@ fn files_and_directories_come_back_with_their_bytes_modes_and_times() {
     assert_eq!(summary.to_string(), "brought back: 3 files, 293.0 KiB");
     assert_eq!(summary.directories, 2);
     assert!(fs::read(all.host.join("data")).expect("data") == content);
-    assert_eq!(
-        fs::read_to_string(all.host.join("deep/er").join(long)).expect("long"),
-        "long"
-    );
+    assert_eq!(fs::read_to_string(all.host.join("deep/er").join(long)).expect("long"), "long");
     let data = fs::metadata(all.host.join("data")).expect("data");
     assert_eq!((data.mode() & 0o7777, data.mtime()), (0o751, 1_000_000_000));
-    assert_eq!(
-        fs::metadata(all.host.join("deep")).expect("deep").mode() & 0o7777,
-        0o770
-    );
+    assert_eq!(fs::metadata(all.host.join("deep")).expect("deep").mode() & 0o7777, 0o770);
 }
 
 #[test]
@@ -156,10 +121,7 @@ fn links_fifos_and_devices_are_left_and_counted() {
     let mut bytes = all.archive();
     let end = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
     bytes.truncate(end.next_multiple_of(512));
-    bytes.extend(archive(&[
-        member(b"./device", EntryType::Block, b""),
-        member(b"./char", EntryType::Char, b""),
-    ]));
+    bytes.extend(archive(&[member(b"./device", EntryType::Block, b""), member(b"./char", EntryType::Char, b"")]));
     let summary = all.extract(&bytes, LIMITS);
     assert!(summary.incomplete.is_none(), "{summary}");
     assert_eq!((summary.files.count, summary.special), (1, 6), "{summary}");
@@ -171,23 +133,11 @@ fn no_name_leads_out_of_the_sandbox() {
     let all = Directories::new();
     let file = |name: &[u8]| member(name, EntryType::Regular, b"evil");
     let deep = vec![b"d/".to_vec(); 66].concat();
-    let mut members: Vec<Vec<u8>> = [
-        &b"/tmp/mesos-evil"[..],
-        b"../evil",
-        b"a/../../evil",
-        b"..",
-        b"a/..",
-    ]
-    .iter()
-    .map(|name| file(name))
-    .collect();
+    let mut members: Vec<Vec<u8>> =
+        [&b"/tmp/mesos-evil"[..], b"../evil", b"a/../../evil", b"..", b"a/.."].iter().map(|name| file(name)).collect();
     members.push(member(b"././@LongLink", EntryType::GNULongName, &deep));
     members.push(file(b"x"));
-    members.push(member(
-        b"././@LongLink",
-        EntryType::GNULongName,
-        &[b'x'; 300],
-    ));
+    members.push(member(b"././@LongLink", EntryType::GNULongName, &[b'x'; 300]));
     members.push(file(b"x"));
     members.push(member(b"pax", EntryType::XHeader, b"16 path=../evil\n"));
     members.push(file(b"x"));
@@ -217,20 +167,9 @@ fn a_link_that_the_host_has_is_neither_followed_nor_written_through() {
         file(b"taken"),
     ]);
     let summary = all.extract(&bytes, LIMITS);
-    assert_eq!(
-        (summary.in_the_way, summary.files.count),
-        (4, 1),
-        "{summary}"
-    );
-    assert_eq!(
-        fs::read_to_string(outside.join("file")).expect("file"),
-        "mine"
-    );
-    assert!(
-        fs::symlink_metadata(all.host.join("file"))
-            .expect("file")
-            .is_file()
-    );
+    assert_eq!((summary.in_the_way, summary.files.count), (4, 1), "{summary}");
+    assert_eq!(fs::read_to_string(outside.join("file")).expect("file"), "mine");
+    assert!(fs::symlink_metadata(all.host.join("file")).expect("file").is_file());
     assert_eq!(fs::read_dir(&outside).expect("outside").count(), 1);
 }
 
@@ -238,21 +177,13 @@ fn a_link_that_the_host_has_is_neither_followed_nor_written_through() {
 fn the_hosts_own_files_are_never_touched() {
     let all = Directories::new();
     fs::write(all.host.join("stdout"), "from the follower").expect("stdout");
-    let mut members: Vec<Vec<u8>> = OUR_FILES
-        .iter()
-        .map(|name| member(name.as_bytes(), EntryType::Regular, b"evil"))
-        .collect();
+    let mut members: Vec<Vec<u8>> =
+        OUR_FILES.iter().map(|name| member(name.as_bytes(), EntryType::Regular, b"evil")).collect();
     members.push(member(b"./stdout/x", EntryType::Regular, b"evil"));
     members.push(member(b"below/stdout", EntryType::Regular, b"fine"));
     let summary = all.extract(&archive(&members), LIMITS);
-    assert_eq!(
-        (all.names(), summary.files.count),
-        (vec!["below".to_string(), "stdout".to_string()], 1)
-    );
-    assert_eq!(
-        fs::read_to_string(all.host.join("stdout")).expect("stdout"),
-        "from the follower"
-    );
+    assert_eq!((all.names(), summary.files.count), (vec!["below".to_string(), "stdout".to_string()], 1));
+    assert_eq!(fs::read_to_string(all.host.join("stdout")).expect("stdout"), "from the follower");
 }
 
 #[test]
@@ -263,8 +194,7 @@ fn a_sparse_terabyte_is_left_at_once_and_a_small_sparse_file_stays_one() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"in the middle", 1 << 39).expect("write");
     let file = fs::File::create(all.guest.join("small")).expect("file");
     for n in 0..60u64 {
-        std::os::unix::fs::FileExt::write_all_at(&file, &n.to_le_bytes(), n * 131_072)
-            .expect("write");
+        std::os::unix::fs::FileExt::write_all_at(&file, &n.to_le_bytes(), n * 131_072).expect("write");
     }
     file.set_len(8_000_000).expect("length");
     fs::write(all.guest.join("z"), "after").expect("file");
@@ -273,50 +203,19 @@ fn a_sparse_terabyte_is_left_at_once_and_a_small_sparse_file_stays_one() {
     let summary = all.extract(&bytes, LIMITS);
     let text = "brought back: 2 files, 7.6 MiB\nnot brought back: 1 files, 1.0 TiB: larger than the task's disk";
     assert_eq!(summary.to_string(), text);
-    assert!(
-        fs::read(all.host.join("small")).expect("small")
-            == fs::read(all.guest.join("small")).expect("small")
-    );
-    assert!(
-        fs::metadata(all.host.join("small"))
-            .expect("small")
-            .blocks()
-            * 512
-            < 4_000_000
-    );
+    assert!(fs::read(all.host.join("small")).expect("small") == fs::read(all.guest.join("small")).expect("small"));
+    assert!(fs::metadata(all.host.join("small")).expect("small").blocks() * 512 < 4_000_000);
     assert_eq!(all.names(), ["small", "z"]);
 }
 
 #[test]
 fn more_bytes_or_files_than_the_limits_are_left_and_the_rest_comes() {
     let all = Directories::new();
-    let file =
-        |name: &str, size: usize| member(name.as_bytes(), EntryType::Regular, &vec![b'x'; size]);
-    let bytes = archive(&[
-        file("1", 60),
-        file("2", 60),
-        file("3", 40),
-        file("4", 0),
-        file("5", 0),
-    ]);
-    let summary = all.extract(
-        &bytes,
-        Limits {
-            bytes: 100,
-            files: 3,
-        },
-    );
-    assert_eq!(
-        summary.too_large,
-        Tally {
-            count: 1,
-            bytes: 60
-        }
-    );
-    assert_eq!(
-        (summary.too_many, all.names()),
-        (1, vec!["1".to_string(), "3".to_string(), "4".to_string()])
-    );
+    let file = |name: &str, size: usize| member(name.as_bytes(), EntryType::Regular, &vec![b'x'; size]);
+    let bytes = archive(&[file("1", 60), file("2", 60), file("3", 40), file("4", 0), file("5", 0)]);
+    let summary = all.extract(&bytes, Limits { bytes: 100, files: 3 });
+    assert_eq!(summary.too_large, Tally { count: 1, bytes: 60 });
+    assert_eq!((summary.too_many, all.names()), (1, vec!["1".to_string(), "3".to_string(), "4".to_string()]));
 }
 
 #[test]
@@ -343,21 +242,10 @@ fn endless_names_extensions_and_sizes_end_the_reading_early() {
         let mut header = Header::new_gnu();
         header.set_entry_type(entry_type);
         header.set_size(size);
-        let summary = extract(
-            Endless(finished(header, b""), 0),
-            &all.host,
-            LIMITS,
-            all.owner(),
-        )
-        .expect("extract");
-        assert!(
-            matches!(summary.incomplete, Some(CollectError::Stream(_))),
-            "{entry_type:?} {size}: {summary}"
-        );
+        let summary = extract(Endless(finished(header, b""), 0), &all.host, LIMITS, all.owner()).expect("extract");
+        assert!(matches!(summary.incomplete, Some(CollectError::Stream(_))), "{entry_type:?} {size}: {summary}");
     }
-    let bomb: Vec<Vec<u8>> = (0..50)
-        .map(|_| member(b"pax", EntryType::XHeader, b"10 path=x\n"))
-        .collect();
+    let bomb: Vec<Vec<u8>> = (0..50).map(|_| member(b"pax", EntryType::XHeader, b"10 path=x\n")).collect();
     assert!(all.extract(&archive(&bomb), LIMITS).incomplete.is_some());
     assert!(all.names().is_empty());
 }
@@ -365,19 +253,11 @@ fn endless_names_extensions_and_sizes_end_the_reading_early() {
 #[test]
 fn a_stream_that_breaks_off_or_is_garbage_leaves_no_half_file() {
     let all = Directories::new();
-    let mut bytes = archive(&[
-        member(b"whole", EntryType::Regular, b"1"),
-        member(b"half", EntryType::Regular, &[b'x'; 100_000]),
-    ]);
+    let mut bytes =
+        archive(&[member(b"whole", EntryType::Regular, b"1"), member(b"half", EntryType::Regular, &[b'x'; 100_000])]);
     bytes.truncate(60_000);
     let summary = all.extract(&bytes, LIMITS);
-    assert!(
-        matches!(
-            summary.incomplete,
-            Some(CollectError::Stream(StreamError::BrokenOff))
-        ),
-        "{summary}"
-    );
+    assert!(matches!(summary.incomplete, Some(CollectError::Stream(StreamError::BrokenOff))), "{summary}");
     assert_eq!(all.names(), ["whole"]);
     assert!(all.extract(b"", LIMITS).incomplete.is_some());
     assert!(all.extract(&[b'x'; 2048], LIMITS).incomplete.is_some());
@@ -408,10 +288,7 @@ fn a_sparse_map_in_disorder_or_beyond_its_file_is_refused() {
         let bytes = archive(&[finished(header, &[b'x'; 256])]);
         let summary = all.extract(&bytes, LIMITS);
         assert!(
-            matches!(
-                summary.incomplete,
-                Some(CollectError::Stream(StreamError::Malformed(_)))
-            ),
+            matches!(summary.incomplete, Some(CollectError::Stream(StreamError::Malformed(_)))),
             "{parts:?}: {summary}"
         );
     }
@@ -435,11 +312,7 @@ fn other_tars_archives_are_read_too() {
             .output();
         let summary = all.extract(&output.expect("tar").stdout, LIMITS);
         assert!(summary.incomplete.is_none(), "{format}: {summary}");
-        assert_eq!(
-            fs::read_to_string(all.host.join("directory/file")).expect("file"),
-            "content",
-            "{format}"
-        );
+        assert_eq!(fs::read_to_string(all.host.join("directory/file")).expect("file"), "content", "{format}");
         assert_eq!(all.host.join("ä".repeat(100)).exists(), format == "pax");
     }
 }

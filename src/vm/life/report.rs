@@ -10,18 +10,11 @@ use crate::messages::mesos::task_status::Reason;
 use crate::subprocess::Exit;
 
 fn failed(reason: Reason, message: String) -> Report {
-    Report {
-        state: TaskState::TaskFailed,
-        reason: Some(reason),
-        message: Some(message),
-    }
+    Report { state: TaskState::TaskFailed, reason: Some(reason), message: Some(message) }
 }
 
 fn not_launched(step: &str, cause: &str) -> Report {
-    failed(
-        Reason::ContainerLaunchFailed,
-        format!("virtual machine not started, step {step}: {cause}"),
-    )
+    failed(Reason::ContainerLaunchFailed, format!("virtual machine not started, step {step}: {cause}"))
 }
 
 /// The overlay or a key could not be made.
@@ -30,13 +23,9 @@ pub fn prepare(settings: &Settings, job: JobKind, failure: &Failure) -> Report {
         // The image says itself what is wrong with it.
         (_, Cause::Fatal) => String::new(),
         (JobKind::Overlay, _) => {
-            format!(
-                "; check the image {} and the space on --vm_dir's file system",
-                settings.image
-            )
+            format!("; check the image {} and the space on --vm_dir's file system", settings.image)
         }
-        _ => "; check that ssh-keygen is installed, and the space on --vm_dir's file system"
-            .to_string(),
+        _ => "; check that ssh-keygen is installed, and the space on --vm_dir's file system".to_string(),
     };
     not_launched("overlay", &format!("{}{advice}", failure.text))
 }
@@ -50,10 +39,7 @@ pub fn start(settings: &Settings, failure: &Failure) -> Report {
 }
 
 fn no_libvirt(settings: &Settings) -> String {
-    format!(
-        "libvirt did not answer in time; see whether it runs and answers: virsh -c {} list",
-        settings.uri
-    )
+    format!("libvirt did not answer in time; see whether it runs and answers: virsh -c {} list", settings.uri)
 }
 
 /// No lease was seen.
@@ -77,22 +63,12 @@ pub fn lease(settings: &Settings, failure: &Failure) -> Report {
 
 /// No connection could be made, and trying again is of no use.
 pub fn ssh(settings: &Settings, address: Option<Ipv4Addr>, failure: &Failure) -> Report {
-    not_launched(
-        "ssh",
-        &format!(
-            "{}: {}; the image is {}",
-            guest(address),
-            failure.text,
-            settings.image
-        ),
-    )
+    not_launched("ssh", &format!("{}: {}; the image is {}", guest(address), failure.text, settings.image))
 }
 
 /// No connection was made in time.
 pub fn ssh_deadline(settings: &Settings, address: Option<Ipv4Addr>, last: Option<&str>) -> Report {
-    let last = last
-        .map(|last| format!(" (last try: {last})"))
-        .unwrap_or_default();
+    let last = last.map(|last| format!(" (last try: {last})")).unwrap_or_default();
     not_launched(
         "ssh",
         &format!(
@@ -105,17 +81,12 @@ pub fn ssh_deadline(settings: &Settings, address: Option<Ipv4Addr>, last: Option
 }
 
 fn guest(address: Option<Ipv4Addr>) -> String {
-    address.map_or("the guest".to_string(), |address| {
-        format!("the guest at {address}")
-    })
+    address.map_or("the guest".to_string(), |address| format!("the guest at {address}"))
 }
 
 /// The connection broke before the command ran.
 pub fn session(failure: &Failure) -> Report {
-    not_launched(
-        "run",
-        &format!("{}; console.log in the sandbox may say why", failure.text),
-    )
+    not_launched("run", &format!("{}; console.log in the sandbox may say why", failure.text))
 }
 
 /// The launcher did not start the command.
@@ -134,18 +105,12 @@ pub fn launch(settings: &Settings, failure: &Failure) -> Report {
 
 /// The VM ended by itself before the command ran.
 pub fn ended_at_boot(panic: Option<&str>) -> Report {
-    not_launched(
-        "boot",
-        &format!("{}; see console.log in the sandbox", ended(panic)),
-    )
+    not_launched("boot", &format!("{}; see console.log in the sandbox", ended(panic)))
 }
 
 /// The VM ended by itself, and with it the command.
 pub fn ended_while_running(panic: Option<&str>) -> Report {
-    lost(&format!(
-        "{} while the command ran; see console.log in the sandbox",
-        ended(panic)
-    ))
+    lost(&format!("{} while the command ran; see console.log in the sandbox", ended(panic)))
 }
 
 fn ended(panic: Option<&str>) -> String {
@@ -162,9 +127,7 @@ pub fn rebooted() -> Report {
 
 /// The guest is not heard of any more.
 pub fn unreachable(why: &str) -> Report {
-    lost(&format!(
-        "no ssh connection to the guest for two minutes ({why}); see console.log in the sandbox"
-    ))
+    lost(&format!("no ssh connection to the guest for two minutes ({why}); see console.log in the sandbox"))
 }
 
 /// The command is gone with its VM.
@@ -175,26 +138,15 @@ pub fn lost(message: &str) -> Report {
 /// The command ended by itself.
 pub fn exited(exit: Exit) -> Report {
     match exit {
-        Exit::Status(0) => Report {
-            state: TaskState::TaskFinished,
-            reason: None,
-            message: Some(command(exit)),
-        },
+        Exit::Status(0) => Report { state: TaskState::TaskFinished, reason: None, message: Some(command(exit)) },
         Exit::Status(_) | Exit::Signal(_) => failed(Reason::CommandExecutorFailed, command(exit)),
     }
 }
 
 /// The command ended because it was told to, or with its VM.
 pub fn killed(exit: Option<Exit>) -> Report {
-    let message = exit.map_or(
-        "Command terminated with its virtual machine".to_string(),
-        command,
-    );
-    Report {
-        state: TaskState::TaskKilled,
-        reason: None,
-        message: Some(message),
-    }
+    let message = exit.map_or("Command terminated with its virtual machine".to_string(), command);
+    Report { state: TaskState::TaskKilled, reason: None, message: Some(message) }
 }
 
 /// The kill came before the command.

@@ -31,12 +31,7 @@ impl Story {
         };
         let now = Instant::now();
         let (life, actions) = Life::begin(settings, now);
-        Story {
-            life,
-            now,
-            last: actions.clone(),
-            all: actions,
-        }
+        Story { life, now, last: actions.clone(), all: actions }
     }
 
     fn event(mut self, event: Event) -> Story {
@@ -52,22 +47,13 @@ impl Story {
 
     fn found(self, job: JobKind, found: Found) -> Story {
         assert!(self.started(job), "{job:?} was not started");
-        self.event(Event::Ended {
-            job,
-            result: Ok(found),
-        })
+        self.event(Event::Ended { job, result: Ok(found) })
     }
 
     fn fails(self, job: JobKind, cause: Cause, text: &str) -> Story {
         assert!(self.started(job), "{job:?} was not started");
-        let failure = Failure {
-            cause,
-            text: text.into(),
-        };
-        self.event(Event::Ended {
-            job,
-            result: Err(failure),
-        })
+        let failure = Failure { cause, text: text.into() };
+        self.event(Event::Ended { job, result: Err(failure) })
     }
 
     fn wait(mut self, time: Duration) -> Story {
@@ -76,11 +62,7 @@ impl Story {
             self.now = self.now.max(at);
             self.last = self.life.handle(Event::Tick, self.now);
             self.all.extend(self.last.clone());
-            assert_ne!(
-                self.life.deadline(),
-                Some(at),
-                "a tick that changes nothing would spin"
-            );
+            assert_ne!(self.life.deadline(), Some(at), "a tick that changes nothing would spin");
         }
         self.now = until;
         self
@@ -91,15 +73,11 @@ impl Story {
     }
 
     fn prepared(self) -> Story {
-        self.ok(JobKind::ClientKey)
-            .ok(JobKind::Overlay)
-            .ok(JobKind::HostKey)
+        self.ok(JobKind::ClientKey).ok(JobKind::Overlay).ok(JobKind::HostKey)
     }
 
     fn booting() -> Story {
-        Story::begin()
-            .prepared()
-            .found(JobKind::Start, Found::Address(ADDRESS))
+        Story::begin().prepared().found(JobKind::Start, Found::Address(ADDRESS))
     }
 
     fn greeted() -> Story {
@@ -107,9 +85,7 @@ impl Story {
     }
 
     fn connected(self, boot_id: &str) -> Story {
-        self.event(Event::Connected {
-            boot_id: boot_id.into(),
-        })
+        self.event(Event::Connected { boot_id: boot_id.into() })
     }
 
     fn running() -> Story {
@@ -133,10 +109,7 @@ impl Story {
     }
 
     fn count(&self, job: JobKind) -> usize {
-        self.all
-            .iter()
-            .filter(|action| matches!(action, Action::Start { job: other, .. } if *other == job))
-            .count()
+        self.all.iter().filter(|action| matches!(action, Action::Start { job: other, .. } if *other == job)).count()
     }
 
     fn did(&self, action: &Action) -> bool {
@@ -153,38 +126,19 @@ impl Story {
 
     /// Through `destroy` to the end: checks what must hold of every end, and gives the terminal report.
     fn end(self) -> Report {
-        assert!(
-            self.reports().iter().all(|report| !is_end(report.state)),
-            "told before the VM was gone"
-        );
+        assert!(self.reports().iter().all(|report| !is_end(report.state)), "told before the VM was gone");
         let story = self.ok(JobKind::Destroy);
         assert!(story.did(&Action::MarkDone));
         story.settle()
     }
 
     fn settle(self) -> Report {
-        let report = self
-            .reports()
-            .last()
-            .map(|report| (*report).clone())
-            .expect("a report");
+        let report = self.reports().last().map(|report| (*report).clone()).expect("a report");
         assert!(is_end(report.state), "{report:?}");
-        let written = self
-            .all
-            .iter()
-            .rposition(|action| *action == Action::WriteOutcome(report.clone()));
-        let sent = self
-            .all
-            .iter()
-            .position(|action| *action == Action::Report(report.clone()));
+        let written = self.all.iter().rposition(|action| *action == Action::WriteOutcome(report.clone()));
+        let sent = self.all.iter().position(|action| *action == Action::Report(report.clone()));
         assert!(written < sent, "an outcome is written before it is sent");
-        assert_eq!(
-            self.reports()
-                .iter()
-                .filter(|report| is_end(report.state))
-                .count(),
-            1
-        );
+        assert_eq!(self.reports().iter().filter(|report| is_end(report.state)).count(), 1);
         let story = self.event(Event::Settled);
         assert_eq!(story.last, [Action::Exit]);
         report
@@ -192,10 +146,7 @@ impl Story {
 }
 
 fn is_end(state: TaskState) -> bool {
-    matches!(
-        state,
-        TaskState::TaskFinished | TaskState::TaskFailed | TaskState::TaskKilled
-    )
+    matches!(state, TaskState::TaskFinished | TaskState::TaskFailed | TaskState::TaskKilled)
 }
 
 fn assert_report(report: &Report, state: TaskState, reason: Option<Reason>, words: &[&str]) {
@@ -207,12 +158,7 @@ fn assert_report(report: &Report, state: TaskState, reason: Option<Reason>, word
 }
 
 fn assert_not_launched(report: &Report, words: &[&str]) {
-    assert_report(
-        report,
-        TaskState::TaskFailed,
-        Some(Reason::ContainerLaunchFailed),
-        words,
-    );
+    assert_report(report, TaskState::TaskFailed, Some(Reason::ContainerLaunchFailed), words);
 }
 
 #[test]
@@ -228,18 +174,10 @@ fn a_command_that_succeeds_has_all_its_steps_and_states_in_order() {
             _ => None,
         })
         .collect();
-    assert_eq!(
-        steps,
-        ["overlay", "boot", "address", "ssh", "run", "collect"]
-    );
+    assert_eq!(steps, ["overlay", "boot", "address", "ssh", "run", "collect"]);
     let states: Vec<TaskState> = story.reports().iter().map(|report| report.state).collect();
     assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskRunning]);
-    assert_report(
-        &story.end(),
-        TaskState::TaskFinished,
-        None,
-        &["Command exited with status 0"],
-    );
+    assert_report(&story.end(), TaskState::TaskFinished, None, &["Command exited with status 0"]);
 }
 
 #[test]
@@ -273,11 +211,7 @@ fn a_missing_image_fails_without_libvirt_having_been_asked() {
         Cause::Fatal,
         "guest image default not found: run scripts/build-guest-image",
     );
-    assert!(
-        !story.started(JobKind::Destroy)
-            && story.did(&Action::RemoveFiles)
-            && story.did(&Action::MarkDone)
-    );
+    assert!(!story.started(JobKind::Destroy) && story.did(&Action::RemoveFiles) && story.did(&Action::MarkDone));
     assert_not_launched(&story.settle(), &["step overlay", "build-guest-image"]);
 }
 
@@ -288,10 +222,7 @@ fn an_inactive_network_a_refused_domain_or_no_libvirtd_fail_with_the_workers_wor
         "libvirt refused the domain: cannot set up guest memory; ask for less mem",
         "cannot connect to qemu:///system: is libvirtd running?",
     ] {
-        let report = Story::begin()
-            .prepared()
-            .fails(JobKind::Start, Cause::Other, words)
-            .end();
+        let report = Story::begin().prepared().fails(JobKind::Start, Cause::Other, words).end();
         assert_not_launched(&report, &["step boot", words]);
     }
 }
@@ -300,32 +231,15 @@ fn an_inactive_network_a_refused_domain_or_no_libvirtd_fail_with_the_workers_wor
 fn a_stopped_libvirtd_is_given_up_on_and_qemu_killed_without_it() {
     let story = Story::begin().prepared();
     let deadline = story.all.iter().find_map(|action| match action {
-        Action::Start {
-            job: JobKind::Start,
-            deadline,
-        } => Some(*deadline),
+        Action::Start { job: JobKind::Start, deadline } => Some(*deadline),
         _ => None,
     });
     assert!(deadline.is_some_and(|at| at <= story.now + LIBVIRT));
     let story = story.fails(JobKind::Start, Cause::Deadline, "no answer by its deadline");
-    let story = story.fails(
-        JobKind::Destroy,
-        Cause::Deadline,
-        "no answer by its deadline",
-    );
+    let story = story.fails(JobKind::Destroy, Cause::Deadline, "no answer by its deadline");
     assert!(story.did(&Action::KillQemu));
-    assert!(
-        !story.did(&Action::MarkDone),
-        "the slave has to clean up after us"
-    );
-    assert_not_launched(
-        &story.settle(),
-        &[
-            "step boot",
-            "libvirt did not answer",
-            "virsh -c qemu:///system list",
-        ],
-    );
+    assert!(!story.did(&Action::MarkDone), "the slave has to clean up after us");
+    assert_not_launched(&story.settle(), &["step boot", "libvirt did not answer", "virsh -c qemu:///system list"]);
 }
 
 #[test]
@@ -333,31 +247,14 @@ fn no_lease_within_the_boot_timeout_says_so() {
     let report = Story::booting().wait(BOOT).end();
     assert_not_launched(
         &report,
-        &[
-            "step address",
-            "no DHCP lease",
-            "52:54:00:00:00:01",
-            "mesos",
-            "60 s",
-            "--vm_boot_timeout",
-        ],
+        &["step address", "no DHCP lease", "52:54:00:00:00:01", "mesos", "60 s", "--vm_boot_timeout"],
     );
 }
 
 #[test]
 fn an_sshd_that_never_answers_is_told_from_a_missing_lease() {
-    let story = Story::booting()
-        .found(JobKind::Lease, Found::Address(ADDRESS))
-        .wait(BOOT);
-    assert_not_launched(
-        &story.end(),
-        &[
-            "step ssh",
-            "192.168.122.9",
-            "no ssh connection",
-            "console.log",
-        ],
-    );
+    let story = Story::booting().found(JobKind::Lease, Found::Address(ADDRESS)).wait(BOOT);
+    assert_not_launched(&story.end(), &["step ssh", "192.168.122.9", "no ssh connection", "console.log"]);
 }
 
 #[test]
@@ -365,62 +262,33 @@ fn a_refused_key_is_tried_again_for_a_while_and_then_believed() {
     let mut story = Story::greeted();
     let began = story.now;
     while !story.started(JobKind::Destroy) {
-        let refused = Failure {
-            cause: Cause::KeyRefused,
-            text: "the guest refused the key /k; check --vm_ssh_key".into(),
-        };
-        story = story
-            .event(Event::ConnectionEnded(refused))
-            .wait(Duration::from_secs(1));
+        let refused =
+            Failure { cause: Cause::KeyRefused, text: "the guest refused the key /k; check --vm_ssh_key".into() };
+        story = story.event(Event::ConnectionEnded(refused)).wait(Duration::from_secs(1));
     }
-    assert!(
-        story.now - began < BOOT / 2,
-        "it does not take the whole boot timeout"
-    );
-    let tries = story
-        .all
-        .iter()
-        .filter(|action| **action == Action::Connect)
-        .count();
+    assert!(story.now - began < BOOT / 2, "it does not take the whole boot timeout");
+    let tries = story.all.iter().filter(|action| **action == Action::Connect).count();
     assert!((5..30).contains(&tries), "{tries}");
-    assert_not_launched(
-        &story.end(),
-        &[
-            "step ssh",
-            "refused the key",
-            "--vm_ssh_key",
-            "/images/default",
-        ],
-    );
+    assert_not_launched(&story.end(), &["step ssh", "refused the key", "--vm_ssh_key", "/images/default"]);
 }
 
 #[test]
 fn a_wrong_host_key_is_not_tried_again() {
-    let wrong = Failure {
-        cause: Cause::Fatal,
-        text: "the guest's host key is not the one".into(),
-    };
-    assert_not_launched(
-        &Story::greeted().event(Event::ConnectionEnded(wrong)).end(),
-        &["host key"],
-    );
+    let wrong = Failure { cause: Cause::Fatal, text: "the guest's host key is not the one".into() };
+    assert_not_launched(&Story::greeted().event(Event::ConnectionEnded(wrong)).end(), &["host key"]);
 }
 
 #[test]
 fn a_connection_that_fails_for_the_moment_is_tried_until_it_works() {
-    let story = Story::greeted()
-        .breaks("the guest refuses ssh connections")
-        .wait(Duration::from_secs(2))
-        .connected("boot-1");
+    let story =
+        Story::greeted().breaks("the guest refuses ssh connections").wait(Duration::from_secs(2)).connected("boot-1");
     assert!(story.started(JobKind::Launch));
 }
 
 #[test]
 fn a_user_that_the_guest_lacks_is_named_with_the_image() {
     let story = Story::greeted().connected("boot-1");
-    let report = story
-        .fails(JobKind::Launch, Cause::NoUser, "no such user")
-        .end();
+    let report = story.fails(JobKind::Launch, Cause::NoUser, "no such user").end();
     assert_not_launched(&report, &["'alice'", "/images/default"]);
 }
 
@@ -432,30 +300,16 @@ fn exit_statuses_and_signals_read_as_mesos_own_executor_writes_them() {
         (Exit::Signal(9), "Command terminated with signal Killed"),
     ] {
         let report = Story::running().exits(exit).collected().end();
-        assert_report(
-            &report,
-            TaskState::TaskFailed,
-            Some(Reason::CommandExecutorFailed),
-            &[words],
-        );
+        assert_report(&report, TaskState::TaskFailed, Some(Reason::CommandExecutorFailed), &[words]);
     }
 }
 
 #[test]
 fn a_vm_that_ends_while_the_command_runs_is_a_terminated_executor() {
-    let gone = |panic: Option<&str>| Event::QemuGone {
-        panic: panic.map(str::to_string),
-    };
+    let gone = |panic: Option<&str>| Event::QemuGone { panic: panic.map(str::to_string) };
     let report = Story::running().event(gone(None)).end();
-    assert_report(
-        &report,
-        TaskState::TaskFailed,
-        Some(Reason::ExecutorTerminated),
-        &["powered off", "console.log"],
-    );
-    let report = Story::running()
-        .event(gone(Some("Kernel panic - not syncing: sysrq")))
-        .end();
+    assert_report(&report, TaskState::TaskFailed, Some(Reason::ExecutorTerminated), &["powered off", "console.log"]);
+    let report = Story::running().event(gone(Some("Kernel panic - not syncing: sysrq"))).end();
     assert_report(
         &report,
         TaskState::TaskFailed,
@@ -467,15 +321,8 @@ fn a_vm_that_ends_while_the_command_runs_is_a_terminated_executor() {
 
 #[test]
 fn a_vm_whose_connection_breaks_before_qemus_end_is_seen_is_the_same() {
-    let story = Story::running()
-        .breaks("closed")
-        .event(Event::QemuGone { panic: None });
-    assert_report(
-        &story.end(),
-        TaskState::TaskFailed,
-        Some(Reason::ExecutorTerminated),
-        &["ended"],
-    );
+    let story = Story::running().breaks("closed").event(Event::QemuGone { panic: None });
+    assert_report(&story.end(), TaskState::TaskFailed, Some(Reason::ExecutorTerminated), &["ended"]);
 }
 
 #[test]
@@ -485,34 +332,17 @@ fn a_lost_connection_is_not_a_lost_command() {
         .wait(Duration::from_secs(1))
         .breaks("no answer")
         .wait(Duration::from_secs(30));
-    let tries = story
-        .all
-        .iter()
-        .filter(|action| **action == Action::Connect)
-        .count();
+    let tries = story.all.iter().filter(|action| **action == Action::Connect).count();
     assert!(tries >= 3, "{tries}");
     let story = story.connected("boot-1");
     assert_eq!(story.count(JobKind::Wait), 2);
-    assert_report(
-        &story.exits(Exit::Status(0)).collected().end(),
-        TaskState::TaskFinished,
-        None,
-        &[],
-    );
+    assert_report(&story.exits(Exit::Status(0)).collected().end(), TaskState::TaskFinished, None, &[]);
 }
 
 #[test]
 fn a_guest_that_comes_back_with_another_boot_id_has_lost_the_command() {
-    let story = Story::running()
-        .breaks("closed")
-        .wait(ms(10))
-        .connected("boot-2");
-    assert_report(
-        &story.end(),
-        TaskState::TaskFailed,
-        Some(Reason::ExecutorTerminated),
-        &["booted again"],
-    );
+    let story = Story::running().breaks("closed").wait(ms(10)).connected("boot-2");
+    assert_report(&story.end(), TaskState::TaskFailed, Some(Reason::ExecutorTerminated), &["booted again"]);
 }
 
 #[test]
@@ -526,12 +356,7 @@ fn a_guest_that_never_comes_back_is_given_up_on() {
         }
     }
     assert!(story.now - began <= RECONNECT + Duration::from_secs(10));
-    assert_report(
-        &story.end(),
-        TaskState::TaskFailed,
-        Some(Reason::ExecutorTerminated),
-        &["two minutes", "no answer"],
-    );
+    assert_report(&story.end(), TaskState::TaskFailed, Some(Reason::ExecutorTerminated), &["two minutes", "no answer"]);
 }
 
 #[test]
@@ -544,36 +369,16 @@ fn a_broken_session_makes_a_new_connection() {
 
 #[test]
 fn a_supervisor_that_was_killed_in_the_guest_is_a_lost_command() {
-    let report = Story::running()
-        .fails(
-            JobKind::Wait,
-            Cause::Supervisor,
-            "the command's supervisor was killed",
-        )
-        .end();
-    assert_report(
-        &report,
-        TaskState::TaskFailed,
-        Some(Reason::ExecutorTerminated),
-        &["supervisor"],
-    );
+    let report = Story::running().fails(JobKind::Wait, Cause::Supervisor, "the command's supervisor was killed").end();
+    assert_report(&report, TaskState::TaskFailed, Some(Reason::ExecutorTerminated), &["supervisor"]);
 }
 
 #[test]
 fn a_kill_before_the_domain_exists_leaves_nothing_to_destroy() {
     let story = Story::begin().kill(Duration::from_secs(5));
-    assert!(
-        !story.started(JobKind::Destroy)
-            && story.did(&Action::RemoveFiles)
-            && story.did(&Action::CancelAll)
-    );
+    assert!(!story.started(JobKind::Destroy) && story.did(&Action::RemoveFiles) && story.did(&Action::CancelAll));
     let report = story.settle();
-    assert_report(
-        &report,
-        TaskState::TaskKilled,
-        Some(Reason::TaskKilledDuringLaunch),
-        &["killed while"],
-    );
+    assert_report(&report, TaskState::TaskKilled, Some(Reason::TaskKilledDuringLaunch), &["killed while"]);
 }
 
 #[test]
@@ -582,40 +387,18 @@ fn a_kill_while_libvirt_starts_the_domain_waits_for_that_and_then_destroys() {
     assert!(!story.started(JobKind::Destroy));
     let story = story.found(JobKind::Start, Found::Address(ADDRESS));
     assert!(!story.started(JobKind::Lease));
-    assert_report(
-        &story.end(),
-        TaskState::TaskKilled,
-        Some(Reason::TaskKilledDuringLaunch),
-        &[],
-    );
-    let story = Story::begin()
-        .prepared()
-        .kill(Duration::from_secs(5))
-        .wait(OVERTAKEN);
+    assert_report(&story.end(), TaskState::TaskKilled, Some(Reason::TaskKilledDuringLaunch), &[]);
+    let story = Story::begin().prepared().kill(Duration::from_secs(5)).wait(OVERTAKEN);
     assert!(story.did(&Action::Cancel(JobKind::Start)));
-    assert_report(
-        &story.end(),
-        TaskState::TaskKilled,
-        Some(Reason::TaskKilledDuringLaunch),
-        &[],
-    );
+    assert_report(&story.end(), TaskState::TaskKilled, Some(Reason::TaskKilledDuringLaunch), &[]);
 }
 
 #[test]
 fn a_kill_while_the_guest_boots_destroys_it_at_once() {
-    for story in [
-        Story::booting(),
-        Story::greeted(),
-        Story::greeted().connected("b"),
-        Story::greeted().connected("b"),
-    ] {
+    for story in [Story::booting(), Story::greeted(), Story::greeted().connected("b"), Story::greeted().connected("b")]
+    {
         let report = story.kill(Duration::from_secs(5)).end();
-        assert_report(
-            &report,
-            TaskState::TaskKilled,
-            Some(Reason::TaskKilledDuringLaunch),
-            &[],
-        );
+        assert_report(&report, TaskState::TaskKilled, Some(Reason::TaskKilledDuringLaunch), &[]);
     }
 }
 
@@ -625,19 +408,12 @@ fn a_killed_command_gets_term_and_its_files_come_back() {
     assert!(story.started(JobKind::Term) && !story.started(JobKind::Kill));
     let story = story.exits(Exit::Signal(15)).collected();
     assert_eq!(story.count(JobKind::Kill), 0);
-    assert_report(
-        &story.end(),
-        TaskState::TaskKilled,
-        None,
-        &["Command terminated with signal Terminated"],
-    );
+    assert_report(&story.end(), TaskState::TaskKilled, None, &["Command terminated with signal Terminated"]);
 }
 
 #[test]
 fn a_command_that_ignores_term_gets_kill_after_the_grace_period() {
-    let story = Story::running()
-        .kill(Duration::from_secs(5))
-        .wait(Duration::from_secs(4));
+    let story = Story::running().kill(Duration::from_secs(5)).wait(Duration::from_secs(4));
     assert!(!story.started(JobKind::Kill));
     let story = story.wait(Duration::from_secs(1));
     assert!(story.started(JobKind::Kill));
@@ -649,54 +425,34 @@ fn a_command_that_ignores_term_gets_kill_after_the_grace_period() {
 fn a_guest_that_is_deaf_to_kill_is_destroyed_under_the_command() {
     let story = Story::running().kill(Duration::ZERO);
     assert!(story.started(JobKind::Kill), "no grace, no wait");
-    assert_report(
-        &story.wait(KILL).end(),
-        TaskState::TaskKilled,
-        None,
-        &["with its virtual machine"],
-    );
+    assert_report(&story.wait(KILL).end(), TaskState::TaskKilled, None, &["with its virtual machine"]);
 }
 
 #[test]
 fn a_second_kill_can_shorten_the_grace_period_and_not_lengthen_it() {
-    let story = Story::running()
-        .kill(Duration::from_secs(60))
-        .kill(Duration::from_secs(1))
-        .kill(Duration::from_secs(60));
+    let story =
+        Story::running().kill(Duration::from_secs(60)).kill(Duration::from_secs(1)).kill(Duration::from_secs(60));
     assert!(story.wait(Duration::from_secs(1)).started(JobKind::Kill));
 }
 
 #[test]
 fn a_kill_with_a_lost_connection_does_not_wait_for_it() {
-    let report = Story::running()
-        .breaks("timeout")
-        .kill(Duration::from_secs(60))
-        .end();
+    let report = Story::running().breaks("timeout").kill(Duration::from_secs(60)).end();
     assert_report(&report, TaskState::TaskKilled, None, &[]);
 }
 
 #[test]
 fn a_kill_after_the_commands_end_does_not_change_how_it_ended() {
-    let story = Story::running()
-        .exits(Exit::Status(0))
-        .kill(Duration::from_secs(5))
-        .wait(COLLECT_KILLED);
+    let story = Story::running().exits(Exit::Status(0)).kill(Duration::from_secs(5)).wait(COLLECT_KILLED);
     assert_report(&story.end(), TaskState::TaskFinished, None, &[]);
 }
 
 #[test]
 fn files_that_do_not_come_back_do_not_keep_the_vm() {
-    let story = Story::running()
-        .exits(Exit::Status(0))
-        .event(Event::OutputDone)
-        .wait(COLLECT);
+    let story = Story::running().exits(Exit::Status(0)).event(Event::OutputDone).wait(COLLECT);
     assert_report(&story.end(), TaskState::TaskFinished, None, &[]);
-    let story = Story::running()
-        .exits(Exit::Status(0))
-        .event(Event::OutputDone);
-    let report = story
-        .fails(JobKind::Collect, Cause::Other, "disk full")
-        .end();
+    let story = Story::running().exits(Exit::Status(0)).event(Event::OutputDone);
+    let report = story.fails(JobKind::Collect, Cause::Other, "disk full").end();
     assert_report(&report, TaskState::TaskFinished, None, &[]);
 }
 
@@ -704,24 +460,16 @@ fn files_that_do_not_come_back_do_not_keep_the_vm() {
 fn without_a_slave_the_command_is_ended_and_nobody_is_waited_for() {
     let story = Story::running().event(Event::ParentGone);
     assert!(story.started(JobKind::Term));
-    let story = story
-        .exits(Exit::Signal(15))
-        .collected()
-        .ok(JobKind::Destroy);
+    let story = story.exits(Exit::Signal(15)).collected().ok(JobKind::Destroy);
     assert!(story.did(&Action::MarkDone));
     assert_eq!(story.last.last(), Some(&Action::Exit));
-    let story = Story::booting()
-        .event(Event::ParentGone)
-        .ok(JobKind::Destroy);
+    let story = Story::booting().event(Event::ParentGone).ok(JobKind::Destroy);
     assert_eq!(story.last.last(), Some(&Action::Exit));
 }
 
 #[test]
 fn an_update_that_nobody_acknowledges_is_waited_for_for_ten_seconds() {
-    let story = Story::running()
-        .exits(Exit::Status(0))
-        .collected()
-        .ok(JobKind::Destroy);
+    let story = Story::running().exits(Exit::Status(0)).collected().ok(JobKind::Destroy);
     assert!(!story.did(&Action::Exit));
     assert!(story.wait(REPORT).did(&Action::Exit));
 }
@@ -730,28 +478,15 @@ fn an_update_that_nobody_acknowledges_is_waited_for_for_ten_seconds() {
 fn what_comes_too_late_changes_nothing() {
     let late = [
         Event::BannerSeen,
-        Event::Connected {
-            boot_id: "b".into(),
-        },
+        Event::Connected { boot_id: "b".into() },
         Event::ConnectionEnded(Failure::deadline()),
         Event::OutputDone,
         Event::QemuGone { panic: None },
-        Event::Kill {
-            grace: Duration::ZERO,
-        },
+        Event::Kill { grace: Duration::ZERO },
         Event::Tick,
-        Event::Ended {
-            job: JobKind::Start,
-            result: Ok(Found::Address(ADDRESS)),
-        },
-        Event::Ended {
-            job: JobKind::Launch,
-            result: Err(Failure::deadline()),
-        },
-        Event::Ended {
-            job: JobKind::Wait,
-            result: Ok(Found::CommandEnded(Exit::Status(0))),
-        },
+        Event::Ended { job: JobKind::Start, result: Ok(Found::Address(ADDRESS)) },
+        Event::Ended { job: JobKind::Launch, result: Err(Failure::deadline()) },
+        Event::Ended { job: JobKind::Wait, result: Ok(Found::CommandEnded(Exit::Status(0))) },
     ];
     let mut story = Story::booting().kill(Duration::ZERO);
     for event in late {

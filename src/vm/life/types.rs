@@ -128,18 +128,12 @@ pub struct Failure {
 impl Failure {
     /// A failure of no special kind.
     pub fn other(text: impl Into<String>) -> Failure {
-        Failure {
-            cause: Cause::Other,
-            text: text.into(),
-        }
+        Failure { cause: Cause::Other, text: text.into() }
     }
 
     /// The deadline came first.
     pub fn deadline() -> Failure {
-        Failure {
-            cause: Cause::Deadline,
-            text: "no answer by its deadline".to_string(),
-        }
+        Failure { cause: Cause::Deadline, text: "no answer by its deadline".to_string() }
     }
 }
 

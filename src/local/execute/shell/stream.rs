@@ -25,32 +25,15 @@ pub(super) struct Stream {
 
 impl Shell<'_> {
     pub(super) fn subscribe(&mut self, body: Vec<u8>, redirects: u32, now: Instant) {
-        let request = self
-            .network
-            .request_stream(self.master, api_request(body.clone()), now);
-        self.stream = Some(Stream {
-            request,
-            body,
-            status: 0,
-            text: Vec::new(),
-            records: Decoder::new(),
-            id: None,
-            redirects,
-        });
+        let request = self.network.request_stream(self.master, api_request(body.clone()), now);
+        self.stream =
+            Some(Stream { request, body, status: 0, text: Vec::new(), records: Decoder::new(), id: None, redirects });
     }
 
     pub(super) fn network_event(&mut self, event: NetworkEvent, now: Instant) {
         match event {
-            NetworkEvent::StreamHead {
-                request,
-                status,
-                headers,
-            } => {
-                let Some(stream) = self
-                    .stream
-                    .as_mut()
-                    .filter(|stream| stream.request == request)
-                else {
+            NetworkEvent::StreamHead { request, status, headers } => {
+                let Some(stream) = self.stream.as_mut().filter(|stream| stream.request == request) else {
                     return;
                 };
                 stream.status = status;
@@ -60,23 +43,13 @@ impl Shell<'_> {
                 }
             }
             NetworkEvent::StreamData { request, bytes } => {
-                if self
-                    .stream
-                    .as_ref()
-                    .is_some_and(|stream| stream.request == request)
-                {
+                if self.stream.as_ref().is_some_and(|stream| stream.request == request) {
                     self.stream_data(&bytes, now);
                 }
             }
-            NetworkEvent::Response { request, response } => {
-                self.answered(request, Ok(response), now)
-            }
+            NetworkEvent::Response { request, response } => self.answered(request, Ok(response), now),
             NetworkEvent::RequestEnded { request, error } => {
-                if self
-                    .stream
-                    .as_ref()
-                    .is_some_and(|stream| stream.request == request)
-                {
+                if self.stream.as_ref().is_some_and(|stream| stream.request == request) {
                     self.stream_ended(error, now);
                 } else {
                     let why = error.unwrap_or_else(|| "no answer".to_string());
@@ -104,14 +77,8 @@ impl Shell<'_> {
                 self.master = leader;
                 self.subscribe(stream.body, stream.redirects + 1, now);
             }
-            Ok(_) => self.handle(
-                Event::Lost("each master names another as the leader".to_string()),
-                now,
-            ),
-            Err(why) => self.handle(
-                Event::Lost(format!("it names a leader that cannot be found: {why}")),
-                now,
-            ),
+            Ok(_) => self.handle(Event::Lost("each master names another as the leader".to_string()), now),
+            Err(why) => self.handle(Event::Lost(format!("it names a leader that cannot be found: {why}")), now),
         }
     }
 
@@ -121,9 +88,7 @@ impl Shell<'_> {
         };
         if stream.status != 200 {
             let room = 1024usize.saturating_sub(stream.text.len());
-            stream
-                .text
-                .extend_from_slice(&bytes[..bytes.len().min(room)]);
+            stream.text.extend_from_slice(&bytes[..bytes.len().min(room)]);
             return;
         }
         stream.records.push(bytes);
@@ -131,16 +96,16 @@ impl Shell<'_> {
             let record = self.stream.as_mut().map(|stream| stream.records.next());
             let event = match record {
                 None | Some(Ok(None)) => return,
-                Some(Ok(Some(record))) => from_v1_json("mesos.v1.scheduler.Event", &record)
-                    .map_err(|error| error.to_string()),
+                Some(Ok(Some(record))) => {
+                    from_v1_json("mesos.v1.scheduler.Event", &record).map_err(|error| error.to_string())
+                }
                 Some(Err(error)) => Err(error.to_string()),
             };
             match event {
                 Ok(event) => self.handle(Event::Master(Box::new(event)), now),
                 Err(why) => {
                     self.drop_stream();
-                    return self
-                        .handle(Event::Lost(format!("it sent what is no event: {why}")), now);
+                    return self.handle(Event::Lost(format!("it sent what is no event: {why}")), now);
                 }
             }
         }

@@ -4,25 +4,12 @@ use super::super::accounts;
 use super::*;
 use crate::ids::SlaveId;
 
-fn decline(
-    world: &mut World,
-    scheduler: &Scheduler,
-    offers: &[mesos::Offer],
-    refuse_seconds: Option<f64>,
-) {
+fn decline(world: &mut World, scheduler: &Scheduler, offers: &[mesos::Offer], refuse_seconds: Option<f64>) {
     let decline = call::Decline {
         offer_ids: offers.iter().map(|offer| offer.id.clone()).collect(),
-        filters: refuse_seconds.map(|seconds| mesos::Filters {
-            refuse_seconds: Some(seconds),
-        }),
+        filters: refuse_seconds.map(|seconds| mesos::Filters { refuse_seconds: Some(seconds) }),
     };
-    world.call(
-        scheduler,
-        Call {
-            decline: Some(decline),
-            ..of(call::Type::Decline)
-        },
-    );
+    world.call(scheduler, Call { decline: Some(decline), ..of(call::Type::Decline) });
 }
 
 #[test]
@@ -100,10 +87,7 @@ fn frameworks_take_turns_at_the_slaves() {
     for port in 5051..5057 {
         world.slave(port, &[cpus(4.0)]);
     }
-    let counts: Vec<usize> = schedulers
-        .iter()
-        .map(|scheduler| world.offers(scheduler).len())
-        .collect();
+    let counts: Vec<usize> = schedulers.iter().map(|scheduler| world.offers(scheduler).len()).collect();
     assert_eq!(counts, [2, 2, 2]);
 }
 
@@ -113,12 +97,7 @@ fn nothing_is_lost_or_made_up_over_many_tasks_of_two_frameworks() {
     let ports = Resource {
         name: "ports".into(),
         r#type: Type::Ranges as i32,
-        ranges: Some(mesos::value::Ranges {
-            range: vec![mesos::value::Range {
-                begin: 31000,
-                end: 32000,
-            }],
-        }),
+        ranges: Some(mesos::value::Ranges { range: vec![mesos::value::Range { begin: 31000, end: 32000 }] }),
         ..Default::default()
     };
     let all = [cpus(4.0), mem(1024.0), ports];
@@ -134,12 +113,7 @@ fn nothing_is_lost_or_made_up_over_many_tasks_of_two_frameworks() {
             for offer in &offers {
                 let task = task(&format!("{place}-{round}-{}", offer.id.value), offer, 0.1);
                 world.accept(scheduler, std::slice::from_ref(offer), vec![task]);
-                running.extend(
-                    world
-                        .sent::<RunTaskMessage>(&slave)
-                        .into_iter()
-                        .map(|run| (place, run)),
-                );
+                running.extend(world.sent::<RunTaskMessage>(&slave).into_iter().map(|run| (place, run)));
             }
         }
         if round % 3 == 0 && !running.is_empty() {
@@ -152,34 +126,20 @@ fn nothing_is_lost_or_made_up_over_many_tasks_of_two_frameworks() {
         let uuid = world.report(&slave, &run, TaskState::TaskFinished);
         world.acknowledge(&schedulers[place], &run, &uuid);
     }
-    schedulers.iter().for_each(|scheduler| {
-        world.handle(Event::Closed {
-            peer: scheduler.peer,
-        })
-    });
+    schedulers.iter().for_each(|scheduler| world.handle(Event::Closed { peer: scheduler.peer }));
     let left = world.core.unused(&id);
-    assert!(
-        accounts::contains(&left, &all) && accounts::contains(&all, &left),
-        "{}",
-        accounts::text(&left)
-    );
+    assert!(accounts::contains(&left, &all) && accounts::contains(&all, &left), "{}", accounts::text(&left));
 }
 
 #[test]
 fn a_framework_of_several_roles_sees_the_allocation_and_an_old_one_the_role() {
     let mut world = World::new();
     world.slave(5051, &[cpus(4.0)]);
-    let mut info = framework_info(&[
-        capability::Type::MultiRole,
-        capability::Type::ReservationRefinement,
-    ]);
+    let mut info = framework_info(&[capability::Type::MultiRole, capability::Type::ReservationRefinement]);
     info.roles = vec!["web".into()];
     let modern = world.subscribe(info);
     let offer = world.offers(&modern).remove(0);
-    assert_eq!(
-        offer.allocation_info.as_ref().map(|one| one.role()),
-        Some("web")
-    );
+    assert_eq!(offer.allocation_info.as_ref().map(|one| one.role()), Some("web"));
     assert_eq!(offer.resources[0].allocation_info, offer.allocation_info);
     assert_eq!(offer.resources[0].role, None);
 
@@ -187,22 +147,13 @@ fn a_framework_of_several_roles_sees_the_allocation_and_an_old_one_the_role() {
     let old = world.subscribe(framework_info(&[]));
     let offer = world.offers(&old).remove(0);
     assert_eq!(offer.allocation_info, None);
-    assert_eq!(
-        offer.resources,
-        [Resource {
-            role: Some("*".into()),
-            ..cpus(4.0)
-        }]
-    );
+    assert_eq!(offer.resources, [Resource { role: Some("*".into()), ..cpus(4.0) }]);
 }
 
 #[test]
 fn what_is_reserved_goes_to_its_role_only() {
     let mut world = World::new();
-    let reserved = Resource {
-        role: Some("web".into()),
-        ..cpus(2.0)
-    };
+    let reserved = Resource { role: Some("web".into()), ..cpus(2.0) };
     world.slave(5051, &[cpus(4.0), reserved]);
     let anyone = world.framework();
     assert_eq!(amount(&world.offers(&anyone)[0], "cpus"), 4.0);

@@ -4,11 +4,7 @@ use super::super::frameworks::MAX_FRAMEWORKS;
 use super::*;
 
 fn error(world: &mut World, scheduler: &Scheduler) -> Option<String> {
-    world
-        .events(scheduler)
-        .into_iter()
-        .find_map(|event| event.error)
-        .map(|error| error.message)
+    world.events(scheduler).into_iter().find_map(|event| event.error).map(|error| error.message)
 }
 
 #[test]
@@ -35,46 +31,22 @@ fn a_scheduler_hears_heartbeats() {
 fn a_call_must_be_that_of_the_present_scheduler() {
     let mut world = World::new();
     let scheduler = world.framework();
-    let revive = |id: &mesos::FrameworkId| {
-        Box::new(Call {
-            framework_id: Some(id.clone()),
-            ..of(call::Type::Revive)
-        })
-    };
+    let revive = |id: &mesos::FrameworkId| Box::new(Call { framework_id: Some(id.clone()), ..of(call::Type::Revive) });
     let answer = |world: &mut World, id: &mesos::FrameworkId, stream_id: Option<&str>| {
         let peer = world.peer();
-        world.handle(Event::Call {
-            peer,
-            stream_id: stream_id.map(String::from),
-            call: revive(id),
-        });
+        world.handle(Event::Call { peer, stream_id: stream_id.map(String::from), call: revive(id) });
         world.answers().remove(0)
     };
     let own = stream_id(scheduler.peer);
     assert_eq!(answer(&mut world, &scheduler.id, Some(&own)).0, 202);
     assert_eq!(answer(&mut world, &scheduler.id, None).0, 400);
-    assert!(
-        answer(&mut world, &scheduler.id, Some("other"))
-            .1
-            .starts_with("The stream ID 'other' included")
-    );
-    let unknown = mesos::FrameworkId {
-        value: "unknown".into(),
-    };
-    assert_eq!(
-        answer(&mut world, &unknown, Some(&own)),
-        (400, "Framework cannot be found".into())
-    );
-    let lasting = world.subscribe(FrameworkInfo {
-        failover_timeout: Some(60.0),
-        ..framework_info(&[])
-    });
+    assert!(answer(&mut world, &scheduler.id, Some("other")).1.starts_with("The stream ID 'other' included"));
+    let unknown = mesos::FrameworkId { value: "unknown".into() };
+    assert_eq!(answer(&mut world, &unknown, Some(&own)), (400, "Framework cannot be found".into()));
+    let lasting = world.subscribe(FrameworkInfo { failover_timeout: Some(60.0), ..framework_info(&[]) });
     world.handle(Event::Closed { peer: lasting.peer });
     let own = stream_id(lasting.peer);
-    assert_eq!(
-        answer(&mut world, &lasting.id, Some(&own)),
-        (403, "Framework is not subscribed".into())
-    );
+    assert_eq!(answer(&mut world, &lasting.id, Some(&own)), (403, "Framework is not subscribed".into()));
 }
 
 #[test]
@@ -82,22 +54,9 @@ fn a_call_that_this_master_cannot_do_is_refused_in_words() {
     let mut world = World::new();
     let scheduler = world.framework();
     let peer = world.peer();
-    let call = Call {
-        framework_id: Some(scheduler.id.clone()),
-        ..of(call::Type::ReconcileOperations)
-    };
-    world.handle(Event::Call {
-        peer,
-        stream_id: Some(stream_id(scheduler.peer)),
-        call: Box::new(call),
-    });
-    assert_eq!(
-        world.answers(),
-        [(
-            501,
-            "the embedded master does not do RECONCILE_OPERATIONS".into()
-        )]
-    );
+    let call = Call { framework_id: Some(scheduler.id.clone()), ..of(call::Type::ReconcileOperations) };
+    world.handle(Event::Call { peer, stream_id: Some(stream_id(scheduler.peer)), call: Box::new(call) });
+    assert_eq!(world.answers(), [(501, "the embedded master does not do RECONCILE_OPERATIONS".into())]);
 }
 
 #[test]
@@ -107,10 +66,7 @@ fn a_scheduler_that_fails_over_takes_the_framework_with_its_tasks() {
     assert_eq!(world.offers(&old).len(), 1);
     let new = world.subscribe(run.framework.clone());
     assert_eq!(new.id, old.id);
-    assert_eq!(
-        error(&mut world, &old).as_deref(),
-        Some("Framework failed over")
-    );
+    assert_eq!(error(&mut world, &old).as_deref(), Some("Framework failed over"));
     assert!(world.is_closed(old.peer));
     assert_eq!(world.sent::<UpdateFrameworkMessage>(&slave).len(), 1);
     assert_eq!(
@@ -127,19 +83,11 @@ fn a_scheduler_that_fails_over_takes_the_framework_with_its_tasks() {
 #[test]
 fn a_framework_without_failover_timeout_is_over_when_its_connection_closes() {
     let (mut world, slave, scheduler, run) = World::with_running_task();
-    world.handle(Event::Closed {
-        peer: scheduler.peer,
-    });
-    assert_eq!(
-        world.sent::<ShutdownFrameworkMessage>(&slave)[0].framework_id,
-        scheduler.id
-    );
+    world.handle(Event::Closed { peer: scheduler.peer });
+    assert_eq!(world.sent::<ShutdownFrameworkMessage>(&slave)[0].framework_id, scheduler.id);
     assert!(world.core.tasks.is_empty());
     let again = world.subscribe(run.framework.clone());
-    assert_eq!(
-        error(&mut world, &again).as_deref(),
-        Some("Framework has been removed")
-    );
+    assert_eq!(error(&mut world, &again).as_deref(), Some("Framework has been removed"));
     assert!(world.is_closed(again.peer));
 }
 
@@ -147,13 +95,8 @@ fn a_framework_without_failover_timeout_is_over_when_its_connection_closes() {
 fn a_framework_with_failover_timeout_waits_that_long() {
     let mut world = World::new();
     let slave = world.slave(5051, &[cpus(4.0)]);
-    let scheduler = world.subscribe(FrameworkInfo {
-        failover_timeout: Some(30.0),
-        ..framework_info(&[])
-    });
-    world.handle(Event::Closed {
-        peer: scheduler.peer,
-    });
+    let scheduler = world.subscribe(FrameworkInfo { failover_timeout: Some(30.0), ..framework_info(&[]) });
+    world.handle(Event::Closed { peer: scheduler.peer });
     world.pass(Duration::from_secs(29));
     assert!(world.sent::<ShutdownFrameworkMessage>(&slave).is_empty());
     world.pass(Duration::from_secs(1));
@@ -180,11 +123,7 @@ fn a_slave_that_comes_with_an_ended_framework_is_told_to_shut_it_down() {
     let task = world.core.tasks.values().next().cloned().expect("the task");
     world.call(&scheduler, of(call::Type::Teardown));
     world.actions.clear();
-    let info = SlaveInfo {
-        id: Some(task.slave_id.clone()),
-        hostname: "localhost".into(),
-        ..Default::default()
-    };
+    let info = SlaveInfo { id: Some(task.slave_id.clone()), hostname: "localhost".into(), ..Default::default() };
     let message = ReregisterSlaveMessage {
         slave: info,
         tasks: vec![task],
@@ -205,9 +144,7 @@ fn the_number_of_frameworks_is_bounded() {
     }
     let one_more = world.framework();
     assert!(
-        error(&mut world, &one_more)
-            .expect("refused")
-            .starts_with("the embedded master takes at most 256 frameworks")
+        error(&mut world, &one_more).expect("refused").starts_with("the embedded master takes at most 256 frameworks")
     );
     assert!(world.is_closed(one_more.peer));
 }
@@ -216,18 +153,9 @@ fn the_number_of_frameworks_is_bounded() {
 fn roles_that_contradict_the_capabilities_are_refused() {
     let mut world = World::new();
     let wrong = [
-        FrameworkInfo {
-            role: Some("a".into()),
-            ..framework_info(&[capability::Type::MultiRole])
-        },
-        FrameworkInfo {
-            roles: vec!["a".into()],
-            ..framework_info(&[])
-        },
-        FrameworkInfo {
-            role: Some("a b".into()),
-            ..framework_info(&[])
-        },
+        FrameworkInfo { role: Some("a".into()), ..framework_info(&[capability::Type::MultiRole]) },
+        FrameworkInfo { roles: vec!["a".into()], ..framework_info(&[]) },
+        FrameworkInfo { role: Some("a b".into()), ..framework_info(&[]) },
     ];
     for info in wrong {
         let scheduler = world.subscribe(info);
