@@ -74,11 +74,13 @@ macro_rules! id {
             }
 
             /// The id's text.
+            #[allow(dead_code)] // not every id needs every way out
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
             /// The id as Mesos' message.
+            #[allow(dead_code, clippy::needless_update)] // a container's id has a parent beside its value
             pub fn to_proto(&self) -> mesos::$proto {
                 mesos::$proto { value: self.0.clone(), ..Default::default() }
             }

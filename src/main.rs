@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let rest = args.get(1..).unwrap_or_default();
     match args.first().map(String::as_str) {
         Some("execute") => parsed(CommandKind::Execute, rest),
-        Some("help") => parsed(CommandKind::Slave, &["--help".to_string()]),
+        Some("help") => help(rest),
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
         Some("process-container") => process::main(rest),
@@ -47,6 +47,18 @@ fn main() -> ExitCode {
         Some("vm-worker") => vm::worker::main(rest),
 
         _ => parsed(CommandKind::Slave, &args),
+    }
+}
+
+/// `help`, `help execute`, and `help conf`: the annotated configuration file.
+fn help(topic: &[String]) -> ExitCode {
+    match topic.first().map(String::as_str) {
+        Some("conf") => {
+            print!("{}", flags::conf_file());
+            ExitCode::SUCCESS
+        }
+        Some("execute") => parsed(CommandKind::Execute, &["--help".to_string()]),
+        _ => parsed(CommandKind::Slave, &["--help".to_string()]),
     }
 }
 

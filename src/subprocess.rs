@@ -10,7 +10,6 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
@@ -220,7 +219,8 @@ pub fn signal_name(signal: i32) -> String {
 /// A running child. Dropping it neither ends nor reaps it.
 #[derive(Debug)]
 pub struct Subprocess {
-    /// The writing end of its input, when piped.
+    /// The writing end of its input, when piped: as long as it is held, the input does not end.
+    #[allow(dead_code)]
     pub stdin: Option<ChildStdin>,
     /// Its output, when piped.
     pub stdout: Option<ChildStdout>,
@@ -354,13 +354,9 @@ impl Job {
     }
 
     /// Its process id.
+    #[cfg(test)]
     pub fn pid(&self) -> Pid {
         self.process.pid()
-    }
-
-    /// The writing end of its input, when piped.
-    pub fn stdin(&mut self) -> Option<ChildStdin> {
-        self.process.stdin.take()
     }
 
     /// Reads what it printed; kills it past its deadline; gives its end once it has one. Never blocks.
@@ -426,16 +422,6 @@ fn drain<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
             Err(_) => *pipe = None,
         }
     }
-}
-
-/// Whether a program is on `PATH`, and where.
-pub fn find_program(name: &str) -> Option<std::path::PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| is_executable(file))
-}
-
-fn is_executable(file: &Path) -> bool {
-    file.is_file() && nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
 }
 
 #[cfg(test)]

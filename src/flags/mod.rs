@@ -32,7 +32,6 @@ pub mod values;
 pub use error::FlagError;
 pub use help::conf_file;
 pub use master::Master;
-pub use values::format_duration;
 
 /// Which command the arguments belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

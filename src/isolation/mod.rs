@@ -125,6 +125,7 @@ pub trait Isolation {
     fn kill(&mut self, container: &ContainerId, grace: Duration, now: Instant);
 
     /// The executor's resources, all of them, are these now.
+    #[allow(dead_code)] // a command task keeps what it was given; executors with several tasks do not
     fn resources_changed(&mut self, container: &ContainerId, resources: &[mesos::Resource]);
 
     /// The slave holds the update with this uuid; the child need not repeat it.

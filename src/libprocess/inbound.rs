@@ -288,11 +288,6 @@ impl Inbound {
         self.connections.insert(ConnectionId(self.next), Connection::new(stream, peer, self.limits.body, now));
     }
 
-    /// Bytes of unfinished requests.
-    fn held_bytes(&self) -> usize {
-        self.connections.values().map(|connection| connection.parser.held()).sum()
-    }
-
     /// Memory of unfinished requests and of what waits to be written.
     #[cfg(test)]
     pub fn held(&self) -> usize {

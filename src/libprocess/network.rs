@@ -234,6 +234,7 @@ impl Network {
     }
 
     /// Most bytes of unfinished requests in all connections together (256 MiB unless set).
+    #[cfg(test)]
     pub fn set_max_held(&mut self, bytes: usize) {
         self.inbound.limits.held = bytes;
     }

@@ -3,7 +3,8 @@
 use super::mesos::{executor, internal, scheduler};
 use super::schema::{Label, Layout, Message as Schema};
 use super::wire::{self, Fields, Value as Wire};
-use super::{DecodeError, Problem, check_required, decode, from_v1_bytes, from_v1_json, to_v1_bytes, to_v1_json};
+use super::error::Problem;
+use super::{DecodeError, check_required, decode, from_v1_bytes, from_v1_json, to_v1_bytes, to_v1_json};
 use prost::{Message, Name};
 use serde_json::Value;
 use std::fs;

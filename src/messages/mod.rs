@@ -23,7 +23,7 @@ mod captures;
 #[cfg(test)]
 mod tests;
 
-pub use error::{DecodeError, Problem};
+pub use error::DecodeError;
 pub use generated::*;
 pub use json::{from_v1_json, to_v1_json};
 pub use required::check_required;

@@ -11,12 +11,10 @@ include!(concat!(env!("OUT_DIR"), "/schema.rs"));
 pub(super) struct Message {
     /// With the package, as in `mesos.internal.RunTaskMessage`.
     pub name: &'static str,
-    /// By number. `build.rs` sees to it that they are [`MAX_FIELDS`] at most.
+    /// By number.
     pub fields: &'static [Field],
 }
 
-/// The most fields that a message can have, so that a set of them fits a `u128`.
-pub(super) const MAX_FIELDS: usize = 128;
 
 /// A field of a message type.
 pub(super) struct Field {

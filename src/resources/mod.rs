@@ -13,7 +13,7 @@
 use std::fmt;
 
 use crate::messages::mesos::value::Type;
-use crate::messages::mesos::{self, Resource, value};
+use crate::messages::mesos::{Resource, value};
 
 mod attributes;
 mod detect;
@@ -139,37 +139,6 @@ impl Resources {
         let thousandths = |resource: &Resource| resource.scalar.map(|scalar| values::to_fixed(scalar.value));
         let all = self.0.iter().filter(|resource| resource.name == name && resource.r#type() == Type::Scalar);
         all.filter_map(thousandths).reduce(i64::saturating_add).map(values::from_fixed)
-    }
-
-    /// `cpus`, in CPUs; 0 if there are none.
-    pub fn cpus(&self) -> f64 {
-        self.scalar("cpus").unwrap_or(0.0)
-    }
-
-    /// `mem`, in megabytes; 0 if there is none.
-    pub fn mem(&self) -> f64 {
-        self.scalar("mem").unwrap_or(0.0)
-    }
-
-    /// `disk`, in megabytes; `None` if it is not limited.
-    pub fn disk(&self) -> Option<f64> {
-        self.scalar("disk")
-    }
-
-    /// The same with every resource allocated to a role, as a master offers them.
-    pub fn allocated(&self, role: &str) -> Resources {
-        let info = mesos::resource::AllocationInfo { role: Some(role.to_string()) };
-        self.0.iter().cloned().map(|resource| Resource { allocation_info: Some(info.clone()), ..resource }).collect()
-    }
-
-    /// The same allocated to nobody, as a slave has them.
-    pub fn unallocated(&self) -> Resources {
-        self.0.iter().cloned().map(|resource| Resource { allocation_info: None, ..resource }).collect()
-    }
-
-    /// None at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// As messages carry them.

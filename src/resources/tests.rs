@@ -10,6 +10,30 @@ fn refused(text: &str) -> String {
     parse(text).expect_err(text).to_string()
 }
 
+/// What only tests ask.
+impl Resources {
+    /// `cpus`, in CPUs; 0 if there are none.
+    fn cpus(&self) -> f64 {
+        self.scalar("cpus").unwrap_or(0.0)
+    }
+
+    /// The same with every resource allocated to a role, as a master offers them.
+    fn allocated(&self, role: &str) -> Resources {
+        let info = mesos::resource::AllocationInfo { role: Some(role.to_string()) };
+        self.0.iter().cloned().map(|resource| Resource { allocation_info: Some(info.clone()), ..resource }).collect()
+    }
+
+    /// The same allocated to nobody, as a slave has them.
+    fn unallocated(&self) -> Resources {
+        self.0.iter().cloned().map(|resource| Resource { allocation_info: None, ..resource }).collect()
+    }
+
+    /// None at all.
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 #[test]
 fn the_text_of_mesos_is_read_and_written() {
     let text = "cpus:2;mem:1024 ; disk : 4096;ports:[31000-32000, 40000-40010];set:{a,b};cpus(role):1;";

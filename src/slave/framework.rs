@@ -117,7 +117,7 @@ impl Task {
             discovery: info.discovery.clone(),
             container: info.container.clone(),
             health_check: info.health_check.clone(),
-            kill_policy: info.kill_policy.clone(),
+            kill_policy: info.kill_policy,
             user: info.command.as_ref().and_then(|command| command.user.clone()),
             limits: info.limits.clone(),
         }

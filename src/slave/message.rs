@@ -3,10 +3,9 @@
 use prost::{Message, Name};
 
 use crate::messages::mesos::internal::{
-    ApplyOperationMessage, CheckpointResourcesMessage, DrainSlaveMessage, FrameworkToExecutorMessage, KillTaskMessage,
-    PingSlaveMessage, ReconcileOperationsMessage, RunTaskGroupMessage, RunTaskMessage, ShutdownExecutorMessage,
-    ShutdownFrameworkMessage, ShutdownMessage, SlaveRegisteredMessage, SlaveReregisteredMessage,
-    StatusUpdateAcknowledgementMessage, UpdateFrameworkMessage,
+    CheckpointResourcesMessage, KillTaskMessage, PingSlaveMessage, RunTaskGroupMessage, RunTaskMessage,
+    ShutdownExecutorMessage, ShutdownFrameworkMessage, ShutdownMessage, SlaveRegisteredMessage,
+    SlaveReregisteredMessage, StatusUpdateAcknowledgementMessage, UpdateFrameworkMessage,
 };
 use crate::messages::{self, DecodeError};
 
@@ -81,20 +80,12 @@ from_master! {
     ShutdownFramework(ShutdownFrameworkMessage),
     /// An executor is to be ended.
     ShutdownExecutor(ShutdownExecutorMessage),
-    /// Bytes for an executor.
-    FrameworkToExecutor(FrameworkToExecutorMessage),
     /// A framework's description has changed.
     UpdateFramework(UpdateFrameworkMessage),
     /// A scheduler has received an update.
     Acknowledge(StatusUpdateAcknowledgementMessage),
     /// The slave's reservations and volumes, all of them.
     CheckpointResources(CheckpointResourcesMessage),
-    /// An operation on resources.
-    ApplyOperation(ApplyOperationMessage),
-    /// Which operations does the slave know?
-    ReconcileOperations(ReconcileOperationsMessage),
-    /// Take no new tasks and end those that run.
-    Drain(DrainSlaveMessage),
     /// The master refuses this slave.
     Shutdown(ShutdownMessage),
 }

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 use prost::{Message, Name};
 
 pub use constants::MESOS_VERSION;
-pub use framework::{Executor, ExecutorState, Framework, Task, is_terminal};
-pub use message::{FromMaster, MessageError, Outgoing};
+pub use framework::{Executor, ExecutorState, Framework, is_terminal};
+pub use message::{FromMaster, Outgoing};
 pub use paths::virtual_sandbox;
 use registration::Registration;
 use updates::Updates;
@@ -233,12 +233,6 @@ impl Slave {
                 self.checkpointed_resources = message.resources;
             }
             FromMaster::Shutdown(message) => self.refused(message.message(), now),
-            FromMaster::FrameworkToExecutor(_)
-            | FromMaster::ApplyOperation(_)
-            | FromMaster::ReconcileOperations(_)
-            | FromMaster::Drain(_) => {
-                log::warn!("{} is not supported by this slave and was dropped", message.name());
-            }
         }
     }
 

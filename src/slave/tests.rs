@@ -68,7 +68,7 @@ impl World {
         let mut world = World::new();
         world.event(Event::MasterDetected(pid(MASTER)));
         world.later(Duration::from_secs(1));
-        world.from_master(FromMaster::Registered(Box::new(SlaveRegisteredMessage {
+        world.hear(FromMaster::Registered(Box::new(SlaveRegisteredMessage {
             slave_id: mesos::SlaveId { value: "S0".into() },
             connection: Some(MasterSlaveConnection { total_ping_timeout_seconds: Some(75.0) }),
         })));
@@ -96,7 +96,7 @@ impl World {
         self.event(Event::Tick)
     }
 
-    fn from_master(&mut self, message: FromMaster) -> Wanted {
+    fn hear(&mut self, message: FromMaster) -> Wanted {
         self.event(Event::Message { from: pid(MASTER), message })
     }
 
@@ -108,7 +108,7 @@ impl World {
     }
 
     fn run(&mut self, task: mesos::TaskInfo) -> Wanted {
-        self.from_master(FromMaster::RunTask(Box::new(RunTaskMessage {
+        self.hear(FromMaster::RunTask(Box::new(RunTaskMessage {
             framework: framework(),
             task,
             pid: Some("@0.0.0.0:0".into()),
@@ -140,7 +140,7 @@ impl World {
     }
 
     fn acknowledge(&mut self, task: &str, uuid: u8) -> Wanted {
-        self.from_master(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
+        self.hear(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
             slave_id: mesos::SlaveId { value: "S0".into() },
             framework_id: mesos::FrameworkId { value: "F".into() },
             task_id: mesos::TaskId { value: task.into() },
@@ -153,7 +153,7 @@ impl World {
     }
 
     fn kill(&mut self, task: &str) -> Wanted {
-        self.from_master(FromMaster::KillTask(Box::new(KillTaskMessage {
+        self.hear(FromMaster::KillTask(Box::new(KillTaskMessage {
             framework_id: mesos::FrameworkId { value: "F".into() },
             task_id: mesos::TaskId { value: task.into() },
             kill_policy: None,
@@ -406,7 +406,7 @@ fn a_framework_that_is_shut_down_ends_without_updates() {
     let mut world = World::registered();
     let container = world.running("t");
     let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
-    let wanted = world.from_master(FromMaster::ShutdownFramework(Box::new(message)));
+    let wanted = world.hear(FromMaster::ShutdownFramework(Box::new(message)));
     assert_eq!(wanted.killed[0].0, container);
     assert!(world.status(&container, "t", TaskState::TaskKilled, 3).statuses().is_empty());
     assert!(world.gone(&container, None).sent.is_empty());
@@ -446,7 +446,7 @@ fn updates_of_the_time_without_a_master_are_sent_on_return() {
     world.gone(&container, None);
     let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
     assert_eq!(again.tasks[0].state(), TaskState::TaskFinished);
-    let wanted = world.from_master(FromMaster::Reregistered(Box::new(SlaveReregisteredMessage {
+    let wanted = world.hear(FromMaster::Reregistered(Box::new(SlaveReregisteredMessage {
         slave_id: mesos::SlaveId { value: "S0".into() },
         ..Default::default()
     })));
@@ -470,7 +470,7 @@ fn a_task_that_the_master_has_and_we_do_not_is_reported_on_return() {
         ..Default::default()
     };
     world.event(Event::Exited(pid(MASTER)));
-    let wanted = world.from_master(FromMaster::Reregistered(Box::new(message)));
+    let wanted = world.hear(FromMaster::Reregistered(Box::new(message)));
     assert_eq!(wanted.statuses()[0].state(), TaskState::TaskDropped);
 }
 
