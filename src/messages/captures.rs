@@ -1,9 +1,9 @@
 //! The messages held against what real Mesos programs have sent, in `tests/wire/`.
 
+use super::error::Problem;
 use super::mesos::{executor, internal, scheduler};
 use super::schema::{Label, Layout, Message as Schema};
 use super::wire::{self, Fields, Value as Wire};
-use super::error::Problem;
 use super::{DecodeError, check_required, decode, from_v1_bytes, from_v1_json, to_v1_bytes, to_v1_json};
 use prost::{Message, Name};
 use serde_json::Value;

@@ -15,7 +15,6 @@ pub(super) struct Message {
     pub fields: &'static [Field],
 }
 
-
 /// A field of a message type.
 pub(super) struct Field {
     pub name: &'static str,

@@ -1,6 +1,7 @@
 //! Texts, rules and arithmetic.
 
 use super::*;
+use crate::messages::mesos;
 
 fn resources(text: &str) -> Resources {
     parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).into_iter().collect()
