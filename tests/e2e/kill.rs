@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::scheduler::Scheduler;
 use super::support::*;
 
 /// Starts a task, waits for a text in its progress, sends Ctrl-C, and gives how long the end took.
@@ -72,5 +73,22 @@ fn a_slave_that_is_killed_leaves_no_guest_of_a_framework_that_does_not_checkpoin
     drop(task);
     // The next slave removes the directories that nobody was left to remove.
     world.start_slave(&[]);
+    world.end();
+}
+
+#[test]
+fn a_masters_kill_of_a_task_ends_it_as_killed_whenever_it_comes() {
+    let world = World::with_slave("masterkill", &[]);
+    let mut scheduler = Scheduler::subscribe(&world.master_address, "root");
+    // At once; while the guest boots; when it runs.
+    for (id, wait) in [("at-once", 0), ("boots", 1), ("runs", 15)] {
+        scheduler.launch(id, serde_json::json!({ "value": "sleep 600" }));
+        std::thread::sleep(Duration::from_secs(wait));
+        scheduler.kill(id);
+        let status = scheduler.await_end();
+        assert_eq!(status["state"], "TASK_KILLED", "{id}: {status}");
+        world.assert_clean();
+    }
+    scheduler.teardown();
     world.end();
 }

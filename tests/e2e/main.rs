@@ -4,5 +4,6 @@ mod failures;
 mod hostile;
 mod kill;
 mod output;
+mod scheduler;
 mod support;
 mod whole_path;
