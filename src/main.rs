@@ -4,6 +4,7 @@
 
 mod api;
 mod container;
+mod detector;
 mod event_loop;
 mod flags;
 mod ids;

@@ -75,6 +75,8 @@ pub struct Now {
 pub enum Event {
     /// A master was found at this address.
     MasterDetected(Pid),
+    /// Nobody is known to be the master any more.
+    MasterLost,
     /// A message for us.
     Message {
         /// Who sent it.
@@ -180,6 +182,7 @@ impl Slave {
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
         match event {
             Event::MasterDetected(master) => self.master_detected(master, now),
+            Event::MasterLost => self.master_lost(),
             Event::Message { from, message } => self.message(from, message, now),
             Event::Exited(pid) => self.exited(&pid, now),
             Event::ContainerStatus { container, status } => {
