@@ -7,3 +7,4 @@ mod output;
 mod scheduler;
 mod support;
 mod whole_path;
+mod zookeeper;
