@@ -7,7 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{BINARY, Running, World, eventually};
+use serde_json::json;
+
+use crate::scheduler::Scheduler;
+use crate::support::{BINARY, Running, World, eventually, processes};
 
 /// Where Debian and Ubuntu have it; the jar names the others that it needs.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -247,8 +250,17 @@ impl Slave {
     }
 }
 
+/// Starts a task that runs until it is ended, and gives the words by which its process is known.
+fn start_task(master: &Announced) -> (Scheduler, String) {
+    let words = format!("sleep {}", 1_000_000 + std::process::id());
+    let mut scheduler = Scheduler::subscribe(&master.address, "root");
+    scheduler.launch("stays", json!({ "value": format!("exec {words}") }));
+    while scheduler.await_status()["state"] != "TASK_RUNNING" {}
+    (scheduler, words)
+}
+
 #[test]
-fn a_slave_waits_for_a_leader_and_follows_from_one_to_the_next() {
+fn a_slave_waits_for_a_leader_and_follows_from_one_to_the_next_with_its_tasks() {
     let world = World::new("zk-leader");
     let ensemble = Ensemble::start(&world, 1);
     let (first, second) = (Announced::start(&world, "first"), Announced::start(&world, "second"));
@@ -259,6 +271,9 @@ fn a_slave_waits_for_a_leader_and_follows_from_one_to_the_next() {
     writer.create("/mesos/log_replicas", "", 0, "world");
     let leader = writer.announce(&first, Form::Json);
     slave.registers_with(&first);
+    let (_scheduler, task) = start_task(&first);
+    let tasks = processes(&task);
+    assert!(!tasks.is_empty());
     let standby = writer.announce(&second, Form::Pid);
     writer.delete(&leader);
     slave.registers_with(&second);
@@ -266,7 +281,9 @@ fn a_slave_waits_for_a_leader_and_follows_from_one_to_the_next() {
     slave.says("no master leads any more");
     writer.announce(&first, Form::Json);
     slave.registers_with(&first);
+    assert_eq!(processes(&task), tasks, "the same process all the time");
     slave.end();
+    assert_eq!(processes(&task), Vec::<String>::new());
     ensemble.end();
     world.end();
 }
