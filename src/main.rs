@@ -10,11 +10,11 @@ mod ids;
 mod isolation;
 mod libprocess;
 mod local;
+mod logging;
 mod messages;
 mod poll;
 mod preflight;
 mod process;
-
 mod random;
 mod resources;
 mod slave;
@@ -22,6 +22,7 @@ mod start;
 mod subprocess;
 mod vm;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use flags::{CommandKind, FlagError, Parsed};
@@ -45,7 +46,6 @@ fn main() -> ExitCode {
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-preflight") => preflight::main(rest),
         Some("vm-worker") => vm::worker::main(rest),
-
         _ => parsed(CommandKind::Slave, &args),
     }
 }
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 fn help(topic: &[String]) -> ExitCode {
     match topic.first().map(String::as_str) {
         Some("conf") => {
-            print!("{}", flags::conf_file());
+            logging::print(flags::conf_file().trim_end());
             ExitCode::SUCCESS
         }
         Some("execute") => parsed(CommandKind::Execute, &["--help".to_string()]),
@@ -66,16 +66,16 @@ fn parsed(command: CommandKind, args: &[String]) -> ExitCode {
     match flags::parse(command, args, flags::environment()) {
         Err(error) => usage(&error),
         Ok(Parsed::Help(text) | Parsed::Version(text)) => {
-            println!("{text}");
+            logging::print(&text);
             ExitCode::SUCCESS
         }
         Ok(Parsed::Slave(flags)) => slave(&flags),
         Ok(Parsed::Execute(flags)) => {
-            log_to_stderr(log::LevelFilter::Warn);
+            logging::to_stderr("execute", log::LevelFilter::Warn);
             local::execute::main(&flags)
         }
         Ok(Parsed::LocalMaster(flags)) => {
-            log_to_stderr(flags.logging_level);
+            logging::to_stderr("master", flags.logging_level);
             local::master::main(&local::master::Options {
                 address: std::net::SocketAddrV4::new(flags.ip, flags.port),
                 exit_with_parent: false,
@@ -85,30 +85,28 @@ fn parsed(command: CommandKind, args: &[String]) -> ExitCode {
 }
 
 fn slave(flags: &flags::Flags) -> ExitCode {
-    if let Some(log_dir) = &flags.log_dir
-        && let Err(error) = start::redirect_log(log_dir)
-    {
+    let redirected = flags.log_dir.as_deref().map_or(Ok(()), start::redirect_log);
+    if let Err(error) = redirected {
         return fail(&error);
     }
-    log_to_stderr(flags.logging_level);
+    logging::to_stderr("slave", flags.logging_level);
     match start::run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
 }
 
-fn log_to_stderr(level: log::LevelFilter) {
-    let logger = simple_logger::SimpleLogger::new();
-    // The first logger stays; there is no other.
-    let _ = logger.with_level(level).with_utc_timestamps().init();
-}
-
 fn usage(error: &FlagError) -> ExitCode {
-    eprintln!("mesos-slave: {error}");
+    complain(error);
     ExitCode::from(USAGE)
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("mesos-slave: {error}");
+    complain(error);
     ExitCode::FAILURE
+}
+
+/// If nobody can read it, the exit status still says it.
+fn complain(error: &dyn std::error::Error) {
+    let _ = writeln!(std::io::stderr(), "mesos-slave: {error}");
 }
