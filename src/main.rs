@@ -58,6 +58,10 @@ fn help(topic: &[String]) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("execute") => parsed(CommandKind::Execute, &["--help".to_string()]),
+        Some(other) if !other.starts_with('-') => {
+            complain(&format_args!("no help on '{other}'; there is help, help execute and help conf"));
+            ExitCode::from(USAGE)
+        }
         _ => parsed(CommandKind::Slave, &["--help".to_string()]),
     }
 }
@@ -85,14 +89,20 @@ fn parsed(command: CommandKind, args: &[String]) -> ExitCode {
 }
 
 fn slave(flags: &flags::Flags) -> ExitCode {
-    let redirected = flags.log_dir.as_deref().map_or(Ok(()), start::redirect_log);
-    if let Err(error) = redirected {
-        return fail(&error);
-    }
+    let terminal = match flags.log_dir.as_deref().map(start::redirect_log).transpose() {
+        Ok(terminal) => terminal,
+        Err(error) => return fail(&error),
+    };
     logging::to_stderr("slave", flags.logging_level);
     match start::run(flags) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            // Who starts it by hand looks at the terminal, not into the log.
+            if let Some(mut terminal) = terminal {
+                let _ = writeln!(terminal, "mesos-slave: {error}");
+            }
+            fail(&error)
+        }
     }
 }
 
@@ -101,12 +111,12 @@ fn usage(error: &FlagError) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-fn fail(error: &dyn std::error::Error) -> ExitCode {
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     complain(error);
     ExitCode::FAILURE
 }
 
 /// If nobody can read it, the exit status still says it.
-fn complain(error: &dyn std::error::Error) {
+fn complain(error: &dyn std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "mesos-slave: {error}");
 }
