@@ -1,26 +1,8 @@
 //! Whatever goes wrong ends in a terminal update that says what to do, leaves nothing, and the slave goes on.
 
 use std::fs;
-use std::process::Output;
 
 use super::support::*;
-
-/// The command failed: TASK_FAILED with all of these words, nothing is left.
-fn assert_failed(world: &World, output: &Output, words: &[&str]) {
-    let err = stderr(output);
-    assert_ne!(output.status.code(), Some(0), "{err}");
-    assert!(err.contains("TASK_FAILED"), "{err}");
-    for word in words {
-        assert!(err.contains(word), "no {word:?} in:\n{err}");
-    }
-    world.assert_clean();
-}
-
-/// The slave still runs tasks. (As processes of the guest: a whole boot each, so only where a test has not run one yet.)
-fn assert_works(world: &World) {
-    let output = world.execute(&["--command=echo works"]);
-    assert_eq!(stdout(&output), "works\n", "{}", stderr(&output));
-}
 
 /// A copy of the default image (hard links, but for image.conf) that a test may spoil.
 fn own_image(world: &World, change: impl Fn(String) -> String) -> String {

@@ -3,6 +3,7 @@
 mod failures;
 mod hostile;
 mod kill;
+mod libvirtd;
 mod output;
 mod support;
 mod whole_path;
