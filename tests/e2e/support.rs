@@ -365,6 +365,41 @@ impl Drop for World {
     }
 }
 
+/// A network of the test's own: 10.99.<number>.0/24.
+pub struct Network(String);
+
+impl Network {
+    /// Defines and starts it.
+    pub fn new(name: &str, number: u8, dhcp: &str) -> Network {
+        let bridge = format!("vt{number}");
+        let xml = format!(
+            "<network><name>{name}</name><forward mode='nat'/><bridge name='{bridge}' stp='off' delay='0'/>\
+             <ip address='10.99.{number}.1' netmask='255.255.255.0'>{dhcp}</ip></network>"
+        );
+        let file = format!("/var/tmp/mesos-e2e-{}-{name}.xml", std::process::id());
+        fs::write(&file, xml).expect("network file");
+        virsh(&["net-define", &file]);
+        virsh(&["net-start", name]);
+        fs::remove_file(&file).expect("network file");
+        Network(name.to_string())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let quiet = |args: &[&str]| {
+            let _ = Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output();
+        };
+        quiet(&["net-destroy", &self.0]);
+        quiet(&["net-undefine", &self.0]);
+    }
+}
+
+/// The range of addresses of such a network.
+pub fn dhcp(number: u8) -> String {
+    format!("<dhcp><range start='10.99.{number}.2' end='10.99.{number}.254'/></dhcp>")
+}
+
 /// The command failed: TASK_FAILED with all of these words, nothing is left.
 pub fn assert_failed(world: &World, output: &Output, words: &[&str]) {
     let err = stderr(output);
