@@ -6,5 +6,6 @@ mod hostile;
 mod kill;
 mod libvirtd;
 mod output;
+mod scheduler;
 mod support;
 mod whole_path;
