@@ -1,15 +1,16 @@
 //! Executors that the slave has forgotten, kept for `/state` and `/files`: who looks for the output of a task that has
 //! just ended finds it. How many are kept is bounded, and how much of what frameworks wrote into them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use prost::Message;
 
-use super::state::Executor;
+use super::state::{Completed, Executor, Framework};
 use crate::ids::{ContainerId, ExecutorId, FrameworkId};
 use crate::messages::mesos::{self, TaskState};
-use crate::slave::{self, ExecutorState, Slave, is_terminal};
+use crate::slave::{self, Slave, is_terminal};
 
 /// How many executors are kept. (Mesos: 50 frameworks with 150 executors each.)
 const KEPT: usize = 500;
@@ -26,15 +27,14 @@ pub struct History {
     forgotten_executors: u64,
 }
 
-/// An executor and its framework. The messages are kept encoded: decoded, a task with three statuses takes 40 KiB, and they are
-/// hardly ever looked at.
+/// An executor and its framework.
 #[derive(Debug)]
 struct Entry {
-    framework: Vec<u8>,
+    framework: FrameworkId,
+    /// A `mesos.FrameworkInfo`, encoded.
     info: Vec<u8>,
-    tasks: Vec<Vec<u8>>,
-    container: String,
-    state: ExecutorState,
+    container: ContainerId,
+    executor: Rc<Completed>,
     sandbox: Sandbox,
 }
 
@@ -49,42 +49,21 @@ pub struct Sandbox {
 
 impl Entry {
     fn of(framework_id: &FrameworkId, framework: &slave::Framework, id: &ExecutorId, own: &slave::Executor) -> Entry {
-        let mut framework = framework.info.clone();
-        framework.id.get_or_insert_with(|| framework_id.to_proto());
-        // Its command is not shown, and the longest part of it.
-        let info = mesos::ExecutorInfo { command: None, ..own.info.clone() };
-        let tasks = own.tasks.values().map(|task| task.to_proto(framework_id, Some(id)).encode_to_vec());
+        let mut info = framework.info.clone();
+        info.id.get_or_insert_with(|| framework_id.to_proto());
         Entry {
-            framework: framework.encode_to_vec(),
+            framework: framework_id.clone(),
             info: info.encode_to_vec(),
-            tasks: tasks.collect(),
-            container: own.container.to_string(),
-            state: own.state,
+            container: own.container.clone(),
+            executor: Rc::new(Completed::of(&Executor::of(framework_id, id, own))),
             sandbox: Sandbox { name: slave::virtual_sandbox(framework_id, id), directory: own.sandbox.clone() },
         }
     }
 
     fn bytes(&self) -> usize {
-        let tasks: usize = self.tasks.iter().map(Vec::len).sum();
-        let texts = self.container.len() + self.sandbox.name.len() + self.sandbox.directory.as_os_str().len();
-        size_of::<Entry>() + self.framework.len() + self.info.len() + tasks + texts
+        let texts = self.sandbox.name.len() + self.sandbox.directory.as_os_str().len();
+        size_of::<Entry>() + self.info.len() + self.executor.json.len() + texts
     }
-
-    fn unpack(&self) -> (mesos::FrameworkInfo, Executor) {
-        let executor = Executor {
-            info: decode(&self.info),
-            container: self.container.clone(),
-            directory: self.sandbox.directory.to_string_lossy().into_owned(),
-            state: self.state,
-            tasks: self.tasks.iter().map(|task| decode(task)).collect(),
-        };
-        (decode(&self.framework), executor)
-    }
-}
-
-/// What we have encoded ourselves.
-fn decode<M: Message + Default>(bytes: &[u8]) -> M {
-    M::decode(bytes).unwrap_or_default()
 }
 
 impl History {
@@ -117,16 +96,31 @@ impl History {
     }
 
     fn count(&mut self, entry: &Entry) {
-        let (_, executor) = entry.unpack();
-        for task in executor.tasks.iter().filter(|task| is_terminal(task.state())) {
-            *self.forgotten.entry(task.state()).or_default() += 1;
+        for state in entry.executor.tasks.iter().filter(|state| is_terminal(**state)) {
+            *self.forgotten.entry(*state).or_default() += 1;
         }
         self.forgotten_executors += 1;
     }
 
-    /// All that are kept, with their frameworks.
-    pub(super) fn executors(&self) -> impl Iterator<Item = (mesos::FrameworkInfo, Executor)> {
-        self.entries.iter().map(Entry::unpack)
+    /// Adds all that are kept, but for those that are still here, to what is shown.
+    pub(super) fn add_to(&self, frameworks: &mut Vec<Framework>, completed: &mut Vec<Framework>) {
+        let here: BTreeSet<&str> =
+            frameworks.iter().flat_map(|each| &each.executors).map(|each| each.container.as_str()).collect();
+        let gone: Vec<&Entry> = self.entries.iter().filter(|each| !here.contains(each.container.as_str())).collect();
+        for entry in gone {
+            let is_its = |framework: &&mut Framework| {
+                framework.info.id.as_ref().is_some_and(|id| id.value == entry.framework.as_str())
+            };
+            match frameworks.iter_mut().chain(completed.iter_mut()).find(is_its) {
+                Some(framework) => framework.completed_executors.push(entry.executor.clone()),
+                None => completed.push(Framework {
+                    // We have encoded it ourselves.
+                    info: mesos::FrameworkInfo::decode(entry.info.as_slice()).unwrap_or_default(),
+                    executors: Vec::new(),
+                    completed_executors: vec![entry.executor.clone()],
+                }),
+            }
+        }
     }
 
     pub(super) fn forgotten(&self) -> &BTreeMap<TaskState, u64> {
@@ -214,11 +208,13 @@ mod tests {
     fn an_executor_is_remembered_once_with_its_last_state() {
         let mut world = World::new();
         world.task("t", "a name");
-        let all: Vec<_> = world.history.executors().collect();
-        let [(framework, executor)] = all.as_slice() else { panic!("{all:?}") };
-        assert_eq!(framework.id.as_ref().expect("id").value, "F");
-        assert_eq!((executor.tasks[0].name.as_str(), executor.tasks[0].state()), ("a name", TaskState::TaskFailed));
-        assert_eq!(executor.info.command, None);
+        let mut completed = Vec::new();
+        world.history.add_to(&mut Vec::new(), &mut completed);
+        let [framework] = completed.as_slice() else { panic!("{completed:?}") };
+        assert_eq!(framework.info.id.as_ref().expect("id").value, "F");
+        let [executor] = framework.completed_executors.as_slice() else { panic!("{framework:?}") };
+        assert_eq!(executor.tasks, [TaskState::TaskFailed]);
+        assert!(executor.json.contains(r#""name":"a name""#), "{}", executor.json);
     }
 
     #[test]

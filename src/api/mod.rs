@@ -20,7 +20,7 @@ pub use files::Files;
 pub use history::History;
 pub use state::State;
 #[cfg(test)]
-use state::{Executor, Framework};
+use state::{Completed, Executor, Framework};
 
 use serde_json::{Value, json};
 
@@ -52,7 +52,7 @@ pub fn handle(request: &Request, own_name: &str, state: impl FnOnce() -> State, 
     match serve {
         Endpoint::Health => Response::new(200),
         Endpoint::Version => json_response(version(), request),
-        Endpoint::State => json_response(state().to_json(), request),
+        Endpoint::State => as_jsonp(state().to_json().into_bytes(), request),
         Endpoint::Flags => json_response(json!({ "flags": state().flags }), request),
         Endpoint::Metrics => json_response(metrics::snapshot(&state()), request),
         Endpoint::Files(name) => files.handle(name, request),

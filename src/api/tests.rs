@@ -56,7 +56,7 @@ fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
 }
 
 fn state() -> State {
-    let framework = |executors, completed_executors| Framework {
+    let framework = |executors, completed_executors: Vec<Executor>| Framework {
         info: mesos::FrameworkInfo {
             user: "root".to_string(),
             name: "f".to_string(),
@@ -64,7 +64,7 @@ fn state() -> State {
             ..Default::default()
         },
         executors,
-        completed_executors,
+        completed_executors: completed_executors.iter().map(|each| Completed::of(each).into()).collect(),
     };
     State {
         pid: "slave(1)@127.0.0.1:5251".parse().expect("pid"),
