@@ -113,7 +113,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.work_dir.join("slaves"))?;
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
-    isolation::settle::settle(&flags.runtime_dir);
+    isolation::settle::settle(&flags.runtime_dir, &kind);
     let (master, embedded) = find_master(flags)?;
     let network = listen(flags)?;
     let pid = own_pid(flags, &network, &master);
