@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use serde_json::json;
+
+use super::scheduler::{Scheduler, text};
 use super::support::*;
 
 const NASTY: &str =
@@ -41,13 +44,51 @@ fn a_hostile_user_is_refused_and_nothing_runs() {
 }
 
 #[test]
-fn hostile_task_ids_are_only_names_or_refused() {
+fn hostile_task_ids_are_only_names() {
     let world = World::with_slave("ids", &[]);
-    let output = world.execute(&["--name", "it's $(touch /tmp/mesos-pwned);`x` \"q\"", "--command=echo ok"]);
-    assert_eq!(stdout(&output), "ok\n", "{}", stderr(&output));
-    let output = world.execute(&["--name", "../../../../tmp/mesos-pwned", "--command=echo ok"]);
-    assert!(output.status.code() != Some(0) || stdout(&output) == "ok\n", "{}", stderr(&output));
+    let mut scheduler = Scheduler::subscribe(&world.master_address, "root");
+    let id = "it's $(exit 9);`exit 9`; exit 9; \"q\" &|<>#~*?[x] é";
+    scheduler.launch(id, json!({ "value": "printf %s \"$MESOS_EXECUTOR_ID\"; pwd" }));
+    let status = scheduler.await_end();
+    assert_eq!(status["state"], "TASK_FINISHED", "{status}");
+    assert_eq!(text(&status["task_id"]["value"]), id);
+    let written = world.sandbox_files("stdout");
+    assert_eq!(written.len(), 1);
+    let out = fs::read_to_string(&written[0]).expect("stdout");
+    let sandbox = written[0].parent().expect("sandbox").display();
+    assert_eq!(out, format!("{id}{sandbox}\n"));
     assert!(!fs::exists("/tmp/mesos-pwned").expect("stat"));
+    scheduler.teardown();
+    world.end();
+}
+
+#[test]
+fn task_ids_that_are_no_names_are_refused() {
+    let world = World::with_slave("badids", &["--isolation=process"]);
+    let mut scheduler = Scheduler::subscribe(&world.master_address, "root");
+    let long = "x".repeat(4096);
+    for id in ["../../../../tmp/mesos-pwned", "..", "a\nb", "a/b", "", long.as_str()] {
+        scheduler.launch(id, json!({ "value": "touch /tmp/mesos-pwned" }));
+        let status = scheduler.await_status();
+        assert_eq!(status["state"], "TASK_ERROR", "{id:?}: {status}");
+        assert!(!text(&status["message"]).is_empty(), "{id:?}: {status}");
+    }
+    assert!(!fs::exists("/tmp/mesos-pwned").expect("stat"));
+    scheduler.teardown();
+    world.end();
+}
+
+#[test]
+fn four_kibibytes_of_anything_as_user_are_refused() {
+    let world = World::with_slave("longuser", &[]);
+    let long = NASTY.repeat(4096 / NASTY.len());
+    let mut scheduler = Scheduler::subscribe(&world.master_address, &long);
+    scheduler.launch("t", json!({ "value": "touch /tmp/mesos-pwned" }));
+    let status = scheduler.await_end();
+    assert_eq!(status["state"], "TASK_FAILED", "{status}");
+    assert!(text(&status["message"]).contains("user"), "{status}");
+    assert!(!fs::exists("/tmp/mesos-pwned").expect("stat"));
+    scheduler.teardown();
     world.end();
 }
 
