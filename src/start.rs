@@ -248,7 +248,9 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
     let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
     let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
     let with_ports = flags.isolation == flags::Isolation::Process;
-    let offered = resources::complete(named, Host::detect(&flags.work_dir), with_ports);
+    let host = Host::detect(&flags.work_dir);
+    let host = if with_ports { host } else { beyond_overhead(host, flags.vm.memory_overhead) };
+    let offered = resources::complete(named, host, with_ports);
     let attributes = flags.attributes.as_deref().unwrap_or_default();
     let hostname = flags.hostname.clone().or_else(own_hostname);
     let info = mesos::SlaveInfo {
@@ -272,6 +274,12 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
     })
+}
+
+/// What VMs take beyond their guests' memory is not there to be offered. How many there will be is not known; one for each CPU is
+/// what fills a host.
+fn beyond_overhead(host: Host, overhead: u64) -> Host {
+    Host { memory: host.memory.saturating_sub(overhead.saturating_mul(host.cpus)), ..host }
 }
 
 fn own_hostname() -> Option<String> {
@@ -317,4 +325,17 @@ pub fn redirect_log(log_dir: &Path) -> Result<fs::File, StartError> {
     let terminal = terminal.map_err(|error| StartError::System("cannot redirect stderr", error))?;
     nix::unistd::dup2_stderr(&file).map_err(|error| StartError::System("cannot redirect stderr", error.into()))?;
     Ok(terminal.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overhead_of_a_vm_for_each_cpu_is_not_offered() {
+        let host = Host { cpus: 4, memory: 16 << 30, disk: 1 << 40 };
+        assert_eq!(beyond_overhead(host, 64 << 20).memory, (16 << 30) - (256 << 20));
+        assert_eq!(beyond_overhead(host, u64::MAX).memory, 0);
+        assert_eq!(beyond_overhead(host, 0), host);
+    }
 }
