@@ -164,11 +164,6 @@ impl Follower {
         Ok(Follower { name, file, length, limit, fetch, state, target: None, quiet_since: now, backoff, buffer })
     }
 
-    /// Bytes in the host's file.
-    pub fn length(&self) -> u64 {
-        self.length
-    }
-
     /// The command has ended and its file has this final size: what is missing is brought, and then it is over.
     pub fn finish(&mut self, size: u64, now: Instant) {
         self.target = Some(size);

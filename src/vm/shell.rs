@@ -21,6 +21,7 @@ use super::record::{self, Record};
 use super::ssh::Ssh;
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker};
+use crate::container::text::printable;
 use crate::messages::mesos::{TaskState, TaskStatus};
 use crate::poll::{Interest, PollSet, Signals, earlier};
 use crate::subprocess::Job;
@@ -356,7 +357,7 @@ impl Shell {
     }
 
     fn note(&mut self, text: &str) {
-        log::warn!("{text}");
+        log::warn!("{}", printable(text));
         self.record.note(text);
     }
 
@@ -377,7 +378,7 @@ impl Shell {
         log::info!(
             "{}{}",
             report.state.as_str_name(),
-            report.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default()
+            report.message.as_deref().map(|text| format!(": {}", printable(text))).unwrap_or_default()
         );
         let terminal = !matches!(report.state, TaskState::TaskStarting | TaskState::TaskRunning);
         let status =
