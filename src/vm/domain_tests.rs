@@ -140,6 +140,17 @@ fn kvm_passes_the_hosts_cpu_through() {
 }
 
 #[test]
+fn only_an_emulated_kernel_is_told_not_to_count_the_timers_ticks() {
+    let emulated = xml_of(&spec("f", "e"), &image());
+    assert_eq!(text_of(&emulated, "cmdline"), "root=/dev/vda console=ttyS0 quiet no_timer_check");
+    let mut spec = spec("f", "e");
+    if let Some(vm) = &mut spec.vm {
+        vm.set_accelerator(container::vm::Accelerator::Kvm);
+    }
+    assert_eq!(text_of(&xml_of(&spec, &image()), "cmdline"), "root=/dev/vda console=ttyS0 quiet");
+}
+
+#[test]
 fn macs_are_libvirts_and_differ() {
     let macs: std::collections::HashSet<String> = (0..16).map(|_| random_mac().expect("a MAC")).collect();
     assert!(macs.len() > 14);
