@@ -141,6 +141,15 @@ fn help_and_version_go_to_stdout_and_succeed() {
 }
 
 #[test]
+fn help_into_a_pipe_that_is_closed_does_not_panic() {
+    let mut child =
+        command(&["--help"], &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mesos-slave");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("wait");
+    assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn an_unknown_flag_is_named_with_its_place() {
     assert_usage(&run(&["--master=a:1", "--nosuch=1"], &[]), &["unknown flag 'nosuch'", "command line"]);
     assert_usage(&run(&["--master=a:1", "--prot=1"], &[]), &["prot", "did you mean --port"]);

@@ -33,6 +33,8 @@ use crate::random::{self, Random};
 pub const OUR_NETWORK: &str = "mesos";
 /// Its bridge; an interface name has at most 15 bytes.
 const OUR_BRIDGE: &str = "virbr-mesos";
+/// How long another slave may take to start our network: libvirt needs a bridge and dnsmasq for it.
+const MAKING: Duration = Duration::from_secs(5);
 /// How often a reservation that somebody else made first is tried again with another address.
 const TRIES: usize = 32;
 /// How long dnsmasq is given to take a release in; it takes a few milliseconds.
@@ -149,8 +151,9 @@ impl Lock {
 pub fn ensure(libvirt: &Libvirt, name: &str, _lock: &Lock) -> Result<Network, NetworkError> {
     match libvirt.network(name)? {
         Some(network) if libvirt::network_is_active(&network)? => Ok(network),
+        Some(_) if name == OUR_NETWORK => made_by_another(libvirt)?.ok_or(NetworkError::Inactive(name.to_string())),
         Some(_) => Err(NetworkError::Inactive(name.to_string())),
-        None if name == OUR_NETWORK => make(libvirt),
+        None if name == OUR_NETWORK => make(libvirt).or_else(|error| made_by_another(libvirt)?.ok_or(error)),
         None => Err(NetworkError::Missing(name.to_string())),
     }
 }
@@ -161,6 +164,19 @@ fn make(libvirt: &Libvirt) -> Result<Network, NetworkError> {
         std::fs::read_to_string(path).map_err(|source| NetworkError::File { path: path.to_path_buf(), source })?;
     let subnet = free_subnet(&parse_routes(&table)).ok_or(NetworkError::NoSubnet)?;
     Ok(libvirt.create_network(OUR_NETWORK, &network_xml(OUR_NETWORK, OUR_BRIDGE, subnet))?)
+}
+
+/// A slave with another `--vm_dir`, and so another lock, may make the network at the same time: its is as good as ours, once it runs.
+fn made_by_another(libvirt: &Libvirt) -> Result<Option<Network>, NetworkError> {
+    let end = Instant::now() + MAKING;
+    loop {
+        match libvirt.network(OUR_NETWORK)? {
+            None => return Ok(None),
+            Some(network) if libvirt::network_is_active(&network)? => return Ok(Some(network)),
+            Some(_) if Instant::now() >= end => return Ok(None),
+            Some(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// What the network is made of.

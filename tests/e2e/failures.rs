@@ -191,8 +191,8 @@ fn a_host_disk_that_is_full_ends_the_task_with_words_that_say_so() {
     let filled = world.sandbox_files("stdout");
     fs::remove_file(filled.first().expect("stdout")).expect("remove");
     assert_works(&world);
-    world.end();
     drop(disk);
+    world.end();
 }
 
 #[test]
@@ -207,6 +207,6 @@ fn files_that_do_not_fit_on_the_hosts_disk_are_told_of() {
     let large = world.sandbox_files("large");
     large.iter().for_each(|file| fs::remove_file(file).expect("remove"));
     assert_works(&world);
-    world.end();
     drop(disk);
+    world.end();
 }

@@ -131,6 +131,11 @@ impl Drop for Running {
     }
 }
 
+/// Where the worlds of all tests are. It is `MESOS_TEST_DIR`, which must be short because of ssh's sockets and open to QEMU's user.
+fn test_directory() -> PathBuf {
+    std::env::var_os("MESOS_TEST_DIR").map(PathBuf::from).expect("MESOS_TEST_DIR: run the tests by scripts/test")
+}
+
 /// Polls until there is a value; panics with the description when it takes too long.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -171,7 +176,7 @@ impl World {
     /// Directories for a test.
     pub fn new(name: &str) -> World {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(format!("/var/tmp/mesos-e2e-{}-{count}-{name}", std::process::id()));
+        let dir = test_directory().join(format!("{count}-{name}"));
         for part in ["work", "run", "vm"] {
             fs::create_dir_all(dir.join(part)).expect("test directory");
         }
@@ -376,7 +381,7 @@ impl Network {
             "<network><name>{name}</name><forward mode='nat'/><bridge name='{bridge}' stp='off' delay='0'/>\
              <ip address='10.99.{number}.1' netmask='255.255.255.0'>{dhcp}</ip></network>"
         );
-        let file = format!("/var/tmp/mesos-e2e-{}-{name}.xml", std::process::id());
+        let file = test_directory().join(format!("{name}.xml")).to_string_lossy().into_owned();
         fs::write(&file, xml).expect("network file");
         virsh(&["net-define", &file]);
         virsh(&["net-start", name]);
