@@ -130,6 +130,10 @@ impl Exchange {
             (Step::Started { .. }, FromAuthenticator::Step(message)) => self.answer(from, &message.data, credential),
             (Step::Answered { .. }, FromAuthenticator::Completed(_)) => Heard::Completed,
             (_, FromAuthenticator::Failed(_)) => Heard::Refused,
+            (Step::Asked, FromAuthenticator::Error(message)) => {
+                let says = quote(message.error());
+                Heard::Broken(format!("it says {says}; if it takes no authentication, leave --credential out"))
+            }
             (_, FromAuthenticator::Error(message)) => Heard::Broken(format!("it says {}", quote(message.error()))),
             (_, other) => Heard::Broken(format!("{} came out of turn", other.name())),
         };
