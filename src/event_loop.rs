@@ -7,6 +7,9 @@
 //! isolation ─┘                                   └─► files       a sandbox can be read
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -136,8 +139,8 @@ impl EventLoop {
                 }
             }
             NetworkEvent::Request { connection, request, .. } => {
-                let state = self.state();
-                let response = api::handle(&request, &state, &self.files);
+                let own_name = &self.slave.config().pid.id;
+                let response = api::handle(&request, own_name, || self.state(), &self.files);
                 self.network.respond(connection, response);
             }
             NetworkEvent::Exited { pid } => self.deliver(Event::Exited(pid)),
@@ -169,11 +172,15 @@ impl EventLoop {
 
     /// Tells the core, and remembers for `/state` what the core forgets: as it was before, and with its last states.
     fn container_gone(&mut self, container: ContainerId, reason: Option<String>) {
-        if let Some(oldest) = self.history.remember(&self.slave, &container) {
-            self.files.detach(&oldest);
-        }
+        self.remember(&container);
         self.deliver(Event::ContainerGone { container: container.clone(), reason });
-        self.history.remember(&self.slave, &container);
+        self.remember(&container);
+    }
+
+    fn remember(&mut self, container: &ContainerId) {
+        for forgotten in self.history.remember(&self.slave, container) {
+            self.files.detach(&forgotten.name, &forgotten.directory);
+        }
     }
 
     fn deliver(&mut self, event: Event) {

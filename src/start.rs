@@ -5,9 +5,11 @@ use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
@@ -34,6 +36,9 @@ const SLAVE: &str = "slave(1)";
 const MASTER: &str = "master";
 /// Where the embedded master listens, if the port is free.
 const LOCAL_MASTER_PORT: u16 = 5050;
+
+/// Longest wait before the registration with the embedded master.
+const LOCAL_BACKOFF: Duration = Duration::from_millis(10);
 
 /// Why the slave did not start, or could not go on.
 #[derive(Debug)]
@@ -70,7 +75,12 @@ impl fmt::Display for StartError {
                 path.display()
             ),
             StartError::Directory(path, source) => {
-                write!(f, "cannot make {}: {source}", path.display())
+                write!(f, "cannot make {}: {source}; ", path.display())?;
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied => write!(f, "start mesos-slave as root, or name another place")?,
+                    _ => write!(f, "name another place")?,
+                }
+                write!(f, " (--work_dir, --runtime_dir, --vm_dir, --log_dir)")
             }
             StartError::Listen(address, source) => {
                 write!(f, "cannot listen on {address}: {source}; choose another with --ip and --port")
@@ -143,7 +153,7 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
     }
     let report = preflight::check(flags);
     for warning in &report.warnings {
-        log::warn!("{warning}");
+        log::warn!("{}; to mend it: {}", warning.what, warning.mend);
     }
     if !report.is_good() {
         return Err(StartError::Preflight(report));
@@ -259,7 +269,11 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         work_dir: flags.work_dir.clone(),
         switch_user: flags.switch_user,
         authentication: authentication(flags)?,
-        registration_backoff: flags.registration_backoff_factor,
+        registration_backoff: match flags.master {
+            // There is no herd to spread out.
+            Master::Local => flags.registration_backoff_factor.min(LOCAL_BACKOFF),
+            Master::Address { .. } => flags.registration_backoff_factor,
+        },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
     })
@@ -306,11 +320,11 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
     shown.map(|(name, value)| (name.to_string(), value)).into()
 }
 
-/// Sends everything that goes to stderr, our log and our children's, to `<log_dir>/mesos-slave.log`.
+/// Sends everything that goes to stderr, our log and our children's, to `<log_dir>/mesos-slave.log`. The result is what stderr was.
 ///
 /// # Errors
 /// When the file cannot be opened for appending.
-pub fn redirect_log(log_dir: &Path) -> Result<(), StartError> {
+pub fn redirect_log(log_dir: &Path) -> Result<fs::File, StartError> {
     make_directory(log_dir)?;
     let path = log_dir.join("mesos-slave.log");
     let file = fs::OpenOptions::new()
@@ -318,5 +332,8 @@ pub fn redirect_log(log_dir: &Path) -> Result<(), StartError> {
         .create(true)
         .open(&path)
         .map_err(|error| StartError::Directory(path, error))?;
-    nix::unistd::dup2_stderr(&file).map_err(|error| StartError::System("cannot redirect stderr", error.into()))
+    let terminal = io::stderr().as_fd().try_clone_to_owned();
+    let terminal = terminal.map_err(|error| StartError::System("cannot redirect stderr", error))?;
+    nix::unistd::dup2_stderr(&file).map_err(|error| StartError::System("cannot redirect stderr", error.into()))?;
+    Ok(terminal.into())
 }

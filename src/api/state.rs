@@ -210,11 +210,11 @@ impl State {
         for (info, executor) in history.executors().filter(|(_, each)| !here.contains(&each.container)) {
             let mut known = self.frameworks.iter_mut().chain(&mut self.completed_frameworks);
             match known.find(|framework| framework.info.id == info.id) {
-                Some(framework) => framework.completed_executors.push(executor.clone()),
+                Some(framework) => framework.completed_executors.push(executor),
                 None => self.completed_frameworks.push(Framework {
-                    info: info.clone(),
+                    info,
                     executors: Vec::new(),
-                    completed_executors: vec![executor.clone()],
+                    completed_executors: vec![executor],
                 }),
             }
         }

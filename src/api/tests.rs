@@ -94,7 +94,7 @@ fn get(path: &str) -> Response {
 
 fn request(method: &str, path: &str) -> Response {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_string())));
-    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, &state(), &Files::new())
+    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, "slave(1)", state, &Files::new())
 }
 
 fn json_of(path: &str) -> Value {
@@ -181,7 +181,7 @@ fn tasks_stand_where_their_state_belongs() {
 #[test]
 fn a_slave_without_a_master_says_so_by_silence() {
     let state = State { master: None, id: None, ..state() };
-    let response = handle(&Request::new("GET", "/state", Vec::new()), &state, &Files::new());
+    let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", || state, &Files::new());
     let state: Value = serde_json::from_slice(&response.body).expect("json");
     assert_eq!((&state["id"], state.get("master_hostname")), (&json!(""), None));
 }

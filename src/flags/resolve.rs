@@ -41,7 +41,7 @@ fn printable(value: &str) -> String {
 
 fn missing(command: CommandKind, key: &'static str) -> FlagError {
     let allowed = table::find(command, key).map_or("a value", |row| row.allowed);
-    FlagError::Missing { key, allowed }
+    FlagError::Missing { key, allowed, help: command.text() }
 }
 
 fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {

@@ -240,7 +240,7 @@ fn unknown_flags_are_refused_with_what_was_probably_meant() {
     assert!(error(&["--port"]).starts_with("flag 'port' has no value (--port on the command line); allowed: a number"));
     assert!(error(&["-m"]).contains("flag 'm' has no value (-m on the command line); allowed: host:port"));
     assert!(error(&["--no-switch_user=true"]).ends_with("--no-switch_user on the command line takes no value"));
-    assert!(error(&["-m", "a:1", "start"]).starts_with("'start' is no flag (command line)"));
+    assert!(error(&["-m", "a:1", "start"]).starts_with("'start' is no command and no flag (command line)"));
     assert!(refused(CommandKind::Execute, &["uname", "-a"], &[]).contains("unknown flag 'a'"));
     assert!(refused(CommandKind::Execute, &["uname"], &[]).contains("--command='...'"));
 }
@@ -312,7 +312,7 @@ fn contradictions_are_refused() {
 fn a_slave_without_a_master_is_told_what_a_master_is() {
     assert_eq!(
         refused(CommandKind::Slave, &[], &[]),
-        "--master is missing; allowed: host:port, mesos://master@host:port or local"
+        "--master is missing; allowed: host:port, mesos://master@host:port or local; 'mesos-slave --help' explains all flags"
     );
     assert!(refused(CommandKind::Execute, &["-m", "local"], &[]).starts_with("--command is missing"));
     let zookeeper = refused(CommandKind::Slave, &["--master=zk://a:2181/mesos"], &[]);

@@ -12,8 +12,6 @@
 //! The shell around it is `event_loop`.
 
 mod authentication;
-#[cfg(test)]
-mod authentication_tests;
 mod constants;
 mod framework;
 mod kill;

@@ -25,6 +25,7 @@ use crate::messages::mesos::internal::{
     SlaveRegisteredMessage, SlaveReregisteredMessage, UnregisterSlaveMessage,
 };
 use crate::messages::mesos::slave_info::{Capability, capability};
+use crate::messages::mesos::task_status::Reason;
 use crate::poll::Backoff;
 
 #[derive(Debug)]
@@ -248,7 +249,14 @@ impl Slave {
             });
             if !known {
                 let framework = message.framework.as_ref();
-                self.report_unknown_task(&message.framework_id, framework, &status.task_id, now);
+                log::warn!("task {} is known to the master, but not here", status.task_id.value);
+                self.report_unknown_task(
+                    &message.framework_id,
+                    framework,
+                    &status.task_id,
+                    Reason::Reconciliation,
+                    now,
+                );
             }
         }
     }
@@ -322,6 +330,8 @@ impl Slave {
             log::info!("unregistering from {master}");
             let message = UnregisterSlaveMessage { slave_id: id.to_proto() };
             self.send(&master, &message);
+            // From here on it does not know us; to register again would undo it.
+            self.registration.state = State::Alone;
         }
         self.stop(now);
     }

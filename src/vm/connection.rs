@@ -1,13 +1,13 @@
 //! The one ssh connection to a guest: a foreground `ssh -M`, whose life is the connection's life.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsRawFd;
 
 use nix::sys::signal::Signal;
 
 use super::ssh::{Ssh, SshError, parse_ready};
 use crate::poll::{Interest, PollSet};
-use crate::subprocess::{Subprocess, set_nonblocking};
+use crate::subprocess::{Subprocess, drain, set_nonblocking};
 
 /// How much of what ssh prints is kept, in bytes.
 const OUTPUT_LIMIT: usize = 16 * 1024;
@@ -69,8 +69,8 @@ impl Master {
     /// Takes what has come. After an `Ended` it is to be dropped.
     pub fn turn(&mut self) -> Option<News> {
         let exit = self.process.try_wait();
-        read(&mut self.process.stdout, &mut self.stdout);
-        read(&mut self.process.stderr, &mut self.stderr);
+        drain(&mut self.process.stdout, &mut self.stdout, OUTPUT_LIMIT);
+        drain(&mut self.process.stderr, &mut self.stderr, OUTPUT_LIMIT);
         if exit.is_some() {
             let text = String::from_utf8_lossy(&self.stderr).into_owned();
             let last = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
@@ -93,19 +93,5 @@ impl Drop for Master {
     fn drop(&mut self) {
         self.process.signal(Signal::SIGKILL);
         self.process.try_wait();
-    }
-}
-
-/// Reads what there is, keeps some of it, and forgets the pipe at its end.
-fn read<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
-    let mut buffer = [0u8; 4096];
-    while let Some(open) = pipe {
-        match open.read(&mut buffer) {
-            Ok(0) => *pipe = None,
-            Ok(count) => into.extend_from_slice(&buffer[..count.min(OUTPUT_LIMIT.saturating_sub(into.len()))]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(_) => *pipe = None,
-        }
     }
 }

@@ -9,8 +9,8 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use super::image::{Image, Provision};
-use super::random;
 use crate::messages::container::{self, Spec, VmState};
+use crate::random::Random;
 
 /// The name space of our element in a domain's metadata.
 pub const NAMESPACE: &str = "urn:mesos-slave:container";
@@ -38,7 +38,7 @@ pub fn name(container_id: &str) -> String {
 /// # Errors
 /// No randomness from the kernel.
 pub fn random_mac() -> std::io::Result<String> {
-    let [a, b, c] = random::bytes()?;
+    let [a, b, c, ..] = Random::from_system()?.next_u64().to_be_bytes();
     Ok(format!("52:54:00:{a:02x}:{b:02x}:{c:02x}"))
 }
 

@@ -288,9 +288,7 @@ pub fn ssh_failure(error: SshError) -> Failure {
         | SshError::KeyUnusable(..)
         | SshError::HostKey(_) => Cause::Fatal,
         SshError::Deadline => Cause::Deadline,
-        SshError::File(..) | SshError::Refused(_) | SshError::NoAnswer(_) | SshError::Lost(_) | SshError::Other(_) => {
-            Cause::Other
-        }
+        SshError::Refused(_) | SshError::NoAnswer(_) | SshError::Lost(_) | SshError::Other(_) => Cause::Other,
     };
     Failure { cause, text: error.to_string() }
 }

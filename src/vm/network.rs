@@ -14,9 +14,10 @@
 //! by libvirt, which refuses an address that is reserved already; then the next is tried.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use virt::network::Network;
 use super::lease;
 use super::libvirt::{self, Libvirt, LibvirtError};
 use super::network_xml::{NetworkFacts, NetworkXmlError, free_subnet, network_xml, parse_routes};
-use super::random;
+use crate::random::{self, Random};
 
 /// The network that is made when it is named and missing.
 pub const OUR_NETWORK: &str = "mesos";
@@ -132,7 +133,10 @@ impl Lock {
     /// [`NetworkError::File`].
     pub fn take(path: &Path) -> Result<Lock, NetworkError> {
         let failed = |source| NetworkError::File { path: path.to_path_buf(), source };
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
+        // One that was left readable could be locked by anybody.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
         Flock::lock(file, FlockArg::LockExclusive).map(Lock).map_err(|(_, errno)| failed(errno.into()))
     }
 }
@@ -217,8 +221,9 @@ fn reserve(network: &Network, name: &str, mac: &str, _lock: &Lock) -> Result<Ipv
 
 /// A random start keeps a fresh VM off an address that the host's and the guests' ARP caches still know under another MAC.
 fn random_start() -> Result<u64, NetworkError> {
-    let bytes = random::bytes().map_err(|source| NetworkError::File { path: random::SOURCE.into(), source })?;
-    Ok(u64::from_ne_bytes(bytes))
+    let random = Random::from_system();
+    let mut random = random.map_err(|source| NetworkError::File { path: random::SOURCE.into(), source })?;
+    Ok(random.next_u64())
 }
 
 /// Gives back all leases and the reservation of a MAC, in a network that may be gone. The VM must be gone: a guest would renew.

@@ -11,6 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::container::text::printable;
+
 /// How much of the console's end is kept, in bytes.
 const CONSOLE_KEPT: u64 = 1 << 20;
 
@@ -50,7 +52,7 @@ impl Record {
 
     /// Something else that the task's owner may want to know.
     pub fn note(&mut self, text: &str) {
-        self.line(&format!("note {}", text.replace(|c: char| c.is_control(), " ")));
+        self.line(&format!("note {}", printable(text)));
     }
 
     fn line(&mut self, text: &str) {
@@ -142,7 +144,7 @@ mod tests {
         record.note("a\nb");
         let text = fs::read_to_string(scratch.path().join("vm.log")).expect("vm.log");
         let lines: Vec<&str> = text.lines().filter_map(|line| line.split_once(' ')).map(|(_, rest)| rest).collect();
-        assert_eq!(lines, ["start 1.234s", "note a b"]);
+        assert_eq!(lines, ["start 1.234s", "note a\\nb"]);
     }
 
     #[test]

@@ -1,18 +1,16 @@
 //! The system's `ssh`, towards one guest: its command lines, and what its failures mean.
 //!
 //! One connection per VM, the master, is made in the foreground by [`Ssh::master`]; its life is the connection's life. All else
-//! ([`Ssh::run`], [`Ssh::copy`]) is a session in it, through the control socket: 0.07 s instead of a handshake's 0.7 s. A session
+//! ([`Ssh::run`]) is a session in it, through the control socket: 0.07 s instead of a handshake's 0.7 s. A session
 //! never makes a connection of its own: without the master it fails at once.
 //!
 //! Nothing of the host's configuration, agent or environment takes part.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::subprocess::{Exit, JobEnd, Spawn};
@@ -87,8 +85,6 @@ pub enum SshError {
     Path(PathBuf),
     /// The control socket's path does not fit into a socket address.
     ControlPathTooLong(PathBuf),
-    /// A local file to be copied.
-    File(PathBuf, io::Error),
     /// The guest took none of our keys.
     KeyRefused(PathBuf),
     /// The private key cannot be used: ssh's own words.
@@ -121,7 +117,6 @@ impl fmt::Display for SshError {
                 path.display(),
                 path.as_os_str().len()
             ),
-            SshError::File(path, error) => write!(f, "cannot read {}: {error}", path.display()),
             SshError::KeyRefused(key) => {
                 write!(
                     f,
@@ -156,7 +151,6 @@ impl std::error::Error for SshError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             SshError::User(error) => Some(error),
-            SshError::File(_, error) => Some(error),
             _ => None,
         }
     }
@@ -200,34 +194,6 @@ impl Ssh {
     /// The same as root: as it is when ssh's user is root, else by `sudo`, which must not ask for a password. Input stays the script's.
     pub fn run_as_root(&self, script: &str) -> Spawn {
         self.run(&as_root(script))
-    }
-
-    /// Copies a local file into the guest as root, making the directory for it (0700, when it is not there). It is whole or not
-    /// there at all: a connection that breaks leaves nothing under the name.
-    ///
-    /// This is `cat` over the connection and not `scp`: scp has two protocols, one of which needs a program that small guests lack
-    /// and the other a second round of quoting.
-    ///
-    /// # Errors
-    /// [`SshError::File`].
-    pub fn copy(&self, local: &Path, remote: &str) -> Result<Spawn, SshError> {
-        let failed = |error| SshError::File(local.to_path_buf(), error);
-        let file = File::open(local).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
-        let (to, part) = (quote(remote), quote(&format!("{remote}.part")));
-        let directory = quote(remote.rsplit_once('/').map_or(
-            ".",
-            |(directory, _)| {
-                if directory.is_empty() { "/" } else { directory }
-            },
-        ));
-        let script = format!(
-            "umask 077; mkdir -p {directory} && cat >{part} && [ \"$(wc -c <{part})\" -eq {size} ] && mv -f {part} {to} || \
-             {{ rm -f {part}; echo 'the file did not arrive whole in the guest; is its disk full?' >&2; exit 1; }}"
-        );
-        Ok(self.run_as_root(&script).with(|command| {
-            command.stdin(Stdio::from(file));
-        }))
     }
 
     /// The words of a session, `ssh` first, for who starts it elsewhere.
@@ -329,21 +295,8 @@ fn posix(script: &str) -> String {
 /// The boot id in the master's first line.
 pub fn parse_ready(line: &str) -> Option<&str> {
     let boot_id = line.trim_end().strip_prefix("ready ")?;
-    (boot_id.len() <= 64 && !boot_id.is_empty()).then_some(boot_id)
-}
-
-/// The known_hosts line for a host key that the guest was given: `public_key` is the content of its `.pub` file.
-///
-/// # Errors
-/// [`SshError::Other`] when that is no public key.
-pub fn known_hosts_line(alias: &str, public_key: &str) -> Result<String, SshError> {
-    let mut words = public_key.split_ascii_whitespace();
-    match (words.next(), words.next()) {
-        (Some(kind), Some(key)) if kind.starts_with("ssh-") || kind.starts_with("ecdsa-") => {
-            Ok(format!("{alias} {kind} {key}\n"))
-        }
-        _ => Err(SshError::Other("the host key's public half is not as ssh-keygen writes it".to_string())),
-    }
+    let is_id = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    (boot_id.len() <= 64 && !boot_id.is_empty() && boot_id.bytes().all(is_id)).then_some(boot_id)
 }
 
 #[cfg(test)]
@@ -439,17 +392,11 @@ mod tests {
     }
 
     #[test]
-    fn a_known_hosts_line_has_the_alias_and_no_comment() {
-        let line = known_hosts_line("mesos-c", "ssh-ed25519 AAAAC3 root@host\n").expect("line");
-        assert_eq!(line, "mesos-c ssh-ed25519 AAAAC3\n");
-        assert!(known_hosts_line("mesos-c", "").is_err());
-    }
-
-    #[test]
     fn only_a_ready_line_is_one() {
         assert_eq!(parse_ready("ready 0b1c\n"), Some("0b1c"));
         assert_eq!(parse_ready("Welcome\n"), None);
         assert_eq!(parse_ready("ready \n"), None);
+        assert_eq!(parse_ready("ready \x1b[2J\n"), None);
     }
 }
 

@@ -300,7 +300,7 @@ fn exit_statuses_and_signals_read_as_mesos_own_executor_writes_them() {
         (Exit::Signal(9), "Command terminated with signal Killed"),
     ] {
         let report = Story::running().exits(exit).collected().end();
-        assert_report(&report, TaskState::TaskFailed, Some(Reason::CommandExecutorFailed), &[words]);
+        assert_report(&report, TaskState::TaskFailed, None, &[words]);
     }
 }
 
