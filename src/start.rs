@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
+use crate::credential::{Credential, CredentialError};
 use crate::event_loop::{EventLoop, now};
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
@@ -26,7 +27,7 @@ use crate::poll::Signals;
 use crate::preflight;
 use crate::random::Random;
 use crate::resources::{self, Host};
-use crate::slave::{Config, Slave};
+use crate::slave::{Authentication, Config, Slave};
 use crate::vm::image::Image;
 
 /// Our process' name in PIDs: Mesos' agent is the first `slave` of its OS process.
@@ -56,6 +57,8 @@ pub enum StartError {
     Embedded(EmbeddedError),
     /// `--resources` or `--attributes`.
     Resources(String),
+    /// `--credential`.
+    Credential(CredentialError),
     /// A system call that has no business failing.
     System(&'static str, io::Error),
 }
@@ -90,6 +93,7 @@ impl fmt::Display for StartError {
             }
             StartError::Embedded(source) => source.fmt(f),
             StartError::Resources(text) => f.write_str(text),
+            StartError::Credential(source) => source.fmt(f),
             StartError::System(what, source) => write!(f, "{what}: {source}"),
         }
     }
@@ -266,6 +270,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         info,
         work_dir: flags.work_dir.clone(),
         switch_user: flags.switch_user,
+        authentication: authentication(flags)?,
         registration_backoff: match flags.master {
             // There is no herd to spread out.
             Master::Local => flags.registration_backoff_factor.min(LOCAL_BACKOFF),
@@ -280,6 +285,20 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
 /// what fills a host.
 fn beyond_overhead(host: Host, overhead: u64) -> Host {
     Host { memory: host.memory.saturating_sub(overhead.saturating_mul(host.cpus)), ..host }
+}
+
+fn authentication(flags: &Flags) -> Result<Option<Authentication>, StartError> {
+    let Some(path) = &flags.credential else {
+        return Ok(None);
+    };
+    let credential = Credential::load(path).map_err(StartError::Credential)?;
+    log::info!("the master is to know us as principal '{}'", credential.principal());
+    Ok(Some(Authentication {
+        credential,
+        timeout_min: flags.authentication_timeout_min,
+        timeout_max: flags.authentication_timeout_max,
+        backoff: flags.authentication_backoff_factor,
+    }))
 }
 
 fn own_hostname() -> Option<String> {

@@ -161,6 +161,7 @@ mod tests {
                 info: Default::default(),
                 work_dir: "/w".into(),
                 switch_user: true,
+                authentication: None,
                 registration_backoff: Default::default(),
                 shutdown_grace: Default::default(),
                 recovery_timeout: Default::default(),
