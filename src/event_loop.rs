@@ -8,6 +8,9 @@
 //!  detector ─┘
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -25,7 +28,7 @@ use crate::libprocess::{Network, NetworkEvent};
 use crate::local::Embedded;
 use crate::messages::container::Spec;
 use crate::poll::{PollSet, Signals, earlier};
-use crate::slave::{self, Action, Event, FromMaster, Now, Slave};
+use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
 
 /// Everything that the slave's process owns.
 pub struct EventLoop {
@@ -132,17 +135,22 @@ impl EventLoop {
     fn network_event(&mut self, event: NetworkEvent) {
         match event {
             NetworkEvent::Message { from, to, name, body, .. } => {
-                if to != self.slave.config().pid.id {
+                let event = if to == self.slave.config().pid.id {
+                    FromMaster::decode(&name, &body).map(|message| Event::Message { from: from.clone(), message })
+                } else if slave::is_authenticatee(&to) {
+                    let message = FromAuthenticator::decode(&name, &body);
+                    message.map(|message| Event::Authentication { from: from.clone(), to, message })
+                } else {
                     return log::debug!("dropped {name} from {from} to {to}, which is not here");
-                }
-                match FromMaster::decode(&name, &body) {
-                    Ok(message) => self.deliver(Event::Message { from, message }),
+                };
+                match event {
+                    Ok(event) => self.deliver(event),
                     Err(error) => log::warn!("dropped a message from {from}: {error}"),
                 }
             }
             NetworkEvent::Request { connection, request, .. } => {
-                let state = self.state();
-                let response = api::handle(&request, &state, &self.files);
+                let own_name = &self.slave.config().pid.id;
+                let response = api::handle(&request, own_name, || self.state(), &self.files);
                 self.network.respond(connection, response);
             }
             NetworkEvent::Exited { pid } => self.deliver(Event::Exited(pid)),
@@ -174,11 +182,15 @@ impl EventLoop {
 
     /// Tells the core, and remembers for `/state` what the core forgets: as it was before, and with its last states.
     fn container_gone(&mut self, container: ContainerId, reason: Option<String>) {
-        if let Some(oldest) = self.history.remember(&self.slave, &container) {
-            self.files.detach(&oldest);
-        }
+        self.remember(&container);
         self.deliver(Event::ContainerGone { container: container.clone(), reason });
-        self.history.remember(&self.slave, &container);
+        self.remember(&container);
+    }
+
+    fn remember(&mut self, container: &ContainerId) {
+        for forgotten in self.history.remember(&self.slave, container) {
+            self.files.detach(&forgotten.name, &forgotten.directory);
+        }
     }
 
     fn deliver(&mut self, event: Event) {
@@ -192,6 +204,9 @@ impl EventLoop {
         match action {
             Action::Send { to, message } => {
                 let from = self.slave.config().pid.clone();
+                self.network.send(&from, &to, &message.name, &message.body, instant);
+            }
+            Action::SendAs { from, to, message } => {
                 self.network.send(&from, &to, &message.name, &message.body, instant);
             }
             Action::Link(pid) => self.network.link(&pid, instant),

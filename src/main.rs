@@ -4,6 +4,7 @@
 
 mod api;
 mod container;
+mod credential;
 mod detector;
 mod event_loop;
 mod flags;
@@ -11,11 +12,11 @@ mod ids;
 mod isolation;
 mod libprocess;
 mod local;
+mod logging;
 mod messages;
 mod poll;
 mod preflight;
 mod process;
-
 mod random;
 mod resources;
 mod slave;
@@ -23,6 +24,7 @@ mod start;
 mod subprocess;
 mod vm;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use flags::{CommandKind, FlagError, Parsed};
@@ -46,7 +48,6 @@ fn main() -> ExitCode {
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-preflight") => preflight::main(rest),
         Some("vm-worker") => vm::worker::main(rest),
-
         _ => parsed(CommandKind::Slave, &args),
     }
 }
@@ -55,10 +56,14 @@ fn main() -> ExitCode {
 fn help(topic: &[String]) -> ExitCode {
     match topic.first().map(String::as_str) {
         Some("conf") => {
-            print!("{}", flags::conf_file());
+            logging::print(flags::conf_file().trim_end());
             ExitCode::SUCCESS
         }
         Some("execute") => parsed(CommandKind::Execute, &["--help".to_string()]),
+        Some(other) if !other.starts_with('-') => {
+            complain(&format_args!("no help on '{other}'; there is help, help execute and help conf"));
+            ExitCode::from(USAGE)
+        }
         _ => parsed(CommandKind::Slave, &["--help".to_string()]),
     }
 }
@@ -67,16 +72,16 @@ fn parsed(command: CommandKind, args: &[String]) -> ExitCode {
     match flags::parse(command, args, flags::environment()) {
         Err(error) => usage(&error),
         Ok(Parsed::Help(text) | Parsed::Version(text)) => {
-            println!("{text}");
+            logging::print(&text);
             ExitCode::SUCCESS
         }
         Ok(Parsed::Slave(flags)) => slave(&flags),
         Ok(Parsed::Execute(flags)) => {
-            log_to_stderr(log::LevelFilter::Warn);
+            logging::to_stderr("execute", log::LevelFilter::Warn);
             local::execute::main(&flags)
         }
         Ok(Parsed::LocalMaster(flags)) => {
-            log_to_stderr(flags.logging_level);
+            logging::to_stderr("master", flags.logging_level);
             local::master::main(&local::master::Options {
                 address: std::net::SocketAddrV4::new(flags.ip, flags.port),
                 exit_with_parent: false,
@@ -86,30 +91,34 @@ fn parsed(command: CommandKind, args: &[String]) -> ExitCode {
 }
 
 fn slave(flags: &flags::Flags) -> ExitCode {
-    if let Some(log_dir) = &flags.log_dir
-        && let Err(error) = start::redirect_log(log_dir)
-    {
-        return fail(&error);
-    }
-    log_to_stderr(flags.logging_level);
+    let terminal = match flags.log_dir.as_deref().map(start::redirect_log).transpose() {
+        Ok(terminal) => terminal,
+        Err(error) => return fail(&error),
+    };
+    logging::to_stderr("slave", flags.logging_level);
     match start::run(flags) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => {
+            // Who starts it by hand looks at the terminal, not into the log.
+            if let Some(mut terminal) = terminal {
+                let _ = writeln!(terminal, "mesos-slave: {error}");
+            }
+            fail(&error)
+        }
     }
-}
-
-fn log_to_stderr(level: log::LevelFilter) {
-    let logger = simple_logger::SimpleLogger::new();
-    // The first logger stays; there is no other.
-    let _ = logger.with_level(level).with_utc_timestamps().init();
 }
 
 fn usage(error: &FlagError) -> ExitCode {
-    eprintln!("mesos-slave: {error}");
+    complain(error);
     ExitCode::from(USAGE)
 }
 
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("mesos-slave: {error}");
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    complain(error);
     ExitCode::FAILURE
+}
+
+/// If nobody can read it, the exit status still says it.
+fn complain(error: &dyn std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "mesos-slave: {error}");
 }

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::time::Duration;
 
+/// Where the seed comes from.
+pub const SOURCE: &str = "/dev/urandom";
+
 /// A generator (xoshiro256**, by Blackman and Vigna), seeded with 256 bits.
 #[derive(Debug, Clone)]
 pub struct Random {
@@ -15,10 +18,10 @@ impl Random {
     /// Seeded by the kernel.
     ///
     /// # Errors
-    /// What reading `/dev/urandom` gives.
+    /// What reading [`SOURCE`] gives.
     pub fn from_system() -> io::Result<Random> {
         let mut seed = [0u8; 32];
-        File::open("/dev/urandom")?.read_exact(&mut seed)?;
+        File::open(SOURCE)?.read_exact(&mut seed)?;
         let mut state = [0u64; 4];
         for (word, bytes) in state.iter_mut().zip(seed.chunks_exact(8)) {
             *word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));

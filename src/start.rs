@@ -5,14 +5,17 @@ use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, ToSocketAddrs, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
+use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
 use crate::event_loop::{EventLoop, now};
 use crate::flags::{self, Flags, Master};
@@ -25,7 +28,7 @@ use crate::poll::Signals;
 use crate::preflight;
 use crate::random::Random;
 use crate::resources::{self, Host};
-use crate::slave::{Config, Slave};
+use crate::slave::{Authentication, Config, Slave};
 use crate::vm::image::Image;
 
 /// Our process' name in PIDs: Mesos' agent is the first `slave` of its OS process.
@@ -36,6 +39,9 @@ const MASTER: &str = "master";
 const ELSEWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9);
 /// Where the embedded master listens, if the port is free.
 const LOCAL_MASTER_PORT: u16 = 5050;
+
+/// Longest wait before the registration with the embedded master.
+const LOCAL_BACKOFF: Duration = Duration::from_millis(10);
 
 /// Why the slave did not start, or could not go on.
 #[derive(Debug)]
@@ -56,6 +62,8 @@ pub enum StartError {
     Embedded(EmbeddedError),
     /// `--resources` or `--attributes`.
     Resources(String),
+    /// `--credential`.
+    Credential(CredentialError),
     /// A system call that has no business failing.
     System(&'static str, io::Error),
 }
@@ -72,7 +80,12 @@ impl fmt::Display for StartError {
                 path.display()
             ),
             StartError::Directory(path, source) => {
-                write!(f, "cannot make {}: {source}", path.display())
+                write!(f, "cannot make {}: {source}; ", path.display())?;
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied => write!(f, "start mesos-slave as root, or name another place")?,
+                    _ => write!(f, "name another place")?,
+                }
+                write!(f, " (--work_dir, --runtime_dir, --vm_dir, --log_dir)")
             }
             StartError::Listen(address, source) => {
                 write!(f, "cannot listen on {address}: {source}; choose another with --ip and --port")
@@ -86,6 +99,7 @@ impl fmt::Display for StartError {
             StartError::MasterFile(path, source) => write!(f, "cannot find the master in {}: {source}", path.display()),
             StartError::Embedded(source) => source.fmt(f),
             StartError::Resources(text) => f.write_str(text),
+            StartError::Credential(source) => source.fmt(f),
             StartError::System(what, source) => write!(f, "{what}: {source}"),
         }
     }
@@ -109,7 +123,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.work_dir.join("slaves"))?;
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
-    isolation::settle::settle(&flags.runtime_dir);
+    isolation::settle::settle(&flags.runtime_dir, &kind);
     let (detector, towards, embedded) = find_master(flags, &random)?;
     let network = listen(flags)?;
     let pid = own_pid(flags, &network, towards);
@@ -146,7 +160,7 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
     }
     let report = preflight::check(flags);
     for warning in &report.warnings {
-        log::warn!("{warning}");
+        log::warn!("{}; to mend it: {}", warning.what, warning.mend);
     }
     if !report.is_good() {
         return Err(StartError::Preflight(report));
@@ -273,7 +287,9 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
     let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
     let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
     let with_ports = flags.isolation == flags::Isolation::Process;
-    let offered = resources::complete(named, Host::detect(&flags.work_dir), with_ports);
+    let host = Host::detect(&flags.work_dir);
+    let host = if with_ports { host } else { beyond_overhead(host, flags.vm.memory_overhead) };
+    let offered = resources::complete(named, host, with_ports);
     let attributes = flags.attributes.as_deref().unwrap_or_default();
     let hostname = flags.hostname.clone().or_else(own_hostname);
     let info = mesos::SlaveInfo {
@@ -289,10 +305,35 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         info,
         work_dir: flags.work_dir.clone(),
         switch_user: flags.switch_user,
-        registration_backoff: flags.registration_backoff_factor,
+        authentication: authentication(flags)?,
+        registration_backoff: match flags.master {
+            // There is no herd to spread out.
+            Master::Local => flags.registration_backoff_factor.min(LOCAL_BACKOFF),
+            Master::Address { .. } | Master::ZooKeeper(_) | Master::File(_) => flags.registration_backoff_factor,
+        },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
     })
+}
+
+/// What VMs take beyond their guests' memory is not there to be offered. How many there will be is not known; one for each CPU is
+/// what fills a host.
+fn beyond_overhead(host: Host, overhead: u64) -> Host {
+    Host { memory: host.memory.saturating_sub(overhead.saturating_mul(host.cpus)), ..host }
+}
+
+fn authentication(flags: &Flags) -> Result<Option<Authentication>, StartError> {
+    let Some(path) = &flags.credential else {
+        return Ok(None);
+    };
+    let credential = Credential::load(path).map_err(StartError::Credential)?;
+    log::info!("the master is to know us as principal '{}'", credential.principal());
+    Ok(Some(Authentication {
+        credential,
+        timeout_min: flags.authentication_timeout_min,
+        timeout_max: flags.authentication_timeout_max,
+        backoff: flags.authentication_backoff_factor,
+    }))
 }
 
 fn own_hostname() -> Option<String> {
@@ -322,11 +363,11 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
     shown.map(|(name, value)| (name.to_string(), value)).into()
 }
 
-/// Sends everything that goes to stderr, our log and our children's, to `<log_dir>/mesos-slave.log`.
+/// Sends everything that goes to stderr, our log and our children's, to `<log_dir>/mesos-slave.log`. The result is what stderr was.
 ///
 /// # Errors
 /// When the file cannot be opened for appending.
-pub fn redirect_log(log_dir: &Path) -> Result<(), StartError> {
+pub fn redirect_log(log_dir: &Path) -> Result<fs::File, StartError> {
     make_directory(log_dir)?;
     let path = log_dir.join("mesos-slave.log");
     let file = fs::OpenOptions::new()
@@ -334,5 +375,21 @@ pub fn redirect_log(log_dir: &Path) -> Result<(), StartError> {
         .create(true)
         .open(&path)
         .map_err(|error| StartError::Directory(path, error))?;
-    nix::unistd::dup2_stderr(&file).map_err(|error| StartError::System("cannot redirect stderr", error.into()))
+    let terminal = io::stderr().as_fd().try_clone_to_owned();
+    let terminal = terminal.map_err(|error| StartError::System("cannot redirect stderr", error))?;
+    nix::unistd::dup2_stderr(&file).map_err(|error| StartError::System("cannot redirect stderr", error.into()))?;
+    Ok(terminal.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overhead_of_a_vm_for_each_cpu_is_not_offered() {
+        let host = Host { cpus: 4, memory: 16 << 30, disk: 1 << 40 };
+        assert_eq!(beyond_overhead(host, 64 << 20).memory, (16 << 30) - (256 << 20));
+        assert_eq!(beyond_overhead(host, u64::MAX).memory, 0);
+        assert_eq!(beyond_overhead(host, 0), host);
+    }
 }

@@ -361,15 +361,15 @@ impl Job {
 
     /// Reads what it printed; kills it past its deadline; gives its end once it has one. Never blocks.
     pub fn turn(&mut self, now: Instant) -> Option<JobEnd> {
-        drain(&mut self.process.stdout, &mut self.stdout);
-        drain(&mut self.process.stderr, &mut self.stderr);
+        drain(&mut self.process.stdout, &mut self.stdout, JOB_OUTPUT_LIMIT);
+        drain(&mut self.process.stderr, &mut self.stderr, JOB_OUTPUT_LIMIT);
         if now >= self.deadline && !self.killed {
             self.killed = true;
             self.process.signal(Signal::SIGKILL);
         }
         let exit = self.process.try_wait()?;
-        drain(&mut self.process.stdout, &mut self.stdout);
-        drain(&mut self.process.stderr, &mut self.stderr);
+        drain(&mut self.process.stdout, &mut self.stdout, JOB_OUTPUT_LIMIT);
+        drain(&mut self.process.stderr, &mut self.stderr, JOB_OUTPUT_LIMIT);
         let exit = if self.killed { None } else { Some(exit) };
         Some(JobEnd { exit, stdout: std::mem::take(&mut self.stdout), stderr: std::mem::take(&mut self.stderr) })
     }
@@ -407,14 +407,22 @@ pub fn set_nonblocking(fd: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads what there is, keeps it up to the limit, and forgets the pipe at its end.
-fn drain<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>) {
+/// How much is read in one turn, in bytes: more than a pipe holds, so that what an ended process left is read at once.
+const DRAIN: usize = 1 << 20;
+
+/// Reads what there is, keeps it up to the limit, and forgets the pipe at its end. Who writes faster than we read is left for the next
+/// turn: he must not keep the loop from its other work.
+pub fn drain<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>, limit: usize) {
     let mut buffer = [0u8; 8192];
-    while let Some(open) = pipe {
+    let mut taken = 0;
+    while let Some(open) = pipe
+        && taken < DRAIN
+    {
         match open.read(&mut buffer) {
             Ok(0) => *pipe = None,
             Ok(count) => {
-                let keep = count.min(JOB_OUTPUT_LIMIT.saturating_sub(into.len()));
+                taken += count;
+                let keep = count.min(limit.saturating_sub(into.len()));
                 into.extend_from_slice(&buffer[..keep]);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -464,6 +472,14 @@ mod tests {
         let end = Job::start(shell("head -c 1000000 /dev/zero"), soon()).and_then(Job::wait).expect("job");
         assert!(end.is_success());
         assert_eq!(end.stdout.len(), JOB_OUTPUT_LIMIT);
+    }
+
+    #[test]
+    fn who_writes_without_end_does_not_keep_the_reader() {
+        let (mut endless, mut kept) = (Some(io::repeat(b'x')), Vec::new());
+        drain(&mut endless, &mut kept, 10);
+        assert!(endless.is_some());
+        assert_eq!(kept, b"xxxxxxxxxx");
     }
 
     #[test]

@@ -45,23 +45,21 @@ fn tasks(state: &State) -> BTreeMap<&'static str, u64> {
         ("tasks_gone", TaskGone),
     ];
     let count = |wanted| {
-        let known = state.all_executors().flat_map(|each| &each.tasks).filter(|task| task.state() == wanted).count();
+        let here = state.executors().flat_map(|each| &each.tasks).map(|task| task.state());
+        let gone = state.completed_executors().flat_map(|each| &each.tasks).copied();
+        let known = here.chain(gone).filter(|state| *state == wanted).count();
         known as u64 + state.forgotten.get(&wanted).copied().unwrap_or_default()
     };
     names.into_iter().map(|(name, wanted)| (name, count(wanted))).collect()
 }
 
 fn executors(state: &State) -> BTreeMap<&'static str, u64> {
-    let count = |wanted: ExecutorState| state.all_executors().filter(|each| each.state == wanted).count() as u64;
-    // A remembered executor was caught in its last state before the slave heard that it was gone.
-    let completed =
-        state.frameworks.iter().chain(&state.completed_frameworks).flat_map(|each| &each.completed_executors);
-    let completed: Vec<ExecutorState> = completed.map(|each| each.state).collect();
-    let live = |wanted| count(wanted) - completed.iter().filter(|state| **state == wanted).count() as u64;
+    let live = |wanted: ExecutorState| state.executors().filter(|each| each.state == wanted).count() as u64;
+    let completed = state.completed_executors().count() as u64;
     BTreeMap::from([
         ("executors_registering", live(ExecutorState::Launching)),
         ("executors_running", live(ExecutorState::Running)),
         ("executors_terminating", live(ExecutorState::Ending)),
-        ("executors_terminated", live(ExecutorState::Gone) + completed.len() as u64 + state.forgotten_executors),
+        ("executors_terminated", live(ExecutorState::Gone) + completed + state.forgotten_executors),
     ])
 }

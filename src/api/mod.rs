@@ -20,7 +20,7 @@ pub use files::Files;
 pub use history::History;
 pub use state::State;
 #[cfg(test)]
-use state::{Executor, Framework};
+use state::{Completed, Executor, Framework};
 
 use serde_json::{Value, json};
 
@@ -30,8 +30,9 @@ use crate::slave::MESOS_VERSION;
 /// Longest name of a JSONP callback, in bytes.
 const MAX_CALLBACK: usize = 128;
 
-/// Answers a request.
-pub fn handle(request: &Request, state: &State, files: &Files) -> Response {
+/// Answers a request to the process of this name, `slave(1)`. The state is only asked for where it is shown: to put it together
+/// takes a copy of everything.
+pub fn handle(request: &Request, own_name: &str, state: impl FnOnce() -> State, files: &Files) -> Response {
     let Some(segments) = request.path_segments() else {
         return bad_request("Failed to decode the request's path.\n");
     };
@@ -39,7 +40,7 @@ pub fn handle(request: &Request, state: &State, files: &Files) -> Response {
     while path.last().is_some_and(|last| last.is_empty()) {
         path.pop();
     }
-    if path.first() == Some(&state.pid.id.as_str()) {
+    if path.first() == Some(&own_name) {
         path.remove(0);
     }
     let Some(serve) = route(&path) else {
@@ -51,9 +52,9 @@ pub fn handle(request: &Request, state: &State, files: &Files) -> Response {
     match serve {
         Endpoint::Health => Response::new(200),
         Endpoint::Version => json_response(version(), request),
-        Endpoint::State => json_response(state.to_json(), request),
-        Endpoint::Flags => json_response(json!({ "flags": state.flags }), request),
-        Endpoint::Metrics => json_response(metrics::snapshot(state), request),
+        Endpoint::State => as_jsonp(state().to_json().into_bytes(), request),
+        Endpoint::Flags => json_response(json!({ "flags": state().flags }), request),
+        Endpoint::Metrics => json_response(metrics::snapshot(&state()), request),
         Endpoint::Files(name) => files.handle(name, request),
     }
 }

@@ -1,6 +1,8 @@
 //! `/state`: all that the slave knows, in the fields and JSON types of Mesos' agent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
@@ -44,7 +46,24 @@ pub struct Framework {
     /// Those that are here.
     pub executors: Vec<Executor>,
     /// Those that were.
-    pub completed_executors: Vec<Executor>,
+    pub completed_executors: Vec<Rc<Completed>>,
+}
+
+/// An executor that was here, as it is shown: hundreds of these are kept, and as messages each would take 40 KiB.
+#[derive(Debug)]
+pub struct Completed {
+    /// Its object in `/state`.
+    pub json: String,
+    /// The last states of its tasks.
+    pub tasks: Vec<mesos::TaskState>,
+}
+
+impl Completed {
+    /// Nothing of it will change.
+    pub fn of(executor: &Executor) -> Completed {
+        let tasks = executor.tasks.iter().map(mesos::Task::state).collect();
+        Completed { json: executor.to_json().to_string(), tasks }
+    }
 }
 
 /// An executor in a snapshot.
@@ -156,8 +175,24 @@ fn status(status: &mesos::TaskStatus) -> Value {
     Value::Object(object)
 }
 
+/// An object of JSON as text, and arrays of more in it: all in one tree of values would take ten times the room.
+fn with_arrays(object: Value, arrays: &[(&str, Vec<Cow<str>>)]) -> String {
+    let mut text = object.to_string();
+    text.pop();
+    for (name, items) in arrays {
+        text.push_str(&format!(",\"{name}\":["));
+        for (place, item) in items.iter().enumerate() {
+            text.push_str(if place > 0 { "," } else { "" });
+            text.push_str(item);
+        }
+        text.push(']');
+    }
+    text.push('}');
+    text
+}
+
 impl Framework {
-    fn to_json(&self) -> Value {
+    fn to_json(&self) -> String {
         let info = &self.info;
         let mut object = json!({
             "id": info.id.as_ref().map_or("", |id| id.value.as_str()),
@@ -166,8 +201,6 @@ impl Framework {
             "failover_timeout": info.failover_timeout(),
             "checkpoint": info.checkpoint(),
             "hostname": info.hostname(),
-            "executors": self.executors.iter().map(Executor::to_json).collect::<Vec<_>>(),
-            "completed_executors": self.completed_executors.iter().map(Executor::to_json).collect::<Vec<_>>(),
         });
         if let Value::Object(object) = &mut object {
             let multi_role = mesos::framework_info::capability::Type::MultiRole;
@@ -179,7 +212,9 @@ impl Framework {
                 object.insert("principal".to_string(), json!(principal));
             }
         }
-        object
+        let executors = self.executors.iter().map(|each| Cow::from(each.to_json().to_string()));
+        let completed = self.completed_executors.iter().map(|each| Cow::from(each.json.as_str()));
+        with_arrays(object, &[("executors", executors.collect()), ("completed_executors", completed.collect())])
     }
 }
 
@@ -200,49 +235,40 @@ impl State {
             forgotten: history.forgotten().clone(),
             forgotten_executors: history.forgotten_executors(),
         };
-        state.add_history(history);
+        history.add_to(&mut state.frameworks, &mut state.completed_frameworks);
         state
     }
 
-    fn add_history(&mut self, history: &History) {
-        let here: BTreeSet<String> =
-            self.frameworks.iter().flat_map(|each| &each.executors).map(|each| each.container.clone()).collect();
-        for (info, executor) in history.executors().filter(|(_, each)| !here.contains(&each.container)) {
-            let mut known = self.frameworks.iter_mut().chain(&mut self.completed_frameworks);
-            match known.find(|framework| framework.info.id == info.id) {
-                Some(framework) => framework.completed_executors.push(executor.clone()),
-                None => self.completed_frameworks.push(Framework {
-                    info: info.clone(),
-                    executors: Vec::new(),
-                    completed_executors: vec![executor.clone()],
-                }),
-            }
-        }
+    /// The executors that are here.
+    pub(super) fn executors(&self) -> impl Iterator<Item = &Executor> {
+        self.frameworks.iter().flat_map(|framework| &framework.executors)
     }
 
-    /// All executors, those that were included.
-    pub(super) fn all_executors(&self) -> impl Iterator<Item = &Executor> {
+    /// Those that were.
+    pub(super) fn completed_executors(&self) -> impl Iterator<Item = &Completed> {
         let frameworks = self.frameworks.iter().chain(&self.completed_frameworks);
-        frameworks.flat_map(|framework| framework.executors.iter().chain(&framework.completed_executors))
+        frameworks.flat_map(|framework| &framework.completed_executors).map(Rc::as_ref)
     }
 
     /// What the executors that are here hold.
     pub(super) fn allocated(&self) -> Vec<mesos::Resource> {
-        let executors = self.frameworks.iter().flat_map(|framework| &framework.executors);
-        executors.filter(|each| each.state != ExecutorState::Gone).flat_map(Executor::resources).cloned().collect()
+        self.executors()
+            .filter(|each| each.state != ExecutorState::Gone)
+            .flat_map(Executor::resources)
+            .cloned()
+            .collect()
     }
 
     /// The answer to `/state`.
-    pub(super) fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> String {
         let mut object = version();
         if let Value::Object(object) = &mut object {
             object.extend(self.about_itself());
             object.extend(self.about_resources());
-            object.insert("frameworks".to_string(), self.frameworks.iter().map(Framework::to_json).collect());
-            let completed = self.completed_frameworks.iter().map(Framework::to_json).collect();
-            object.insert("completed_frameworks".to_string(), completed);
         }
-        object
+        let texts = |frameworks: &[Framework]| frameworks.iter().map(|each| Cow::from(each.to_json())).collect();
+        let (here, gone) = (texts(&self.frameworks), texts(&self.completed_frameworks));
+        with_arrays(object, &[("frameworks", here), ("completed_frameworks", gone)])
     }
 
     fn about_itself(&self) -> Map<String, Value> {

@@ -56,7 +56,7 @@ fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
 }
 
 fn state() -> State {
-    let framework = |executors, completed_executors| Framework {
+    let framework = |executors, completed_executors: Vec<Executor>| Framework {
         info: mesos::FrameworkInfo {
             user: "root".to_string(),
             name: "f".to_string(),
@@ -64,7 +64,7 @@ fn state() -> State {
             ..Default::default()
         },
         executors,
-        completed_executors,
+        completed_executors: completed_executors.iter().map(|each| Completed::of(each).into()).collect(),
     };
     State {
         pid: "slave(1)@127.0.0.1:5251".parse().expect("pid"),
@@ -94,7 +94,7 @@ fn get(path: &str) -> Response {
 
 fn request(method: &str, path: &str) -> Response {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_string())));
-    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, &state(), &Files::new())
+    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, "slave(1)", state, &Files::new())
 }
 
 fn json_of(path: &str) -> Value {
@@ -181,7 +181,7 @@ fn tasks_stand_where_their_state_belongs() {
 #[test]
 fn a_slave_without_a_master_says_so_by_silence() {
     let state = State { master: None, id: None, ..state() };
-    let response = handle(&Request::new("GET", "/state", Vec::new()), &state, &Files::new());
+    let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", || state, &Files::new());
     let state: Value = serde_json::from_slice(&response.body).expect("json");
     assert_eq!((&state["id"], state.get("master_hostname")), (&json!(""), None));
 }

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use prost::{Message, Name};
 
+use super::text::printable;
 use crate::messages::container::{Spec, VmState};
 use crate::messages::mesos::TaskStatus;
 use crate::messages::{self, DecodeError};
@@ -255,7 +256,7 @@ impl RuntimeDirectory {
         let mut tail = Vec::new();
         file.take(LOG_TAIL).read_to_end(&mut tail).ok()?;
         let text = String::from_utf8_lossy(&tail);
-        text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_string)
+        text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(printable)
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), DirectoryError> {

@@ -14,10 +14,12 @@
 pub mod connection;
 pub mod directory;
 pub mod frame;
+pub mod processes;
 #[cfg(test)]
 pub mod scratch;
 pub mod server;
 pub mod status;
+pub mod text;
 
 /// Version of the channel and of the spec; the two sides of a channel refuse each other when it differs.
 pub const VERSION: u32 = 1;

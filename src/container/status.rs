@@ -1,12 +1,14 @@
 //! How a container's child makes the status of its command task.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::text::printable;
 use crate::messages::container::Spec;
 use crate::messages::mesos::{self, NetworkInfo, TaskState, TaskStatus, network_info, task_status};
+use crate::random::Random;
+use crate::subprocess::Exit;
 
 /// The longest message of a status, in bytes; what is beyond is cut off.
 const MESSAGE_LIMIT: usize = 4096;
@@ -54,7 +56,7 @@ impl StatusMaker {
     /// # Errors
     /// When there are no random bytes.
     pub fn make(&self, report: &Report, address: Option<Ipv4Addr>) -> io::Result<TaskStatus> {
-        Ok(self.fill(report, address, now(), random_uuid()?))
+        Ok(self.fill(report, address, now(), Random::from_system()?.uuid()))
     }
 
     fn fill(&self, report: &Report, address: Option<Ipv4Addr>, timestamp: f64, uuid: [u8; 16]) -> TaskStatus {
@@ -89,6 +91,7 @@ fn guest_network(address: Ipv4Addr) -> NetworkInfo {
 }
 
 fn bounded(message: &str) -> String {
+    let message = printable(message);
     let mut end = message.len().min(MESSAGE_LIMIT);
     while !message.is_char_boundary(end) {
         end -= 1;
@@ -96,21 +99,42 @@ fn bounded(message: &str) -> String {
     message[..end].to_string()
 }
 
+/// How a command ended, in the words of Mesos' command executor (`WSTRINGIFY`): with the C library's names of the signals.
+pub fn command_ended(exit: Exit) -> String {
+    match exit {
+        Exit::Status(status) => format!("Command exited with status {status}"),
+        Exit::Signal(signal) => format!("Command terminated with signal {}", signal_words(signal)),
+    }
+}
+
+/// `strsignal(3)` in the C locale, for the signals that end processes.
+fn signal_words(signal: i32) -> String {
+    let words = match signal {
+        1 => "Hangup",
+        2 => "Interrupt",
+        3 => "Quit",
+        4 => "Illegal instruction",
+        5 => "Trace/breakpoint trap",
+        6 => "Aborted",
+        7 => "Bus error",
+        8 => "Floating point exception",
+        9 => "Killed",
+        10 => "User defined signal 1",
+        11 => "Segmentation fault",
+        12 => "User defined signal 2",
+        13 => "Broken pipe",
+        14 => "Alarm clock",
+        15 => "Terminated",
+        24 => "CPU time limit exceeded",
+        25 => "File size limit exceeded",
+        _ => return signal.to_string(),
+    };
+    words.to_string()
+}
+
 /// Seconds since 1970, as Mesos' timestamps are.
 fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// A version 4 UUID, as Mesos' uuids are.
-///
-/// # Errors
-/// What reading `/dev/urandom` gives.
-pub fn random_uuid() -> io::Result<[u8; 16]> {
-    let mut uuid = [0u8; 16];
-    File::open("/dev/urandom")?.read_exact(&mut uuid)?;
-    uuid[6] = uuid[6] & 0x0f | 0x40;
-    uuid[8] = uuid[8] & 0x3f | 0x80;
-    Ok(uuid)
 }
 
 #[cfg(test)]
@@ -141,14 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn a_guests_words_in_a_message_command_no_terminal() {
+        let hostile = Report { message: Some("\x1b[2J\nno".into()), ..Report::plain(TaskState::TaskFailed) };
+        assert_eq!(maker().fill(&hostile, None, 0.0, [0; 16]).message(), "\\u{1b}[2J\\nno");
+    }
+
+    #[test]
     fn a_long_message_is_cut_at_a_character() {
         let report = Report { message: Some("ä".repeat(MESSAGE_LIMIT)), ..Report::plain(TaskState::TaskFailed) };
         let status = maker().fill(&report, None, 0.0, [0; 16]);
         assert_eq!(status.message().len(), MESSAGE_LIMIT);
-    }
-
-    #[test]
-    fn two_statuses_have_two_uuids() {
-        assert_ne!(random_uuid().expect("bytes"), random_uuid().expect("bytes"));
     }
 }

@@ -95,6 +95,8 @@ pub enum FlagError {
         key: &'static str,
         /// What is allowed.
         allowed: &'static str,
+        /// The command whose help lists them.
+        help: &'static str,
     },
     /// An argument that is no flag.
     Leftover {
@@ -146,11 +148,11 @@ impl fmt::Display for FlagError {
             FlagError::Contradiction { first, second, advice } => {
                 write!(f, "{first} contradicts {second}: {advice}")
             }
-            FlagError::Missing { key, allowed } => {
-                write!(f, "--{key} is missing; allowed: {allowed}")
+            FlagError::Missing { key, allowed, help } => {
+                write!(f, "--{key} is missing; allowed: {allowed}; '{help} --help' explains all flags")
             }
             FlagError::Leftover { argument, hint } => {
-                write!(f, "'{argument}' is no flag (command line); {hint}")
+                write!(f, "'{argument}' is no command and no flag (command line); {hint}")
             }
             FlagError::NotUtf8(argument) => {
                 write!(f, "argument '{argument}' (command line) is not UTF-8, and Mesos' messages carry nothing else")

@@ -70,7 +70,8 @@ fn ending(command: CommandKind) -> &'static str {
         CommandKind::Execute => {
             "\nDurations: 500ms, 5secs, 15mins, 2hrs, 1days, 1weeks. Sizes: 64MB, 2GB.\n\
              The task's flags are taken from the command line only, the others also from the environment\n\
-             (MESOS_MASTER) and the file that --conf names.\n"
+             (MESOS_MASTER) and the file that --conf names. With --master=local, sandboxes and state are in a\n\
+             temporary directory, which is removed at the end, unless --work_dir or --runtime_dir is given.\n"
         }
         CommandKind::LocalMaster => "",
     }

@@ -42,7 +42,7 @@ fn printable(value: &str) -> String {
 
 fn missing(command: CommandKind, key: &'static str) -> FlagError {
     let allowed = table::find(command, key).map_or("a value", |row| row.allowed);
-    FlagError::Missing { key, allowed }
+    FlagError::Missing { key, allowed, help: command.text() }
 }
 
 fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
@@ -59,6 +59,16 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
                 "sandboxes outlive a reboot and the state of running containers does not; give them two directories"
                     .into(),
         });
+    }
+    if flags.authentication_timeout_max < flags.authentication_timeout_min {
+        return Err(FlagError::Contradiction {
+            first: said(given, "authentication_timeout_max"),
+            second: said(given, "authentication_timeout_min"),
+            advice: "the most must not be less than the least".into(),
+        });
+    }
+    if flags.master == Master::Local && flags.credential.take().is_some() {
+        flags.warnings.push("the embedded master has no authentication: --credential has no effect".into());
     }
     flags.warnings.extend(idle_vm_flags(given, flags.isolation));
     Ok(flags)

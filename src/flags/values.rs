@@ -57,11 +57,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn format_duration(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let place = DURATION_UNITS.iter().rposition(|(_, factor)| nanos >= u128::from(*factor)).unwrap_or(0);
-    let whole = |place: usize| nanos % u128::from(DURATION_UNITS[place].1) == 0;
+    let whole = |place: usize| nanos.is_multiple_of(u128::from(DURATION_UNITS[place].1));
     let place = if place > 0 && !whole(place) && whole(place - 1) { place - 1 } else { place };
     let (unit, factor) = DURATION_UNITS[place];
     let factor = u128::from(factor);
-    if nanos % factor == 0 {
+    if nanos.is_multiple_of(factor) {
         return format!("{}{unit}", nanos / factor);
     }
     let integer = (nanos / factor).to_string();
@@ -89,7 +89,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
 
 /// Writes a size as Mesos prints it: in the largest unit that gives a whole number.
 pub fn format_bytes(bytes: u64) -> String {
-    let fits = |(_, factor): &&(&str, u64)| bytes % *factor == 0 && bytes >= *factor;
+    let fits = |(_, factor): &&(&str, u64)| bytes.is_multiple_of(*factor) && bytes >= *factor;
     match BYTE_UNITS.iter().rev().find(fits) {
         Some((unit, factor)) => format!("{}{unit}", bytes / factor),
         None => format!("{bytes}B"),

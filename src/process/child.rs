@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::container::directory::RuntimeDirectory;
 use crate::container::server::{Channel, FromParent};
-use crate::container::status::{Report, StatusMaker};
+use crate::container::status::{Report, StatusMaker, command_ended};
 use crate::messages::container::Spec;
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::task_status::Reason;
@@ -191,36 +191,7 @@ fn ended(exit: Exit, killed: bool) -> Report {
         Exit::Status(0) => TaskState::TaskFinished,
         Exit::Status(_) | Exit::Signal(_) => TaskState::TaskFailed,
     };
-    let message = match exit {
-        Exit::Status(status) => format!("Command exited with status {status}"),
-        Exit::Signal(signal) => format!("Command terminated with signal {}", signal_words(signal)),
-    };
-    Report { state, reason: None, message: Some(message) }
-}
-
-/// `strsignal(3)` in the C locale, for the signals that end processes.
-fn signal_words(signal: i32) -> String {
-    let words = match signal {
-        1 => "Hangup",
-        2 => "Interrupt",
-        3 => "Quit",
-        4 => "Illegal instruction",
-        5 => "Trace/breakpoint trap",
-        6 => "Aborted",
-        7 => "Bus error",
-        8 => "Floating point exception",
-        9 => "Killed",
-        10 => "User defined signal 1",
-        11 => "Segmentation fault",
-        12 => "User defined signal 2",
-        13 => "Broken pipe",
-        14 => "Alarm clock",
-        15 => "Terminated",
-        24 => "CPU time limit exceeded",
-        25 => "File size limit exceeded",
-        _ => return signal.to_string(),
-    };
-    words.to_string()
+    Report { state, reason: None, message: Some(command_ended(exit)) }
 }
 
 #[cfg(test)]

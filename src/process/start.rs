@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, fchown, lchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -114,16 +114,23 @@ fn prepare(sandbox: &Path, user: &User) -> Result<(File, File), StartError> {
     };
     let (uid, gid) = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
     fs::create_dir_all(sandbox).map_err(failed(sandbox))?;
-    lchown(sandbox, uid, gid).map_err(failed(sandbox))?;
     let open = |name: &str| {
         let path = sandbox.join(name);
         let mut options = OpenOptions::new();
         options.append(true).create(true).mode(0o644).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let file = options.open(&path).map_err(failed(&path))?;
+        let metadata = file.metadata().map_err(failed(&path))?;
+        // Given to the user, a hard link would be a gift of whatever it leads to.
+        if !metadata.is_file() || metadata.nlink() != 1 {
+            return Err(failed(&path)(io::Error::other("it is there already, and no file of its own")));
+        }
         fchown(&file, uid, gid).map_err(failed(&path))?;
         Ok(file)
     };
-    Ok((open("stdout")?, open("stderr")?))
+    let outputs = (open("stdout")?, open("stderr")?);
+    // Last: as long as the directory is root's, nobody can put anything under these names.
+    lchown(sandbox, uid, gid).map_err(failed(sandbox))?;
+    Ok(outputs)
 }
 
 /// The program and its arguments, as Mesos' `CommandInfo` has them: a text for the shell, or a file and its whole `argv`.

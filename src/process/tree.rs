@@ -2,26 +2,19 @@
 //! their reaper, so even what has left the session and lost its parents is a child of its.
 
 use std::collections::HashSet;
-use std::fs;
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Process {
-    pid: i32,
-    parent: i32,
-    session: i32,
-    zombie: bool,
-}
+use crate::container::processes::{self, Process};
 
 /// Signals all of them; how many there were.
 pub fn signal(signal: Signal) -> usize {
-    let members = members(&processes(), getpid().as_raw());
-    for pid in &members {
+    let members = members(&processes::all(), getpid().as_raw());
+    for process in &members {
         // One that ends between the look and the signal is gone, which is as well.
-        let _ = kill(Pid::from_raw(*pid), signal);
+        let _ = process.signal(signal);
     }
     members.len()
 }
@@ -39,7 +32,7 @@ pub fn reap_orphans(task: Pid) {
 }
 
 /// The members among the processes: those that live.
-fn members(processes: &[Process], ours: i32) -> Vec<i32> {
+fn members(processes: &[Process], ours: i32) -> Vec<Process> {
     let session = processes.iter().find(|process| process.pid == ours).map(|process| process.session);
     // Only a session that we lead holds nobody else's processes.
     let session = session.filter(|session| *session == ours);
@@ -56,27 +49,7 @@ fn members(processes: &[Process], ours: i32) -> Vec<i32> {
         }
     }
     let alive = processes.iter().filter(|process| !process.zombie && process.pid != ours);
-    alive.map(|process| process.pid).filter(|pid| family.contains(pid)).collect()
-}
-
-fn processes() -> Vec<Process> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            parse(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
-        })
-        .collect()
-}
-
-/// A `/proc/<pid>/stat` line; the name in it may hold anything, a `)` too.
-fn parse(pid: i32, stat: &str) -> Option<Process> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let zombie = fields.next()? == "Z";
-    let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
-    Some(Process { pid, parent, session, zombie })
+    alive.filter(|process| family.contains(&process.pid)).copied().collect()
 }
 
 #[cfg(test)]
@@ -84,7 +57,7 @@ mod tests {
     use super::*;
 
     fn process(pid: i32, parent: i32, session: i32) -> Process {
-        Process { pid, parent, session, zombie: false }
+        Process { pid, parent, session, zombie: false, start_time: 0 }
     }
 
     #[test]
@@ -99,19 +72,13 @@ mod tests {
             process(99, 1, 99),
             Process { zombie: true, ..process(13, 10, 10) },
         ];
-        let mut found = members(&all, 10);
+        let mut found: Vec<i32> = members(&all, 10).iter().map(|process| process.pid).collect();
         found.sort();
         assert_eq!(found, [11, 12, 50, 100]);
     }
 
     #[test]
     fn a_session_that_another_process_leads_is_not_ours_to_kill() {
-        assert_eq!(members(&[process(10, 9, 9), process(9, 1, 9), process(8, 9, 9)], 10), Vec::<i32>::new());
-    }
-
-    #[test]
-    fn a_name_with_parentheses_does_not_mislead() {
-        let found = Process { pid: 7, parent: 1, session: 33, zombie: true };
-        assert_eq!(parse(7, "7 (a) S 9 9 9) Z 1 2 33 0 -1"), Some(found));
+        assert_eq!(members(&[process(10, 9, 9), process(9, 1, 9), process(8, 9, 9)], 10), []);
     }
 }

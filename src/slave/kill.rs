@@ -17,13 +17,11 @@ impl Slave {
         else {
             return log::warn!("dropped the kill of a task whose id is none");
         };
-        let Some(framework) = self.frameworks.get_mut(&framework_id) else {
-            log::warn!("asked to kill task {task_id} of framework {framework_id}, which has nothing here");
-            return self.report_unknown_task(&message.framework_id, None, &message.task_id, now);
-        };
-        let Some(executor) = framework.executor_of(&task_id) else {
+        let framework = self.frameworks.get_mut(&framework_id);
+        let Some(executor) = framework.and_then(|framework| framework.executor_of(&task_id)) else {
             log::warn!("asked to kill task {task_id} of framework {framework_id}, which is not here");
-            return self.report_unknown_task(&message.framework_id, None, &message.task_id, now);
+            let (framework, task) = (&message.framework_id, &message.task_id);
+            return self.report_unknown_task(framework, None, task, Reason::ExecutorTerminated, now);
         };
         let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
         let grace = Slave::grace([message.kill_policy.as_ref(), own]);
@@ -36,12 +34,13 @@ impl Slave {
         self.actions.push(Action::Kill { container, grace });
     }
 
-    /// A task that somebody believes to be here and is not.
+    /// A task that somebody believes to be here and is not. The reasons are those that Mesos gives.
     pub(super) fn report_unknown_task(
         &mut self,
         framework_id: &mesos::FrameworkId,
         framework: Option<&mesos::FrameworkInfo>,
         task_id: &mesos::TaskId,
+        reason: Reason,
         now: Now,
     ) {
         let known = FrameworkId::try_from(framework_id)
@@ -50,7 +49,7 @@ impl Slave {
             .map(|framework| framework.lost_state());
         let status = SlaveStatus {
             state: known.unwrap_or_else(|| lost_state(framework)),
-            reason: Reason::TaskUnknown,
+            reason,
             message: "this slave does not know the task".to_string(),
         };
         self.report(framework_id, None, task_id, status, now);
@@ -60,12 +59,13 @@ impl Slave {
         let Ok(id) = FrameworkId::try_from(&message.framework_id) else {
             return;
         };
+        // It cannot acknowledge any more, not even what was refused and so has no executor here.
+        self.updates.forget_framework(&id);
         let Some(framework) = self.frameworks.get_mut(&id) else {
             return log::debug!("framework {id} is shut down, but has nothing here");
         };
         log::info!("framework {id} is shut down by the master; ending its containers");
         framework.terminating = true;
-        self.updates.forget_framework(&id);
         self.end_executors(|framework| *framework == id);
         self.remove_what_is_done(now);
     }
@@ -170,7 +170,7 @@ impl Slave {
     }
 }
 
-fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState {
+pub(super) fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState {
     use mesos::framework_info::capability::Type;
     let aware = framework
         .is_some_and(|info| info.capabilities.iter().any(|each| each.r#type == Some(Type::PartitionAware as i32)));

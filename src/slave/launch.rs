@@ -48,17 +48,31 @@ impl Slave {
                 return self.refuse(&framework, &task, Reason::TaskInvalid, error.to_string(), now);
             }
         };
-        let refusal = self.refusal(&slave_id, &ids, &task);
-        if let Some((reason, text)) = refusal {
+        if self.has_task(&ids) {
+            // Whatever was said of the second would be taken for the end of the first: they have one name.
+            return log::error!(
+                "dropped a second task {} of framework {}: the first is still here",
+                ids.task,
+                ids.framework
+            );
+        }
+        if let Some((reason, text)) = self.refusal(&slave_id, &ids, &task) {
             log::warn!("refused task {} of framework {}: {text}", ids.task, ids.framework);
             return self.refuse(&framework, &task, reason, text, now);
         }
         self.launch_command_task(slave_id, ids, framework, task, pid);
     }
 
+    /// The framework has a task of this name here, be it one that has ended and is not acknowledged.
+    fn has_task(&self, ids: &Ids) -> bool {
+        let framework = self.frameworks.get(&ids.framework);
+        framework.is_some_and(|framework| framework.executors.contains_key(&ids.executor))
+    }
+
     pub(super) fn run_task_group(&mut self, message: RunTaskGroupMessage, now: Now) {
         let text = "this slave does not run task groups yet; launch the tasks one by one";
         for task in &message.task_group.tasks {
+            log::warn!("refused task {} of a task group: {text}", task.task_id.value);
             let text = text.to_string();
             self.refuse(&message.framework, task, Reason::ContainerLaunchFailed, text, now);
         }
@@ -78,16 +92,14 @@ impl Slave {
             let text = "the framework is being removed from this slave".to_string();
             return Some((Reason::FrameworkRemoved, text));
         }
-        if framework.is_some_and(|framework| framework.executors.contains_key(&ids.executor)) {
-            let text = format!("a task with id {} is here already; choose another id", ids.task);
-            return Some((Reason::TaskInvalid, text));
-        }
         unsupported(task).map(|text| (Reason::ContainerLaunchFailed, text))
     }
 
     fn refuse(&mut self, framework: &mesos::FrameworkInfo, task: &TaskInfo, reason: Reason, text: String, now: Now) {
         let state = match reason {
             Reason::TaskInvalid => TaskState::TaskError,
+            // It may well run elsewhere, or here later.
+            Reason::SlaveDisconnected => super::kill::lost_state(Some(framework)),
             _ => TaskState::TaskFailed,
         };
         let Some(framework_id) = framework.id.clone() else {
@@ -257,14 +269,25 @@ fn is_plain(container: &mesos::ContainerInfo) -> bool {
 /// The executor that Mesos' agent makes up for a command task (`Slave::getExecutorInfo`): named after the task.
 fn command_executor(ids: &Ids, task: &TaskInfo) -> mesos::ExecutorInfo {
     let command = task.command.clone().unwrap_or_default();
-    let text: String = command.value().chars().take(80).collect();
     mesos::ExecutorInfo {
         executor_id: ids.executor.to_proto(),
         framework_id: Some(ids.framework.to_proto()),
-        name: Some(format!("Command Executor (Task: {}) (Command: {text})", ids.task)),
+        name: Some(format!("Command Executor (Task: {}) (Command: {})", ids.task, shortened(&command))),
         source: Some(ids.task.to_string()),
         command: Some(command),
         ..Default::default()
+    }
+}
+
+/// A command as Mesos shows it: up to 15 characters, or else 12 and an ellipsis.
+fn shortened(command: &CommandInfo) -> String {
+    let short = |text: &str| match text.chars().nth(15) {
+        None => text.to_string(),
+        Some(_) => format!("{}...", text.chars().take(12).collect::<String>()),
+    };
+    match command.shell() {
+        true => format!("sh -c '{}'", short(command.value())),
+        false => format!("[{}]", short(&format!("{} {}", command.value(), command.arguments.join(", ")))),
     }
 }
 

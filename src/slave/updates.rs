@@ -17,6 +17,10 @@ use crate::poll::Backoff;
 /// Updates of one task that a container may have waiting; a task has a handful of states, so more is a child gone mad.
 const STREAM_LIMIT: usize = 1024;
 
+/// Streams that may wait. Each belongs to a task that is, or was said to be, here; this many is a master gone mad, and what
+/// comes on top is sent once and not again.
+const STREAMS_LIMIT: usize = 10_000;
+
 type Key = (FrameworkId, TaskId);
 
 #[derive(Debug)]
@@ -47,6 +51,11 @@ impl Updates {
 
     pub fn forget_framework(&mut self, framework: &FrameworkId) {
         self.streams.retain(|(id, _), _| id != framework);
+    }
+
+    /// There is no room for one more stream.
+    fn is_full(&self, key: &Key) -> bool {
+        self.streams.len() >= STREAMS_LIMIT && !self.streams.contains_key(key)
     }
 
     /// Queues an update; true when it is the stream's first and so to be sent now.
@@ -177,6 +186,10 @@ impl Slave {
                 if is_terminal(task.state) {
                     return log::debug!("task {task_id} of framework {framework_id} has ended already");
                 }
+                // A child repeats what it thinks we have not heard; an older state must not come back that way.
+                if task.statuses.iter().any(|each| each.uuid == status.uuid) {
+                    return;
+                }
                 task.record(&status);
             }
         }
@@ -185,6 +198,9 @@ impl Slave {
         }
         let update = make_update(&framework_id.to_proto(), executor_id, status);
         let key = (framework_id.clone(), task_id);
+        if self.updates.is_full(&key) {
+            return self.forward(update);
+        }
         if self.updates.push(key.clone(), update, now.instant) {
             self.send_front(&key, now);
         }

@@ -113,7 +113,7 @@ impl fmt::Display for CollectError {
             }
             CollectError::Stream(error) => write!(f, "{error}"),
             CollectError::Write(error) => {
-                write!(f, "the host cannot write into the sandbox: {error}; is its disk full?")
+                write!(f, "the host cannot write into the sandbox: {error}; is the disk of --work_dir full?")
             }
             CollectError::Command => write!(f, "ssh or the guest's tar failed"),
         }
@@ -152,6 +152,11 @@ impl fmt::Display for Summary {
             None => Ok(()),
         }
     }
+}
+
+/// A line of a printed [`Summary`] tells of files that a user would miss: what came after a failure, or was too large.
+pub fn is_loss(line: &str) -> bool {
+    line.starts_with("not brought back: ") && (line.contains("all that came after") || line.contains("larger than"))
 }
 
 /// `3.5 MiB`.

@@ -140,6 +140,17 @@ fn kvm_passes_the_hosts_cpu_through() {
 }
 
 #[test]
+fn only_an_emulated_kernel_is_told_not_to_count_the_timers_ticks() {
+    let line = |accelerator| {
+        let mut spec = spec("f", "e");
+        spec.vm.as_mut().expect("a VM").set_accelerator(accelerator);
+        text_of(&xml_of(&spec, &image()), "cmdline")
+    };
+    assert_eq!(line(container::vm::Accelerator::Tcg), "root=/dev/vda console=ttyS0 quiet no_timer_check");
+    assert_eq!(line(container::vm::Accelerator::Kvm), "root=/dev/vda console=ttyS0 quiet");
+}
+
+#[test]
 fn macs_are_libvirts_and_differ() {
     let macs: std::collections::HashSet<String> = (0..16).map(|_| random_mac().expect("a MAC")).collect();
     assert!(macs.len() > 14);

@@ -1,8 +1,4 @@
-//! Tests that need a real libvirt host, so they are ignored by default. They are for a private one:
-//!
-//! ```text
-//! scripts/libvirt-host exec -- cargo test vm::host_tests -- --ignored
-//! ```
+//! Tests that need a real libvirt host, so they are ignored without the feature `e2e`: `scripts/test vm::host_tests` runs them.
 //!
 //! Each makes a network of its own. A guest is booted only where one is needed; where it is about addresses, a veth pair
 //! on the network's bridge sends the one DHCP message of a guest's that makes a lease.
@@ -208,7 +204,7 @@ fn owners(directory: &Path) -> Vec<(PathBuf, u32, u32, u32, i64)> {
 }
 
 #[test]
-#[ignore = "needs a libvirt host and boots a guest"]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host and boots a guest")]
 fn a_vm_is_started_found_reached_by_ssh_and_leaves_nothing() {
     let network = TestNetwork::new(1, 20, PINGS);
     let image = owners(&image_directory());
@@ -247,21 +243,8 @@ fn a_vm_is_started_found_reached_by_ssh_and_leaves_nothing() {
     assert_eq!(owners(&image_directory()), image, "afterwards");
 }
 
-/// Leaves a container that is ready, for a hand that wants to run `mesos-slave vm-worker` on it.
 #[test]
-#[ignore = "for use by hand: MESOS_TEST_KEEP names a network"]
-fn keep_a_container_that_is_ready() {
-    let Some(network) = std::env::var_os("MESOS_TEST_KEEP") else {
-        return;
-    };
-    let container = Container::new(&network.to_string_lossy(), 256);
-    container.prepare();
-    println!("DIR={}", container.dir().path().display());
-    std::mem::forget(container);
-}
-
-#[test]
-#[ignore = "needs a libvirt host"]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host")]
 fn more_memory_than_the_host_has_is_refused_with_advice() {
     let network = TestNetwork::new(2, 20, PINGS);
     let container = Container::new(&network.name, 1 << 40);
@@ -275,7 +258,7 @@ fn more_memory_than_the_host_has_is_refused_with_advice() {
 }
 
 #[test]
-#[ignore = "needs a libvirt host"]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host")]
 fn two_children_at_once_never_get_the_same_address_and_the_last_is_told() {
     let network = TestNetwork::new(3, 20, PINGS);
     let libvirt = || Libvirt::connect(URI).expect("libvirt");
@@ -304,14 +287,14 @@ fn two_children_at_once_never_get_the_same_address_and_the_last_is_told() {
 }
 
 #[test]
-#[ignore = "needs a libvirt host"]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host")]
 fn three_hundred_vms_in_a_row_have_addresses_on_a_network_of_twenty() {
     let network = TestNetwork::new(4, 20, NO_PING);
     many_in_a_row(&network, 300);
 }
 
 #[test]
-#[ignore = "needs a libvirt host"]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host")]
 fn reservations_and_leases_are_given_back_on_a_network_that_pings() {
     let network = TestNetwork::new(5, 4, PINGS);
     many_in_a_row(&network, 12);
@@ -350,7 +333,7 @@ fn many_in_a_row(network: &TestNetwork, rounds: u32) {
 }
 
 #[test]
-#[ignore = "needs a libvirt host"]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host")]
 fn a_network_whose_leases_are_all_taken_is_told_before_the_vm_boots() {
     let network = TestNetwork::new(6, 3, NO_PING);
     let port = Port::new(network.subnet, &network.bridge);

@@ -26,7 +26,6 @@ pub mod network_xml;
 pub mod output;
 pub mod qemu;
 pub mod quote;
-pub mod random;
 pub mod record;
 pub mod shell;
 pub mod ssh;

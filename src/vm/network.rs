@@ -14,9 +14,10 @@
 //! by libvirt, which refuses an address that is reserved already; then the next is tried.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,12 +27,14 @@ use virt::network::Network;
 use super::lease;
 use super::libvirt::{self, Libvirt, LibvirtError};
 use super::network_xml::{NetworkFacts, NetworkXmlError, free_subnet, network_xml, parse_routes};
-use super::random;
+use crate::random::{self, Random};
 
 /// The network that is made when it is named and missing.
 pub const OUR_NETWORK: &str = "mesos";
 /// Its bridge; an interface name has at most 15 bytes.
 const OUR_BRIDGE: &str = "virbr-mesos";
+/// How long another slave may take to start our network: libvirt needs a bridge and dnsmasq for it.
+const MAKING: Duration = Duration::from_secs(5);
 /// How often a reservation that somebody else made first is tried again with another address.
 const TRIES: usize = 32;
 /// How long dnsmasq is given to take a release in; it takes a few milliseconds.
@@ -132,7 +135,10 @@ impl Lock {
     /// [`NetworkError::File`].
     pub fn take(path: &Path) -> Result<Lock, NetworkError> {
         let failed = |source| NetworkError::File { path: path.to_path_buf(), source };
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).map_err(failed)?;
+        // One that was left readable could be locked by anybody.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
         Flock::lock(file, FlockArg::LockExclusive).map(Lock).map_err(|(_, errno)| failed(errno.into()))
     }
 }
@@ -145,8 +151,9 @@ impl Lock {
 pub fn ensure(libvirt: &Libvirt, name: &str, _lock: &Lock) -> Result<Network, NetworkError> {
     match libvirt.network(name)? {
         Some(network) if libvirt::network_is_active(&network)? => Ok(network),
+        Some(_) if name == OUR_NETWORK => made_by_another(libvirt)?.ok_or(NetworkError::Inactive(name.to_string())),
         Some(_) => Err(NetworkError::Inactive(name.to_string())),
-        None if name == OUR_NETWORK => make(libvirt),
+        None if name == OUR_NETWORK => make(libvirt).or_else(|error| made_by_another(libvirt)?.ok_or(error)),
         None => Err(NetworkError::Missing(name.to_string())),
     }
 }
@@ -157,6 +164,19 @@ fn make(libvirt: &Libvirt) -> Result<Network, NetworkError> {
         std::fs::read_to_string(path).map_err(|source| NetworkError::File { path: path.to_path_buf(), source })?;
     let subnet = free_subnet(&parse_routes(&table)).ok_or(NetworkError::NoSubnet)?;
     Ok(libvirt.create_network(OUR_NETWORK, &network_xml(OUR_NETWORK, OUR_BRIDGE, subnet))?)
+}
+
+/// A slave with another `--vm_dir`, and so another lock, may make the network at the same time: its is as good as ours, once it runs.
+fn made_by_another(libvirt: &Libvirt) -> Result<Option<Network>, NetworkError> {
+    let end = Instant::now() + MAKING;
+    loop {
+        match libvirt.network(OUR_NETWORK)? {
+            None => return Ok(None),
+            Some(network) if libvirt::network_is_active(&network)? => return Ok(Some(network)),
+            Some(_) if Instant::now() >= end => return Ok(None),
+            Some(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
 }
 
 /// What the network is made of.
@@ -217,8 +237,9 @@ fn reserve(network: &Network, name: &str, mac: &str, _lock: &Lock) -> Result<Ipv
 
 /// A random start keeps a fresh VM off an address that the host's and the guests' ARP caches still know under another MAC.
 fn random_start() -> Result<u64, NetworkError> {
-    let bytes = random::bytes().map_err(|source| NetworkError::File { path: random::SOURCE.into(), source })?;
-    Ok(u64::from_ne_bytes(bytes))
+    let random = Random::from_system();
+    let mut random = random.map_err(|source| NetworkError::File { path: random::SOURCE.into(), source })?;
+    Ok(random.next_u64())
 }
 
 /// Gives back all leases and the reservation of a MAC, in a network that may be gone. The VM must be gone: a guest would renew.

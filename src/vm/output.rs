@@ -76,6 +76,16 @@ pub enum FollowEnd {
     Stopped,
 }
 
+impl FollowEnd {
+    /// Something that the command wrote is not on the host.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            FollowEnd::Limit | FollowEnd::Failed(_) => true,
+            FollowEnd::Complete | FollowEnd::Short | FollowEnd::Stopped => false,
+        }
+    }
+}
+
 impl fmt::Display for FollowEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,7 +94,9 @@ impl fmt::Display for FollowEnd {
                 write!(f, "the command shortened or replaced the file while it ran")
             }
             FollowEnd::Limit => write!(f, "longer than its limit; the rest was not kept"),
-            FollowEnd::Failed(error) => write!(f, "cannot be written on the host: {error}"),
+            FollowEnd::Failed(error) => {
+                write!(f, "cannot be written on the host: {error}; is the disk of --work_dir full?")
+            }
             FollowEnd::Stopped => write!(f, "not followed to its end"),
         }
     }
@@ -150,11 +162,6 @@ impl Follower {
         let backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
         let (name, fetch, buffer) = (name.to_string(), Box::new(fetch), vec![0; 64 * 1024]);
         Ok(Follower { name, file, length, limit, fetch, state, target: None, quiet_since: now, backoff, buffer })
-    }
-
-    /// Bytes in the host's file.
-    pub fn length(&self) -> u64 {
-        self.length
     }
 
     /// The command has ended and its file has this final size: what is missing is brought, and then it is over.

@@ -61,10 +61,10 @@ fn turn_until(follower: &mut Follower, length: u64) -> String {
         if let Some(end) = follower.turn(Instant::now()) {
             return end.to_string();
         }
-        if follower.length() >= length {
+        if follower.length >= length {
             return String::new();
         }
-        assert!(Instant::now() < until, "{} bytes so far", follower.length());
+        assert!(Instant::now() < until, "{} bytes so far", follower.length);
         set.clear();
         follower.register(&mut set);
         set.wait(crate::poll::earlier(follower.deadline(), Some(until))).expect("poll");

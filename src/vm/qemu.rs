@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use crate::container::processes::{self, Process};
 use crate::poll::{Interest, PollSet};
 use crate::subprocess::{pidfd_open, pidfd_signal};
 
@@ -48,7 +49,7 @@ impl Qemu {
         let pidfd = pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
         // From here on the pidfd names one process: what is read below is its, or the signal fails.
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let start_time = start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        let start_time = Process::read(i32::try_from(pid).ok()?)?.start_time;
         let qemu = Qemu { pid, start_time, pidfd };
         if names_guest(&arguments, domain) && qemu.is_running() { Some(qemu) } else { None }
     }
@@ -88,8 +89,7 @@ impl Qemu {
 }
 
 fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    processes::ids().filter_map(|pid| u32::try_from(pid).ok())
 }
 
 /// Whether a process's arguments hold `-name guest=<domain>,…`.
@@ -98,12 +98,6 @@ fn names_guest(arguments: &[u8], domain: &str) -> bool {
     let names = |value: &[u8]| value.split(|byte| *byte == b',').next() == Some(guest.as_bytes());
     let arguments: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
     arguments.windows(2).any(|pair| pair[0] == b"-name" && names(pair[1]))
-}
-
-/// Field 22 of `/proc/<pid>/stat`. The second field, the program's name in brackets, may hold spaces and brackets itself.
-fn start_time(stat: &str) -> Option<u64> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -150,13 +144,5 @@ mod tests {
         assert!(Qemu::open(pid, "mesos-qemu-test-2").is_none());
         assert!(Qemu::open(std::process::id(), "mesos-qemu-test-22").is_none());
         assert_eq!(reap(process), Exit::Status(1), "read meets the end of its input");
-    }
-
-    #[test]
-    fn the_start_time_is_read_past_any_program_name() {
-        let stat =
-            "4242 (a) b (c)) S 1 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 987654 1000 200 18446744073709551615";
-        assert_eq!(start_time(stat), Some(987_654));
-        assert_eq!(start_time("4242 (sh) S 1"), None);
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::banner::BannerProbe;
+use super::collect;
 use super::connection::{Master, News};
 use super::jobs::{self, Plan};
 use super::life::{Action, Event, Failure, JobKind, Life, Settings, Step};
@@ -20,6 +21,7 @@ use super::record::{self, Record};
 use super::ssh::Ssh;
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker};
+use crate::container::text::printable;
 use crate::messages::mesos::{TaskState, TaskStatus};
 use crate::poll::{Interest, PollSet, Signals, earlier};
 use crate::subprocess::Job;
@@ -47,6 +49,7 @@ pub struct Shell {
     sizes: (u64, u64),
     qemu: Option<Qemu>,
     outcome: Option<TaskStatus>,
+    lost: Vec<String>,
     told: bool,
     exit: bool,
 }
@@ -86,6 +89,7 @@ impl Shell {
             sizes: (0, 0),
             qemu: None,
             outcome: None,
+            lost: Vec::new(),
             told: false,
             exit: false,
         };
@@ -157,6 +161,9 @@ impl Shell {
         }
         self.turn_followers(now);
         if self.life.deadline().is_some_and(|at| now >= at) {
+            if let Some(probe) = &self.probe {
+                self.events.push_back(Event::Unanswered(probe.last_failure().to_string()));
+            }
             self.events.push_back(Event::Tick);
         }
     }
@@ -212,6 +219,7 @@ impl Shell {
             if job == JobKind::Collect {
                 let summary = String::from_utf8_lossy(&end.stdout).into_owned();
                 summary.lines().for_each(|line| self.record.note(line));
+                self.lost.extend(summary.lines().filter(|line| collect::is_loss(line)).map(str::to_string));
             }
             let understood = self.plan.understand(job, &end, self.ssh.as_ref());
             if let Some(sizes) = understood.sizes {
@@ -222,13 +230,16 @@ impl Shell {
     }
 
     fn turn_master(&mut self) {
-        match self.master.as_mut().and_then(Master::turn) {
-            None => {}
-            Some(News::Connected { boot_id }) => self.events.push_back(Event::Connected { boot_id }),
-            Some(News::Ended(error)) => {
-                self.master = None;
-                self.events.push_back(Event::ConnectionEnded(jobs::ssh_failure(error)));
-            }
+        while let Some(news) = self.master.as_mut().and_then(Master::turn) {
+            let event = match news {
+                News::Connected { boot_id } => Event::Connected { boot_id },
+                News::Ran(end) => Event::Launched(self.plan.launched(&end, self.ssh.as_ref())),
+                News::Ended(error) => {
+                    self.master = None;
+                    Event::ConnectionEnded(jobs::ssh_failure(error))
+                }
+            };
+            self.events.push_back(event);
         }
     }
 
@@ -236,14 +247,16 @@ impl Shell {
         let Some(followers) = &mut self.followers else {
             return;
         };
-        let mut notes = Vec::new();
+        let (mut notes, mut losses) = (Vec::new(), Vec::new());
         for (follower, name) in followers.iter_mut().zip(["stdout", "stderr"]) {
             if let Some(end) = follower.turn(now) {
                 notes.push(format!("{name}: {end}"));
+                losses.extend(end.is_loss().then(|| format!("{name} {end}")));
             }
         }
         if notes.len() == 2 {
             self.followers = None;
+            self.lost.extend(losses);
             notes.iter().filter(|note| !note.ends_with(": complete")).for_each(|note| self.note(note));
             self.events.push_back(Event::OutputDone);
         }
@@ -264,7 +277,7 @@ impl Shell {
                 self.cancel(|_| true);
             }
             Action::Probe(address) => self.probe = Some(BannerProbe::new(address, 22, now)),
-            Action::Connect => self.connect(),
+            Action::Connect { launch } => self.connect(launch),
             Action::Disconnect => self.master = None,
             Action::Follow => self.follow(now),
             Action::FinishOutput => self.finish_output(now),
@@ -303,10 +316,12 @@ impl Shell {
         // What they have already left in the queue is of no interest either, but the life leaves it alone by itself.
     }
 
-    fn connect(&mut self) {
+    fn connect(&mut self, launch: bool) {
         let address = self.life.address().unwrap_or(Ipv4Addr::UNSPECIFIED);
         let connected = self.plan.ssh(address).and_then(|ssh| {
-            let master = Master::connect(&ssh).map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
+            let script = if launch { Some(self.plan.launch(&ssh)?) } else { None };
+            let master =
+                Master::connect(&ssh, script).map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
             self.ssh = Some(ssh);
             Ok(master)
         });
@@ -325,7 +340,11 @@ impl Shell {
         };
         match open("stdout").and_then(|stdout| Ok([stdout, open("stderr")?])) {
             Ok(followers) => self.followers = Some(followers),
-            Err(error) => self.note(&format!("output cannot be written to {}: {error}", sandbox.display())),
+            Err(error) => {
+                let loss = format!("output cannot be written to {}: {error}", sandbox.display());
+                self.note(&loss);
+                self.lost.push(loss);
+            }
         }
     }
 
@@ -346,7 +365,7 @@ impl Shell {
     }
 
     fn note(&mut self, text: &str) {
-        log::warn!("{text}");
+        log::warn!("{}", printable(text));
         self.record.note(text);
     }
 
@@ -367,14 +386,24 @@ impl Shell {
         log::info!(
             "{}{}",
             report.state.as_str_name(),
-            report.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default()
+            report.message.as_deref().map(|text| format!(": {}", printable(text))).unwrap_or_default()
         );
         let terminal = !matches!(report.state, TaskState::TaskStarting | TaskState::TaskRunning);
-        let status = if terminal { self.outcome.take() } else { self.status(&report) };
+        let status =
+            if terminal { self.outcome.take().map(|outcome| self.with_losses(outcome)) } else { self.status(&report) };
         if let Some(status) = status {
             self.channel.send_update(status);
         }
         self.told |= terminal;
+    }
+
+    /// The terminal update, with what is missing on the host: the note in the sandbox may not have found room there.
+    fn with_losses(&self, mut status: TaskStatus) -> TaskStatus {
+        if let (Some(message), false) = (&mut status.message, self.lost.is_empty()) {
+            message.push_str("; ");
+            message.push_str(&self.lost.join("; "));
+        }
+        status
     }
 
     fn status(&self, report: &Report) -> Option<TaskStatus> {

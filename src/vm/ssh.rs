@@ -1,30 +1,27 @@
 //! The system's `ssh`, towards one guest: its command lines, and what its failures mean.
 //!
 //! One connection per VM, the master, is made in the foreground by [`Ssh::master`]; its life is the connection's life. All else
-//! ([`Ssh::run`], [`Ssh::copy`]) is a session in it, through the control socket: 0.07 s instead of a handshake's 0.7 s. A session
+//! ([`Ssh::run`]) is a session in it, through the control socket: 0.07 s instead of a handshake's 0.7 s. A session
 //! never makes a connection of its own: without the master it fails at once.
 //!
 //! Nothing of the host's configuration, agent or environment takes part.
 
+mod error;
+
 use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::fs::File;
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
-use crate::subprocess::{Exit, JobEnd, Spawn};
+pub use self::error::SshError;
+use crate::subprocess::Spawn;
 
-use super::launcher::{LauncherError, check_user};
+use super::launcher::check_user;
 use super::quote::quote;
 
 /// Longest path of the control socket: `sun_path` has 108 bytes, and ssh first binds to the path with 17 more and then renames.
 pub const LONGEST_CONTROL_PATH: usize = 90;
-
-/// The exit status by which `ssh` says that it failed itself; all others are the remote command's.
-const SSH_FAILED: i32 = 255;
 
 /// What a session says when its master is gone: ssh's own words for a proxy that ends at once vary with the timing.
 const NO_MASTER: &str = "no-master-connection";
@@ -78,90 +75,6 @@ pub struct Ssh {
     pub strict: bool,
 }
 
-/// Why ssh cannot be used as asked, or what it failed with.
-#[derive(Debug)]
-pub enum SshError {
-    /// The user's name cannot be one.
-    User(LauncherError),
-    /// A path that ssh would take apart, or expand.
-    Path(PathBuf),
-    /// The control socket's path does not fit into a socket address.
-    ControlPathTooLong(PathBuf),
-    /// A local file to be copied.
-    File(PathBuf, io::Error),
-    /// The guest took none of our keys.
-    KeyRefused(PathBuf),
-    /// The private key cannot be used: ssh's own words.
-    KeyUnusable(PathBuf, String),
-    /// The guest has another host key than the one that we know.
-    HostKey(PathBuf),
-    /// Nobody listens at the guest's port.
-    Refused(Ipv4Addr),
-    /// The guest did not answer.
-    NoAnswer(Ipv4Addr),
-    /// The connection was there and is no more.
-    Lost(String),
-    /// Our deadline came first.
-    Deadline,
-    /// ssh failed otherwise, or the remote command did: its last line.
-    Other(String),
-}
-
-impl fmt::Display for SshError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SshError::User(error) => write!(f, "{error}"),
-            SshError::Path(path) => write!(
-                f,
-                "ssh cannot use the path {path:?}: only letters, digits and '/._+,:@=-' may be in it; choose another directory or key"
-            ),
-            SshError::ControlPathTooLong(path) => write!(
-                f,
-                "the path {} is too long for a socket: {} bytes of at most {LONGEST_CONTROL_PATH}; choose a shorter --vm_dir",
-                path.display(),
-                path.as_os_str().len()
-            ),
-            SshError::File(path, error) => write!(f, "cannot read {}: {error}", path.display()),
-            SshError::KeyRefused(key) => {
-                write!(
-                    f,
-                    "the guest refused the key {}; check --vm_ssh_user and --vm_ssh_key, or the image's provisioning",
-                    key.display()
-                )
-            }
-            SshError::KeyUnusable(key, line) => {
-                write!(
-                    f,
-                    "ssh cannot use the key {} ({line}); it must be a private key without passphrase, with mode 0600",
-                    key.display()
-                )
-            }
-            SshError::HostKey(known_hosts) => write!(
-                f,
-                "the guest's host key is not the one in {}; another machine answers at its address, or the image ignored the key it was given",
-                known_hosts.display()
-            ),
-            SshError::Refused(address) => {
-                write!(f, "the guest at {address} refuses ssh connections; does its sshd run?")
-            }
-            SshError::NoAnswer(address) => write!(f, "the guest at {address} does not answer to ssh; see console.log"),
-            SshError::Lost(line) => write!(f, "the ssh connection to the guest was lost ({line})"),
-            SshError::Deadline => write!(f, "the guest did not answer over ssh by the deadline"),
-            SshError::Other(line) => write!(f, "{line}"),
-        }
-    }
-}
-
-impl std::error::Error for SshError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            SshError::User(error) => Some(error),
-            SshError::File(_, error) => Some(error),
-            _ => None,
-        }
-    }
-}
-
 impl Ssh {
     /// Checks what ssh would otherwise refuse in words that help nobody, or take for something else.
     ///
@@ -182,14 +95,17 @@ impl Ssh {
     }
 
     /// The connection: a foreground `ssh -M`. It prints `ready <boot_id>` when the guest can be used (see [`parse_ready`]), and ends when the
-    /// connection does, or when its input is closed. Input, output and errors are pipes.
-    pub fn master(&self) -> Spawn {
-        let remote = "read -r boot </proc/sys/kernel/random/boot_id; echo \"ready $boot\"; exec cat >/dev/null";
+    /// connection does, or when its input is closed. Input, output and errors are pipes. With a script, its session runs that next;
+    /// what it prints and `ended <status>` follow.
+    pub fn master(&self, script: Option<&str>) -> Spawn {
+        let script = script.map(|script| format!("({script}); echo \"ended $?\"; ")).unwrap_or_default();
+        let remote =
+            format!("read -r boot </proc/sys/kernel/random/boot_id; echo \"ready $boot\"; {script}exec cat >/dev/null");
         let master = [OsString::from("-o"), OsString::from("ControlMaster=yes")];
         let stdio = |command: &mut std::process::Command| {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         };
-        spawn(&self.arguments(&master, &posix(remote))).with(stdio)
+        spawn(&self.arguments(&master, &posix(&remote))).with(stdio)
     }
 
     /// A session in the master's connection that runs a script under the guest's `/bin/sh`.
@@ -200,34 +116,6 @@ impl Ssh {
     /// The same as root: as it is when ssh's user is root, else by `sudo`, which must not ask for a password. Input stays the script's.
     pub fn run_as_root(&self, script: &str) -> Spawn {
         self.run(&as_root(script))
-    }
-
-    /// Copies a local file into the guest as root, making the directory for it (0700, when it is not there). It is whole or not
-    /// there at all: a connection that breaks leaves nothing under the name.
-    ///
-    /// This is `cat` over the connection and not `scp`: scp has two protocols, one of which needs a program that small guests lack
-    /// and the other a second round of quoting.
-    ///
-    /// # Errors
-    /// [`SshError::File`].
-    pub fn copy(&self, local: &Path, remote: &str) -> Result<Spawn, SshError> {
-        let failed = |error| SshError::File(local.to_path_buf(), error);
-        let file = File::open(local).map_err(failed)?;
-        let size = file.metadata().map_err(failed)?.len();
-        let (to, part) = (quote(remote), quote(&format!("{remote}.part")));
-        let directory = quote(remote.rsplit_once('/').map_or(
-            ".",
-            |(directory, _)| {
-                if directory.is_empty() { "/" } else { directory }
-            },
-        ));
-        let script = format!(
-            "umask 077; mkdir -p {directory} && cat >{part} && [ \"$(wc -c <{part})\" -eq {size} ] && mv -f {part} {to} || \
-             {{ rm -f {part}; echo 'the file did not arrive whole in the guest; is its disk full?' >&2; exit 1; }}"
-        );
-        Ok(self.run_as_root(&script).with(|command| {
-            command.stdin(Stdio::from(file));
-        }))
     }
 
     /// The words of a session, `ssh` first, for who starts it elsewhere.
@@ -262,41 +150,6 @@ impl Ssh {
         );
         words
     }
-
-    /// What a failed ssh means for an operator.
-    pub fn failure(&self, end: &JobEnd) -> SshError {
-        match end.exit {
-            None => SshError::Deadline,
-            Some(Exit::Status(SSH_FAILED)) => self.classify(&String::from_utf8_lossy(&end.stderr), end.reason()),
-            Some(_) => SshError::Other(end.reason()),
-        }
-    }
-
-    /// What ssh's own words mean. They are the same from OpenSSH 8.9 to 10; unknown ones are passed on.
-    pub fn classify(&self, stderr: &str, last_line: String) -> SshError {
-        let has = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
-        if has(&["UNPROTECTED PRIVATE KEY", "Load key", "invalid format", "no such identity", "not accessible"]) {
-            let line =
-                stderr.lines().find(|line| line.contains("key") || line.contains("dentity")).unwrap_or("").trim();
-            SshError::KeyUnusable(self.key.clone(), line.to_string())
-        } else if has(&["Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "host key is known"]) {
-            SshError::HostKey(self.known_hosts.clone())
-        } else if has(&["Permission denied (", "Too many authentication failures"]) {
-            SshError::KeyRefused(self.key.clone())
-        } else if has(&[NO_MASTER, "UNKNOWN port"]) {
-            SshError::Lost("its master has ended".to_string())
-        } else if has(&["kex_exchange"]) {
-            SshError::NoAnswer(self.address)
-        } else if has(&["mux_client", "Broken pipe", "Timeout, server", "closed by remote host", "not responding"]) {
-            SshError::Lost(last_line)
-        } else if has(&["Connection refused"]) {
-            SshError::Refused(self.address)
-        } else if has(&["timed out", "No route to host", "unreachable", "Connection closed", "Connection reset"]) {
-            SshError::NoAnswer(self.address)
-        } else {
-            SshError::Other(last_line)
-        }
-    }
 }
 
 /// A program with ssh's environment: nothing of ours but `PATH`. What is not said otherwise is neither input nor output.
@@ -329,26 +182,14 @@ fn posix(script: &str) -> String {
 /// The boot id in the master's first line.
 pub fn parse_ready(line: &str) -> Option<&str> {
     let boot_id = line.trim_end().strip_prefix("ready ")?;
-    (boot_id.len() <= 64 && !boot_id.is_empty()).then_some(boot_id)
-}
-
-/// The known_hosts line for a host key that the guest was given: `public_key` is the content of its `.pub` file.
-///
-/// # Errors
-/// [`SshError::Other`] when that is no public key.
-pub fn known_hosts_line(alias: &str, public_key: &str) -> Result<String, SshError> {
-    let mut words = public_key.split_ascii_whitespace();
-    match (words.next(), words.next()) {
-        (Some(kind), Some(key)) if kind.starts_with("ssh-") || kind.starts_with("ecdsa-") => {
-            Ok(format!("{alias} {kind} {key}\n"))
-        }
-        _ => Err(SshError::Other("the host key's public half is not as ssh-keygen writes it".to_string())),
-    }
+    let is_id = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    (boot_id.len() <= 64 && !boot_id.is_empty() && boot_id.bytes().all(is_id)).then_some(boot_id)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::subprocess::{Exit, JobEnd};
 
     fn guest() -> Ssh {
         Ssh {
@@ -439,17 +280,11 @@ mod tests {
     }
 
     #[test]
-    fn a_known_hosts_line_has_the_alias_and_no_comment() {
-        let line = known_hosts_line("mesos-c", "ssh-ed25519 AAAAC3 root@host\n").expect("line");
-        assert_eq!(line, "mesos-c ssh-ed25519 AAAAC3\n");
-        assert!(known_hosts_line("mesos-c", "").is_err());
-    }
-
-    #[test]
     fn only_a_ready_line_is_one() {
         assert_eq!(parse_ready("ready 0b1c\n"), Some("0b1c"));
         assert_eq!(parse_ready("Welcome\n"), None);
         assert_eq!(parse_ready("ready \n"), None);
+        assert_eq!(parse_ready("ready \x1b[2J\n"), None);
     }
 }
 

@@ -1,11 +1,12 @@
 //! ssh against a real sshd on loopback, where this machine has one.
 
 use super::*;
-use crate::subprocess::{Job, Subprocess};
-use crate::vm::launcher;
-use std::fs;
+use crate::subprocess::{Exit, Job, JobEnd, Subprocess};
+use crate::vm::{keys, launcher};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -61,9 +62,7 @@ impl Server {
             .stderr(File::create(directory.join("log")).expect("log"))
             .spawn()
             .expect("sshd");
-        let host_key = fs::read_to_string(directory.join("host_key.pub")).expect("host key");
-        fs::write(directory.join("known_hosts"), known_hosts_line("the-guest", &host_key).expect("line"))
-            .expect("known_hosts");
+        keys::write_known_hosts(&directory, "the-guest").expect("known_hosts");
         let path = |name: &str| directory.join(name);
         let ssh = Ssh {
             address: Ipv4Addr::LOCALHOST,
@@ -86,7 +85,7 @@ impl Server {
     }
 
     fn connect(&self) -> Subprocess {
-        let mut master = self.ssh.master().die_with_parent().spawn().expect("ssh");
+        let mut master = self.ssh.master(None).die_with_parent().spawn().expect("ssh");
         let mut line = String::new();
         BufReader::new(master.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
         let mut errors = || {
@@ -111,7 +110,7 @@ fn ended(mut process: Subprocess) {
 }
 
 #[test]
-fn scripts_and_files_go_through_the_master_and_end_with_it() {
+fn scripts_go_through_the_master_and_end_with_it() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -119,14 +118,6 @@ fn scripts_and_files_go_through_the_master_and_end_with_it() {
     let hostile = "a 'b' \"c\" $d `e` \\ \n;&";
     let end = finish(server.ssh.run(&format!("printf %s {}; exit 3", quote(hostile))));
     assert_eq!((end.exit, end.stdout.as_slice()), (Some(Exit::Status(3)), hostile.as_bytes()));
-
-    let local = server.directory.join("local");
-    let content: Vec<u8> = (0..300_000u32).flat_map(u32::to_le_bytes).collect();
-    fs::write(&local, &content).expect("local");
-    let remote = server.directory.join("a 'new' directory/the $file");
-    let end = finish(server.ssh.copy(&local, remote.to_str().expect("utf-8")).expect("copy"));
-    assert!(end.is_success(), "{}", end.reason());
-    assert!(fs::read(&remote).expect("remote") == content);
 
     drop(master.stdin.take());
     ended(master);
@@ -154,12 +145,10 @@ fn a_command_started_over_ssh_outlives_the_connection() {
     });
     fs::create_dir_all(path("sandbox")).expect("sandbox");
     nix::unistd::mkfifo(path("sandbox/go").as_str(), nix::sys::stat::Mode::S_IRWXU).expect("fifo");
-    fs::write(path("local"), text.expect("script")).expect("local");
+    fs::create_dir(path("state")).expect("state");
+    fs::write(launcher::path(&path("state")), text.expect("script")).expect("launcher");
 
     let mut master = server.connect();
-    assert!(
-        finish(server.ssh.copy(Path::new(&path("local")), &launcher::path(&path("state"))).expect("copy")).is_success()
-    );
     let started = launcher::parse_start(&finish(server.ssh.run_as_root(&launcher::verb(&path("state"), "start"))))
         .expect("start");
     drop(master.stdin.take());
@@ -180,13 +169,14 @@ fn a_wrong_key_and_a_wrong_host_key_are_told_apart() {
     let Some(server) = Server::start() else {
         return;
     };
-    let failure = |ssh: &Ssh| ssh.failure(&finish(ssh.master()));
+    let failure = |ssh: &Ssh| ssh.failure(&finish(ssh.master(None)));
     let other = server.directory.join("other");
     generate(&other);
     assert!(matches!(failure(&Ssh { key: other.clone(), ..server.ssh.clone() }), SshError::KeyRefused(_)));
-    let public = fs::read_to_string(server.directory.join("other.pub")).expect("key");
-    let wrong = server.directory.join("wrong_hosts");
-    fs::write(&wrong, known_hosts_line("the-guest", &public).expect("line")).expect("known_hosts");
+    let elsewhere = server.directory.join("elsewhere");
+    fs::create_dir(&elsewhere).expect("directory");
+    fs::copy(server.directory.join("other.pub"), elsewhere.join("host_key.pub")).expect("copy");
+    let wrong = keys::write_known_hosts(&elsewhere, "the-guest").expect("known_hosts");
     assert!(matches!(failure(&Ssh { known_hosts: wrong, ..server.ssh.clone() }), SshError::HostKey(_)));
     let none = server.directory.join("no_hosts");
     assert!(matches!(failure(&Ssh { known_hosts: none.clone(), ..server.ssh.clone() }), SshError::HostKey(_)));
@@ -194,7 +184,7 @@ fn a_wrong_key_and_a_wrong_host_key_are_told_apart() {
     assert!(matches!(failure(&missing), SshError::KeyUnusable(..) | SshError::KeyRefused(_)));
 
     let first = Ssh { known_hosts: none.clone(), strict: false, ..server.ssh.clone() };
-    let mut master = first.master().die_with_parent().spawn().expect("ssh");
+    let mut master = first.master(None).die_with_parent().spawn().expect("ssh");
     let mut line = String::new();
     BufReader::new(master.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
     assert!(

@@ -1,26 +1,8 @@
 //! Whatever goes wrong ends in a terminal update that says what to do, leaves nothing, and the slave goes on.
 
 use std::fs;
-use std::process::Output;
 
 use super::support::*;
-
-/// The command failed: TASK_FAILED with all of these words, nothing is left.
-fn assert_failed(world: &World, output: &Output, words: &[&str]) {
-    let err = stderr(output);
-    assert_ne!(output.status.code(), Some(0), "{err}");
-    assert!(err.contains("TASK_FAILED"), "{err}");
-    for word in words {
-        assert!(err.contains(word), "no {word:?} in:\n{err}");
-    }
-    world.assert_clean();
-}
-
-/// The slave still runs tasks. (As processes of the guest: a whole boot each, so only where a test has not run one yet.)
-fn assert_works(world: &World) {
-    let output = world.execute(&["--command=echo works"]);
-    assert_eq!(stdout(&output), "works\n", "{}", stderr(&output));
-}
 
 /// A copy of the default image (hard links, but for image.conf) that a test may spoil.
 fn own_image(world: &World, change: impl Fn(String) -> String) -> String {
@@ -34,39 +16,6 @@ fn own_image(world: &World, change: impl Fn(String) -> String) -> String {
     let conf = fs::read_to_string(format!("{from}/image.conf")).expect("image.conf");
     fs::write(format!("{to}/image.conf"), change(conf)).expect("image.conf");
     format!("--vm_image_dir={}", world.path("images"))
-}
-
-/// A network of the test's own: 10.99.<number>.0/24.
-struct Network(String);
-
-impl Network {
-    fn new(name: &str, number: u8, dhcp: &str) -> Network {
-        let bridge = format!("vt{number}");
-        let xml = format!(
-            "<network><name>{name}</name><forward mode='nat'/><bridge name='{bridge}' stp='off' delay='0'/>\
-             <ip address='10.99.{number}.1' netmask='255.255.255.0'>{dhcp}</ip></network>"
-        );
-        let file = format!("/var/tmp/mesos-e2e-{}-{name}.xml", std::process::id());
-        fs::write(&file, xml).expect("network file");
-        virsh(&["net-define", &file]);
-        virsh(&["net-start", name]);
-        fs::remove_file(&file).expect("network file");
-        Network(name.to_string())
-    }
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        let quiet = |args: &[&str]| {
-            let _ = std::process::Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output();
-        };
-        quiet(&["net-destroy", &self.0]);
-        quiet(&["net-undefine", &self.0]);
-    }
-}
-
-fn dhcp(number: u8) -> String {
-    format!("<dhcp><range start='10.99.{number}.2' end='10.99.{number}.254'/></dhcp>")
 }
 
 #[test]
@@ -207,5 +156,57 @@ fn a_domain_that_libvirt_refuses_fails_its_task_with_libvirts_reason() {
     let world = World::with_slave("refused", &["--resources=cpus:1;mem:4000000"]);
     let output = world.execute(&["--resources=cpus:1;mem:3000000", "--command=true"]);
     assert_failed(&world, &output, &["memory"]);
+    world.end();
+}
+
+/// A small disk of its own for the world's sandboxes.
+struct Disk(String);
+
+impl Disk {
+    fn mount(world: &World, size: &str) -> Disk {
+        let at = world.path("work");
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "mesos-e2e", &at]);
+        Disk(at)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run("umount", &["-l", &self.0]);
+    }
+}
+
+#[test]
+fn a_host_disk_that_is_full_ends_the_task_with_words_that_say_so() {
+    let mut world = World::new("diskfull");
+    let disk = Disk::mount(&world, "2m");
+    world.start_master();
+    world.start_slave(&[]);
+    let output = world.execute(&["--command=seq 1 6800000 | head -c 8388608"]);
+    let err = stderr(&output);
+    let end = err.lines().find(|line| line.contains("TASK_FINISHED")).unwrap_or_default();
+    assert!(end.contains("stdout cannot be written on the host: No space left"), "{err}");
+    assert!(output.stdout.len() < 2 << 20 && output.stdout.starts_with(b"1\n2\n"), "{}", output.stdout.len());
+    world.assert_clean();
+    let filled = world.sandbox_files("stdout");
+    fs::remove_file(filled.first().expect("stdout")).expect("remove");
+    assert_works(&world);
+    drop(disk);
+    world.end();
+}
+
+#[test]
+fn files_that_do_not_fit_on_the_hosts_disk_are_told_of() {
+    let mut world = World::new("diskfiles");
+    let disk = Disk::mount(&world, "2m");
+    world.start_master();
+    world.start_slave(&[]);
+    let output = world.execute(&["--command=head -c 8388608 /dev/urandom >large; echo done"]);
+    let err = stderr(&output);
+    assert!(err.contains("disk of --work_dir full"), "{err}");
+    let large = world.sandbox_files("large");
+    large.iter().for_each(|file| fs::remove_file(file).expect("remove"));
+    assert_works(&world);
+    drop(disk);
     world.end();
 }

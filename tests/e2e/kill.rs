@@ -77,6 +77,47 @@ fn a_slave_that_is_killed_leaves_no_guest_of_a_framework_that_does_not_checkpoin
 }
 
 #[test]
+fn a_second_ctrl_c_leaves_at_once_and_the_task_is_killed_all_the_same() {
+    let world = World::with_slave("twice", &[]);
+    let mut task = world.spawn_execute("task", &["--command=trap '' TERM; echo deaf; while :; do sleep 1; done"]);
+    task.await_log("deaf");
+    task.signal("INT");
+    task.await_log("killing");
+    let start = Instant::now();
+    task.signal("INT");
+    assert_eq!(task.wait().code(), Some(130), "{}", task.log());
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    world.assert_clean();
+    world.end();
+}
+
+#[test]
+fn a_task_that_runs_longer_than_its_timeout_is_killed() {
+    let world = World::with_slave("timeout", &[]);
+    let output = world.execute(&["--timeout=10secs", "--command=sleep 600"]);
+    let err = stderr(&output);
+    assert!(err.contains("TASK_KILLED") && err.contains("the time is up"), "{err}");
+    assert_ne!(output.status.code(), Some(0));
+    world.assert_clean();
+    world.end();
+}
+
+#[test]
+fn a_child_that_is_killed_fails_its_task_and_is_cleaned_up_after() {
+    let world = World::with_slave("child", &[]);
+    let mut task = world.spawn_execute("task", &["--command=sleep 600"]);
+    task.await_log("TASK_RUNNING");
+    let children = processes("vm-container");
+    let child = children.iter().find(|line| line.contains(&world.path("run/"))).expect("a child");
+    signal_pid(child.split(':').next().expect("pid").parse().expect("pid"), "KILL");
+    assert!(!task.wait().success());
+    assert!(task.log().contains("TASK_FAILED"), "{}", task.log());
+    world.assert_clean();
+    assert!(world.domains().iter().all(|domain| !world.vms().contains(domain)));
+    world.end();
+}
+
+#[test]
 fn a_masters_kill_of_a_task_ends_it_as_killed_whenever_it_comes() {
     let world = World::with_slave("masterkill", &[]);
     let mut scheduler = Scheduler::subscribe(&world.master_address, "root");

@@ -1,8 +1,10 @@
 //! End-to-end tests: the real binary, real libvirt, real guests. `scripts/test` runs them; see `support` for what they stand on.
 
+mod connection;
 mod failures;
 mod hostile;
 mod kill;
+mod libvirtd;
 mod output;
 mod scheduler;
 mod support;

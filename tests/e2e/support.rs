@@ -14,11 +14,17 @@ use std::time::{Duration, Instant};
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_mesos-slave");
 
+/// Makes private libvirt hosts.
+const LIBVIRT_HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/libvirt-host");
+
 /// Where `scripts/build-guest-image` puts its image.
 pub const IMAGES: &str = "/var/lib/mesos-slave/images";
 
 /// Longest wait for anything: a guest under emulation on a busy machine takes its time.
 pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A command that waits for [`World::open_gate`].
+pub const GATE: &str = "until [ -e /tmp/go ]; do sleep 0.2; done";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -30,7 +36,32 @@ pub struct World {
     /// `host:port` of the master.
     pub master_address: String,
     slave: Option<Running>,
+    host: Option<Host>,
     checked: bool,
+}
+
+/// A libvirt host of the test's own inside the one that all tests share, for who stops or kills libvirt's daemon. Gone when dropped.
+pub struct Host {
+    dir: String,
+}
+
+impl Host {
+    /// Brings it up, or starts again a daemon of it that died.
+    pub fn up(&self) {
+        run(LIBVIRT_HOST, &["up", &self.dir]);
+    }
+
+    /// The process id of libvirt's daemon.
+    pub fn libvirtd(&self) -> u32 {
+        let pid = fs::read_to_string(format!("{}/libvirtd.pid", self.dir)).expect("libvirtd's pid");
+        pid.trim().parse().expect("a number")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        run(LIBVIRT_HOST, &["down", &self.dir]);
+    }
 }
 
 /// A process of the test's, ended (by pid) with its test.
@@ -100,6 +131,11 @@ impl Drop for Running {
     }
 }
 
+/// Where the worlds of all tests are. It is `MESOS_TEST_DIR`, which must be short because of ssh's sockets and open to QEMU's user.
+fn test_directory() -> PathBuf {
+    std::env::var_os("MESOS_TEST_DIR").map(PathBuf::from).expect("MESOS_TEST_DIR: run the tests by scripts/test")
+}
+
 /// Polls until there is a value; panics with the description when it takes too long.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -136,21 +172,47 @@ pub fn virsh(args: &[&str]) -> String {
     run("virsh", &all)
 }
 
-/// The domains of all tests that run now.
-pub fn domains() -> Vec<String> {
-    let names = virsh(&["list", "--all", "--name"]);
-    names.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect()
-}
-
 impl World {
     /// Directories for a test.
     pub fn new(name: &str) -> World {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let dir = PathBuf::from(format!("/var/tmp/mesos-e2e-{}-{count}-{name}", std::process::id()));
+        let dir = test_directory().join(format!("{count}-{name}"));
         for part in ["work", "run", "vm"] {
             fs::create_dir_all(dir.join(part)).expect("test directory");
         }
-        World { dir, master: None, master_address: String::new(), slave: None, checked: false }
+        World { dir, master: None, master_address: String::new(), slave: None, host: None, checked: false }
+    }
+
+    /// A world in a libvirt host of its own.
+    pub fn with_host(name: &str) -> World {
+        let mut world = World::new(name);
+        let host = Host { dir: format!("{}.host", world.dir.display()) };
+        host.up();
+        world.host = Some(host);
+        world
+    }
+
+    /// The host that it has of its own.
+    pub fn host(&self) -> &Host {
+        self.host.as_ref().expect("a host")
+    }
+
+    /// A command of this world: in its own host if it has one, and with the process id of its child in any case.
+    fn command(&self, program: &str) -> Command {
+        let Some(host) = &self.host else {
+            return Command::new(program);
+        };
+        let mut command = Command::new(LIBVIRT_HOST);
+        command.args(["exec", &host.dir, "--", program]);
+        command
+    }
+
+    /// The domains of the host that the world is in.
+    pub fn domains(&self) -> Vec<String> {
+        let mut virsh = self.command("virsh");
+        let output = virsh.args(["-q", "-c", "qemu:///system", "list", "--all", "--name"]).output().expect("virsh");
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output).lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_string).collect()
     }
 
     /// A world with a master and a slave with these flags, ready for tasks.
@@ -163,7 +225,7 @@ impl World {
 
     /// Starts the embedded master on a port of its own.
     pub fn start_master(&mut self) {
-        let mut command = Command::new(BINARY);
+        let mut command = self.command(BINARY);
         command.args(["local-master", "--ip=127.0.0.1", "--port=0"]);
         let master = Running::start("master", command, self.dir.join("master.log"));
         let log = master.await_log("listening on ");
@@ -174,7 +236,7 @@ impl World {
 
     /// The slave's command, not yet started: in a VM, under the world's directories, with the master of the world.
     pub fn slave_command(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = self.command(BINARY);
         let given = |key: &str| flags.iter().any(|flag| flag.starts_with(key));
         let mut add = |key: &str, value: String| {
             if !given(key) {
@@ -218,7 +280,7 @@ impl World {
 
     /// `mesos-slave execute` with the world's master.
     pub fn execute_command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = self.command(BINARY);
         command.arg("execute").arg(format!("--master={}", self.master_address)).args(args);
         command
     }
@@ -242,10 +304,23 @@ impl World {
     pub fn await_vms(&self, count: usize) -> Vec<String> {
         eventually(&format!("there are {count} VMs"), || {
             let vms = self.vms();
-            let all = domains();
+            let all = self.domains();
             let up = vms.iter().all(|id| all.contains(&format!("mesos-{id}")));
             (vms.len() == count && up).then_some(vms)
         })
+    }
+
+    /// Runs a script as root in a guest, over the connection that its task's child has; None while there is no connection.
+    pub fn in_guest(&self, vm: &str, script: &str) -> Option<String> {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "/dev/null", "-o", "ProxyCommand=false", "-S", &self.path(&format!("vm/vms/{vm}/ssh"))]);
+        let output = ssh.args(["guest", script]).stdin(Stdio::null()).output().expect("ssh");
+        output.status.success().then(|| stdout(&output))
+    }
+
+    /// Opens the gate of a task whose command waits at [`GATE`].
+    pub fn open_gate(&self, vm: &str) {
+        eventually("the gate is open", || self.in_guest(vm, "touch /tmp/go"));
     }
 
     /// Files below the work directory with this name.
@@ -289,9 +364,62 @@ impl Drop for World {
         }
         self.slave = None;
         self.master = None;
+        self.host = None;
         let _ = fs::remove_dir_all(&self.dir);
         assert!(self.checked || std::thread::panicking(), "a test must end its world with end()");
     }
+}
+
+/// A network of the test's own: 10.99.<number>.0/24.
+pub struct Network(String);
+
+impl Network {
+    /// Defines and starts it.
+    pub fn new(name: &str, number: u8, dhcp: &str) -> Network {
+        let bridge = format!("vt{number}");
+        let xml = format!(
+            "<network><name>{name}</name><forward mode='nat'/><bridge name='{bridge}' stp='off' delay='0'/>\
+             <ip address='10.99.{number}.1' netmask='255.255.255.0'>{dhcp}</ip></network>"
+        );
+        let file = test_directory().join(format!("{name}.xml")).to_string_lossy().into_owned();
+        fs::write(&file, xml).expect("network file");
+        virsh(&["net-define", &file]);
+        virsh(&["net-start", name]);
+        fs::remove_file(&file).expect("network file");
+        Network(name.to_string())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let quiet = |args: &[&str]| {
+            let _ = Command::new("virsh").args(["-q", "-c", "qemu:///system"]).args(args).output();
+        };
+        quiet(&["net-destroy", &self.0]);
+        quiet(&["net-undefine", &self.0]);
+    }
+}
+
+/// The range of addresses of such a network.
+pub fn dhcp(number: u8) -> String {
+    format!("<dhcp><range start='10.99.{number}.2' end='10.99.{number}.254'/></dhcp>")
+}
+
+/// The command failed: TASK_FAILED with all of these words, nothing is left.
+pub fn assert_failed(world: &World, output: &Output, words: &[&str]) {
+    let err = stderr(output);
+    assert_ne!(output.status.code(), Some(0), "{err}");
+    assert!(err.contains("TASK_FAILED"), "{err}");
+    for word in words {
+        assert!(err.contains(word), "no {word:?} in:\n{err}");
+    }
+    world.assert_clean();
+}
+
+/// The slave still runs tasks. (As processes of the guest: a whole boot each, so only where a test has not run one yet.)
+pub fn assert_works(world: &World) {
+    let output = world.execute(&["--command=echo works"]);
+    assert_eq!(stdout(&output), "works\n", "{}", stderr(&output));
 }
 
 /// Names in a directory; none if it is not there.

@@ -34,11 +34,11 @@ fn one_command_brings_up_everything_runs_in_a_guest_and_leaves_nothing() {
 #[test]
 fn five_tasks_at_once_run_in_five_domains_of_their_own() {
     let world = World::with_slave("five", &["--resources=cpus:5;mem:1280"]);
-    let gate = "until [ -e /tmp/go ]; do sleep 0.2; done; hostname; cat /sys/class/net/*/address";
+    let gate = format!("{GATE}; hostname; cat /sys/class/net/*/address");
     let tasks: Vec<Running> = (0..5)
         .map(|number| {
             let name = format!("five{number}");
-            let args = ["--resources=cpus:1;mem:128", "--name", &name, "--command", gate];
+            let args = ["--resources=cpus:1;mem:128", "--name", &name, "--command", &gate];
             world.spawn_execute(&name, &args)
         })
         .collect();
@@ -63,43 +63,11 @@ fn five_tasks_at_once_run_in_five_domains_of_their_own() {
         macs.insert(mac);
     }
     assert_eq!((macs.len(), overlays.len(), addresses.len()), (5, 5, 5), "{macs:?} {overlays:?} {addresses:?}");
-    open_gates(&world, &vms);
+    vms.iter().for_each(|vm| world.open_gate(vm));
     for mut task in tasks {
         assert!(task.wait().success(), "{}", task.log());
     }
     world.end();
-}
-
-/// Touches /tmp/go in each guest, with the VM's own key.
-fn open_gates(world: &World, vms: &[String]) {
-    let leases = virsh(&["net-dhcp-leases", "mesos"]);
-    for vm in vms {
-        let xml = virsh(&["dumpxml", &format!("mesos-{vm}")]);
-        let mac = xml.split("<mac address='").nth(1).and_then(|rest| rest.split('\'').next()).expect("mac");
-        let lease = leases.lines().find(|line| line.contains(mac)).expect("lease");
-        let address = lease.split_whitespace().find(|word| word.contains('/')).expect("address");
-        let address = address.split('/').next().expect("address");
-        let key = world.path(&format!("vm/vms/{vm}/key"));
-        run(
-            "ssh",
-            &[
-                "-F",
-                "/dev/null",
-                "-i",
-                &key,
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "LogLevel=ERROR",
-                &format!("root@{address}"),
-                "touch /tmp/go",
-            ],
-        );
-    }
 }
 
 #[test]

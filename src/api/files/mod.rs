@@ -18,7 +18,7 @@ mod read;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{bad_request, json_response, not_found, with_text};
 use crate::libprocess::{Request, Response};
@@ -37,7 +37,7 @@ pub struct Files {
 #[derive(Debug, PartialEq, Eq)]
 struct Place<'a> {
     /// The directory or file that was attached.
-    root: &'a std::path::Path,
+    root: &'a Path,
     /// The components below it.
     below: Vec<&'a str>,
 }
@@ -54,9 +54,12 @@ impl Files {
         self.attached.insert(clean(virtual_path), real_path.into());
     }
 
-    /// Shows it no more.
-    pub fn detach(&mut self, virtual_path: &str) {
-        self.attached.remove(&clean(virtual_path));
+    /// Shows a real directory no more under a virtual path. If another has taken its place there, that one stays.
+    pub fn detach(&mut self, virtual_path: &str, real_path: &Path) {
+        let virtual_path = clean(virtual_path);
+        if self.attached.get(&virtual_path).is_some_and(|real| real == real_path) {
+            self.attached.remove(&virtual_path);
+        }
     }
 
     /// The longest attached prefix, and the rest.

@@ -140,11 +140,14 @@ fn what_cannot_be_read_is_refused_in_mesos_words() {
 }
 
 #[test]
-fn a_detached_sandbox_is_gone() {
+fn a_detached_sandbox_is_gone_unless_another_has_taken_its_name() {
     let mut sandbox = Sandbox::new("detach");
     fs::write(sandbox.path("stdout"), "hello").expect("write");
     assert_eq!(sandbox.get("read", "path=/box/stdout&offset=0").status, 200);
-    sandbox.files.detach("/box");
+    let real = sandbox.directory.join("box");
+    sandbox.files.detach("/box", Path::new("/elsewhere"));
+    assert_eq!(sandbox.get("read", "path=/box/stdout&offset=0").status, 200);
+    sandbox.files.detach("/box", &real);
     assert_eq!(sandbox.get("read", "path=/box/stdout&offset=0").status, 404);
 }
 

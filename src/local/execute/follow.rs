@@ -66,6 +66,8 @@ struct File {
     pace: Pace,
     /// The request under way was made when the task had ended.
     asked_at_end: bool,
+    /// It was made after [`Follower::catch_up`].
+    asked_to_catch_up: bool,
     done: bool,
 }
 
@@ -101,6 +103,8 @@ pub struct Follower {
     state: Pace,
     files: Vec<File>,
     draining: bool,
+    /// `vm.log` is to be read up to now before something else is shown.
+    catching_up: bool,
     gave_up: bool,
     told: bool,
 }
@@ -114,6 +118,7 @@ impl Follower {
             state: Pace::new(now),
             files: Vec::new(),
             draining: false,
+            catching_up: false,
             gave_up: false,
             told: false,
         }
@@ -124,6 +129,18 @@ impl Follower {
         self.draining = true;
         self.state.reset(now);
         self.files.iter_mut().for_each(|file| file.pace.reset(now));
+    }
+
+    /// Something happened after what `vm.log` tells of: it is to be read first.
+    pub fn catch_up(&mut self, now: Instant) {
+        self.catching_up = true;
+        let logs = self.files.iter_mut().filter(|file| file.kind == Kind::VmLog);
+        logs.for_each(|file| file.pace.reset(now));
+    }
+
+    /// `vm.log` has been read to its end since [`Follower::catch_up`], or cannot be.
+    pub fn is_caught_up(&self) -> bool {
+        !self.catching_up || self.gave_up
     }
 
     /// All has been read, or given up.
@@ -161,6 +178,7 @@ impl Follower {
             if !file.done && !file.pace.asking && now >= file.pace.due && room(file.kind) {
                 file.pace.asking = true;
                 file.asked_at_end = self.draining;
+                file.asked_to_catch_up = self.catching_up;
                 requests.push((Ask::File(file.kind), read_request(sandbox, file)));
             }
         }
@@ -239,8 +257,12 @@ impl Follower {
             404 => Ok(None),
             status => Err(format!("{status} {}", String::from_utf8_lossy(&response.body).trim())),
         });
+        let came = matches!(&outcome, Ok(Some(bytes)) if !bytes.is_empty());
+        if kind == Kind::VmLog && file.asked_to_catch_up && !came {
+            self.catching_up = false;
+        }
         match outcome {
-            Ok(Some(bytes)) if !bytes.is_empty() => {
+            Ok(Some(bytes)) if came => {
                 file.offset += bytes.len() as u64;
                 file.pace.reset(now);
                 self.state.failures = 0;
@@ -261,7 +283,7 @@ impl Follower {
 
 impl File {
     fn new(kind: Kind, now: Instant) -> File {
-        File { kind, offset: 0, pace: Pace::new(now), asked_at_end: false, done: false }
+        File { kind, offset: 0, pace: Pace::new(now), asked_at_end: false, asked_to_catch_up: false, done: false }
     }
 }
 
@@ -321,6 +343,24 @@ mod tests {
         fn wait(&mut self) {
             self.now = self.follower.deadline(|_| true).expect("something is due");
         }
+    }
+
+    #[test]
+    fn a_state_waits_until_the_vms_log_before_it_has_been_read() {
+        let mut test = Test::new();
+        test.asked();
+        test.follower.catch_up(test.now);
+        assert!(!test.follower.is_caught_up());
+        // That was asked before, so it may not have all.
+        test.data(Kind::VmLog, "");
+        assert!(!test.follower.is_caught_up());
+        test.wait();
+        assert_eq!(test.asked(), [Ask::File(Kind::VmLog)]);
+        test.data(Kind::VmLog, "step");
+        assert!(!test.follower.is_caught_up());
+        assert_eq!(test.asked(), [Ask::File(Kind::VmLog)]);
+        test.answer(Ask::File(Kind::VmLog), 404, "");
+        assert!(test.follower.is_caught_up());
     }
 
     const ALL: [Kind; 3] = [Kind::VmLog, Kind::Stdout, Kind::Stderr];

@@ -1,16 +1,19 @@
 //! `--master=local`: a master and a slave of our own, for the time of the command. They die with us, whatever becomes of us; their
-//! directories and logs are in one temporary directory, which goes with them.
+//! directories and logs are in one temporary directory, which goes with them. If we are killed by SIGKILL, their containers end by
+//! themselves, and the directory is removed by the next `execute`.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddrV4;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 
 use crate::flags::ExecuteFlags;
 use crate::local::Embedded;
@@ -27,6 +30,12 @@ const KILLED_END: Duration = Duration::from_secs(5);
 /// Longest path of our directory, in bytes: sockets are made below it, and Linux limits their paths.
 const DIRECTORY_LIMIT: usize = 48;
 
+/// What our directories' names begin with.
+const PREFIX: &str = "mesos-slave-";
+
+/// A directory of an `execute` that was killed is left alone for so long: its containers end by themselves first.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
+
 /// How much of a log's end is shown, in bytes: all that a failed start prints.
 const LOG_END: u64 = 16 * 1024;
 
@@ -34,6 +43,8 @@ const LOG_END: u64 = 16 * 1024;
 #[derive(Debug)]
 pub struct Cluster {
     directory: PathBuf,
+    /// Held while we live: who finds it free knows that we were killed.
+    _lock: Flock<File>,
     master: Embedded,
     slave: Subprocess,
 }
@@ -44,8 +55,11 @@ impl Cluster {
     /// # Errors
     /// Why one of them could not be started, with what it printed.
     pub fn start(flags: &ExecuteFlags) -> Result<Cluster, String> {
+        sweep(&std::env::temp_dir());
         let directory = make_directory().map_err(|error| format!("cannot make a temporary directory: {error}"))?;
-        let started = start_in(&directory, flags);
+        let started = lock(&directory)
+            .map_err(|error| format!("cannot lock {}: {error}", directory.display()))
+            .and_then(|lock| start_in(&directory, lock, flags));
         if started.is_err() {
             let _ = fs::remove_dir_all(&directory);
         }
@@ -93,13 +107,13 @@ impl Cluster {
     }
 }
 
-fn start_in(directory: &Path, flags: &ExecuteFlags) -> Result<Cluster, String> {
+fn start_in(directory: &Path, lock: Flock<File>, flags: &ExecuteFlags) -> Result<Cluster, String> {
     let log = |name: &str| File::create(directory.join(name)).map_err(|error| format!("cannot make a log: {error}"));
     let (master_log, slave_log) = (log("master.log")?, log("slave.log")?);
     let master = Embedded::start(0, master_log.into())
         .map_err(|error| format!("{error}\n{}", tail(&directory.join("master.log"))))?;
     match start_slave(directory, flags, master.address(), slave_log) {
-        Ok(slave) => Ok(Cluster { directory: directory.to_path_buf(), master, slave }),
+        Ok(slave) => Ok(Cluster { directory: directory.to_path_buf(), _lock: lock, master, slave }),
         Err(error) => {
             master.stop();
             Err(format!("cannot start the slave: {error}"))
@@ -110,13 +124,47 @@ fn start_in(directory: &Path, flags: &ExecuteFlags) -> Result<Cluster, String> {
 /// Others may pass through it, to a sandbox that is theirs, but see nothing.
 fn make_directory() -> io::Result<PathBuf> {
     let unique = Random::from_system()?.uuid_text();
-    let name = format!("mesos-slave-{}", &unique[..8]);
+    let name = format!("{PREFIX}{}", &unique[..8]);
     let mut directory = std::env::temp_dir().join(&name);
     if directory.as_os_str().len() > DIRECTORY_LIMIT {
         directory = Path::new("/tmp").join(&name);
     }
     DirBuilder::new().mode(0o711).create(&directory)?;
     Ok(directory)
+}
+
+fn lock(directory: &Path) -> io::Result<Flock<File>> {
+    let file = File::create(directory.join("lock"))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+}
+
+/// Removes what an `execute` left that was killed by SIGKILL: only directories that are ours, old enough, and whose lock is free.
+fn sweep(temporary: &Path) {
+    for entry in fs::read_dir(temporary).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !is_abandoned(&path) {
+            continue;
+        }
+        crate::isolation::settle::settle(&path.join("run"), &crate::isolation::Kind::Process);
+        match fs::remove_dir_all(&path) {
+            Ok(()) => log::info!("removed {}, which an earlier execute left", path.display()),
+            Err(error) => log::warn!("cannot remove {}, which an earlier execute left: {error}", path.display()),
+        }
+    }
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(unique) = name.strip_prefix(PREFIX) else { return false };
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+    let ours = metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o022 == 0;
+    let named = unique.len() == 8 && unique.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !(named && ours && age >= LEFT_ALONE) {
+        return false;
+    }
+    let Ok(file) = File::open(path.join("lock")) else { return false };
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_ok()
 }
 
 fn start_slave(directory: &Path, flags: &ExecuteFlags, master: SocketAddrV4, log: File) -> io::Result<Subprocess> {
@@ -138,6 +186,8 @@ fn slave_arguments(directory: &Path, flags: &ExecuteFlags, master: SocketAddrV4)
         ("port", "0".to_string()),
         ("work_dir", below("work")),
         ("runtime_dir", below("run")),
+        // There is no herd to spread out.
+        ("registration_backoff_factor", "10ms".to_string()),
     ];
     let mut arguments = vec![format!("--master={master}")];
     arguments.extend(flags.slave_arguments.iter().cloned());
@@ -213,8 +263,34 @@ mod tests {
             "--ip=127.0.0.1",
             "--port=0",
             "--runtime_dir=/tmp/x/run",
+            "--registration_backoff_factor=10ms",
         ];
         assert_eq!(arguments, expected);
+    }
+
+    #[test]
+    fn what_a_killed_execute_left_is_swept_and_nothing_else() {
+        let temporary = std::env::temp_dir().join(format!("mesos-slave-sweep-{}", std::process::id()));
+        let make = |name: &str, age: Duration| {
+            let path = temporary.join(name);
+            fs::create_dir_all(path.join("work")).expect("mkdir");
+            File::create(path.join("lock")).expect("lock");
+            let directory = File::open(&path).expect("open");
+            directory.set_modified(std::time::SystemTime::now() - age).expect("utimes");
+            path
+        };
+        let old = LEFT_ALONE * 2;
+        let (killed, living) = (make("mesos-slave-00000001", old), make("mesos-slave-00000002", old));
+        let (young, other) = (make("mesos-slave-00000003", Duration::ZERO), make("mesos-slave-notes", old));
+        let lock = File::open(living.join("lock")).expect("open");
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).expect("lock");
+        let link = temporary.join("mesos-slave-00000004");
+        std::os::unix::fs::symlink(&killed, &link).expect("symlink");
+        sweep(&temporary);
+        let there: Vec<bool> = [&killed, &living, &young, &other].iter().map(|path| path.exists()).collect();
+        drop(lock);
+        let _ = fs::remove_dir_all(&temporary);
+        assert_eq!(there, [false, true, true, true]);
     }
 
     #[test]

@@ -78,7 +78,11 @@ impl Scheduler {
                     State::Subscribing => "cannot subscribe with the master",
                     _ => "lost the master",
                 };
-                self.give_up(format!("{what}: {why}"));
+                let advice = match why.contains("cannot connect") {
+                    true => "; is it running there? --master=local needs none",
+                    false => "",
+                };
+                self.give_up(format!("{what}: {why}{advice}"));
             }
             Event::Interrupt(why) => self.interrupt(why),
             Event::Drained => self.drained(),

@@ -53,6 +53,9 @@ impl Streams {
     }
 }
 
+/// How long a state may wait for the steps before it.
+const HOLD: Duration = Duration::from_secs(1);
+
 /// All there is at run time.
 pub struct Shell<'a> {
     network: Network,
@@ -70,6 +73,8 @@ pub struct Shell<'a> {
     stdout: Sink<File>,
     stderr: Sink<File>,
     progress: Progress,
+    /// A state that is shown once the steps before it have been, or at this time.
+    held: Option<(String, Instant)>,
     leaving: Option<(Outcome, Instant)>,
 }
 
@@ -99,6 +104,7 @@ impl<'a> Shell<'a> {
             stdout: Sink::new(streams.stdout),
             stderr: Sink::new(streams.stderr),
             progress: Progress::new(now),
+            held: None,
             leaving: None,
         }
     }
@@ -134,8 +140,9 @@ impl<'a> Shell<'a> {
     fn deadline(&self) -> Option<Instant> {
         let (stdout, stderr) = (self.stdout.has_room(), self.stderr.has_room());
         let follower = self.follower.as_ref().and_then(|follower| follower.deadline(|kind| room(kind, stdout, stderr)));
+        let held = self.held.as_ref().map(|(_, until)| *until);
         let leaving = self.leaving.as_ref().map(|(_, deadline)| *deadline);
-        [self.network.deadline(), self.scheduler.deadline(), leaving].into_iter().fold(follower, earlier)
+        [self.network.deadline(), self.scheduler.deadline(), leaving, held].into_iter().fold(follower, earlier)
     }
 
     fn turn(&mut self, set: &PollSet, now: Instant) -> io::Result<()> {
@@ -154,6 +161,7 @@ impl<'a> Shell<'a> {
         }
         self.handle(Event::Tick, now);
         self.follow(now);
+        self.release(false, now);
         Ok(())
     }
 
@@ -199,7 +207,7 @@ impl<'a> Shell<'a> {
                 },
                 Action::State(state, message, at) => {
                     let line = self.progress.state(state, message.as_deref(), at);
-                    self.stderr.push_line(&line);
+                    self.show_in_order(line, now);
                 }
                 Action::Say(text) => self.say(&text),
                 Action::Follow(target) => self.start_following(*target, now),
@@ -216,7 +224,31 @@ impl<'a> Shell<'a> {
         }
     }
 
+    /// Shows a state after the steps of the VM that led to it, which come from another place.
+    fn show_in_order(&mut self, line: String, now: Instant) {
+        self.release(true, now);
+        match &mut self.follower {
+            Some(follower) if !self.drained => {
+                follower.catch_up(now);
+                self.held = Some((line, now + HOLD));
+            }
+            _ => self.stderr.push_line(&line),
+        }
+    }
+
+    /// Shows the state that was held back, when it is time.
+    fn release(&mut self, at_once: bool, now: Instant) {
+        let caught_up = self.follower.as_ref().is_none_or(Follower::is_caught_up);
+        if let Some((line, until)) = self.held.take() {
+            match at_once || caught_up || now >= until || self.leaving.is_some() {
+                true => self.stderr.push_line(&line),
+                false => self.held = Some((line, until)),
+            }
+        }
+    }
+
     fn say(&mut self, text: &str) {
+        self.release(true, Instant::now());
         self.stderr.push_line(&printable(text));
     }
 

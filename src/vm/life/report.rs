@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use super::types::{Cause, Failure, JobKind, Settings};
-use crate::container::status::Report;
+use crate::container::status::{Report, command_ended};
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::task_status::Reason;
 use crate::subprocess::Exit;
@@ -135,17 +135,15 @@ pub fn lost(message: &str) -> Report {
     failed(Reason::ExecutorTerminated, message.to_string())
 }
 
-/// The command ended by itself.
+/// The command ended by itself: as Mesos' command executor has it, without a reason (`CommandExecutor::reaped`).
 pub fn exited(exit: Exit) -> Report {
-    match exit {
-        Exit::Status(0) => Report { state: TaskState::TaskFinished, reason: None, message: Some(command(exit)) },
-        Exit::Status(_) | Exit::Signal(_) => failed(Reason::CommandExecutorFailed, command(exit)),
-    }
+    let state = if exit.is_success() { TaskState::TaskFinished } else { TaskState::TaskFailed };
+    Report { state, reason: None, message: Some(command_ended(exit)) }
 }
 
 /// The command ended because it was told to, or with its VM.
 pub fn killed(exit: Option<Exit>) -> Report {
-    let message = exit.map_or("Command terminated with its virtual machine".to_string(), command);
+    let message = exit.map_or("Command terminated with its virtual machine".to_string(), command_ended);
     Report { state: TaskState::TaskKilled, reason: None, message: Some(message) }
 }
 
@@ -156,37 +154,4 @@ pub fn killed_during_launch(when: &str) -> Report {
         reason: Some(Reason::TaskKilledDuringLaunch),
         message: Some(format!("killed while the virtual machine {when}")),
     }
-}
-
-/// As Mesos' `WSTRINGIFY` has it, with the C library's names of the signals.
-fn command(exit: Exit) -> String {
-    match exit {
-        Exit::Status(status) => format!("Command exited with status {status}"),
-        Exit::Signal(signal) => format!("Command terminated with signal {}", signal_words(signal)),
-    }
-}
-
-/// `strsignal(3)` in the C locale.
-fn signal_words(signal: i32) -> String {
-    let words = match signal {
-        1 => "Hangup",
-        2 => "Interrupt",
-        3 => "Quit",
-        4 => "Illegal instruction",
-        5 => "Trace/breakpoint trap",
-        6 => "Aborted",
-        7 => "Bus error",
-        8 => "Floating point exception",
-        9 => "Killed",
-        10 => "User defined signal 1",
-        11 => "Segmentation fault",
-        12 => "User defined signal 2",
-        13 => "Broken pipe",
-        14 => "Alarm clock",
-        15 => "Terminated",
-        24 => "CPU time limit exceeded",
-        25 => "File size limit exceeded",
-        _ => return signal.to_string(),
-    };
-    words.to_string()
 }

@@ -1,5 +1,8 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
+mod authentication;
+mod golden;
+
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -54,6 +57,7 @@ impl World {
             info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
             work_dir: "/work_dir".into(),
             switch_user: true,
+            authentication: None,
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
             recovery_timeout: Duration::from_secs(900),
@@ -80,6 +84,7 @@ impl World {
         for action in self.slave.handle(event, self.now) {
             match action {
                 Action::Send { to, message } => wanted.sent.push((to, message)),
+                Action::SendAs { to, message, .. } => wanted.sent.push((to, message)),
                 Action::Link(pid) => wanted.linked.push(pid),
                 Action::Launch(spec) => wanted.launched.push(*spec),
                 Action::Kill { container, grace } => wanted.killed.push((container, grace)),
@@ -393,12 +398,62 @@ fn what_cannot_be_given_is_refused_with_a_terminal_update() {
 }
 
 #[test]
-fn a_second_task_with_the_same_id_is_refused_and_the_first_goes_on() {
+fn a_second_task_with_the_same_id_is_dropped_and_the_first_goes_on() {
     let mut world = World::registered();
     let container = world.running("t");
-    assert!(world.run(task("t")).launched.is_empty());
-    let status = world.status(&container, "t", TaskState::TaskFinished, 9);
-    assert_eq!(status.acknowledged.len(), 1);
+    let second = world.run(task("t"));
+    assert!(second.launched.is_empty() && second.sent.is_empty());
+    let wanted = world.status(&container, "t", TaskState::TaskFinished, 9);
+    assert_eq!(wanted.acknowledged.len(), 1);
+    assert_eq!(wanted.statuses()[0].state(), TaskState::TaskFinished);
+}
+
+#[test]
+fn an_older_status_that_a_child_repeats_does_not_turn_the_task_back() {
+    let mut world = World::registered();
+    let spec = world.run(task("t")).launched.remove(0);
+    let container = ContainerId::new(spec.container_id).expect("id");
+    for (state, uuid) in [(TaskState::TaskStarting, 1), (TaskState::TaskRunning, 2)] {
+        world.status(&container, "t", state, uuid);
+        world.acknowledge("t", uuid);
+    }
+    let wanted = world.status(&container, "t", TaskState::TaskStarting, 1);
+    assert_eq!(wanted.acknowledged, [vec![1; 16]]);
+    assert!(wanted.sent.is_empty());
+    world.ping(false);
+    let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
+    assert_eq!(again.tasks[0].state(), TaskState::TaskRunning);
+}
+
+#[test]
+fn a_refusal_is_not_repeated_to_a_framework_that_is_gone() {
+    let mut world = World::registered();
+    assert_eq!(world.run(mesos::TaskInfo { executor: Some(Default::default()), ..task("t") }).statuses().len(), 1);
+    assert_eq!(world.later(Duration::from_secs(10)).statuses().len(), 1);
+    let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
+    world.hear(FromMaster::ShutdownFramework(Box::new(message)));
+    assert!(world.later(Duration::from_secs(3600)).statuses().is_empty());
+}
+
+#[test]
+fn a_task_that_comes_while_the_slave_stops_was_never_started() {
+    let mut world = World::registered();
+    world.running("t");
+    world.event(Event::Stop);
+    let wanted = world.run(task("u"));
+    assert!(wanted.launched.is_empty());
+    let status = wanted.statuses().remove(0);
+    assert_eq!((status.state(), status.reason()), (TaskState::TaskDropped, Reason::SlaveDisconnected));
+}
+
+#[test]
+fn a_slave_that_has_left_the_cluster_does_not_register_again_while_its_containers_end() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    assert_eq!(world.event(Event::Unregister).killed.len(), 1);
+    world.event(Event::Exited(pid(MASTER)));
+    assert!(world.later(Duration::from_secs(90)).sent.is_empty());
+    assert!(world.gone(&container, None).exit);
 }
 
 #[test]
@@ -471,7 +526,8 @@ fn a_task_that_the_master_has_and_we_do_not_is_reported_on_return() {
     };
     world.event(Event::Exited(pid(MASTER)));
     let wanted = world.hear(FromMaster::Reregistered(Box::new(message)));
-    assert_eq!(wanted.statuses()[0].state(), TaskState::TaskDropped);
+    let status = wanted.statuses().remove(0);
+    assert_eq!((status.state(), status.reason()), (TaskState::TaskDropped, Reason::Reconciliation));
 }
 
 #[test]
