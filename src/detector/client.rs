@@ -121,7 +121,7 @@ impl Client {
     fn input(&mut self, input: Input, now: Instant, events: &mut Vec<DetectorEvent>) {
         for output in self.session.handle(input, now) {
             match output {
-                Output::Connect(place) => self.connect(place, now),
+                Output::Connect(place) => self.connect(place, now, events),
                 Output::Send(bytes) => {
                     if let Link::Up { unsent, .. } = &mut self.link {
                         unsent.extend(bytes);
@@ -134,8 +134,7 @@ impl Client {
         }
     }
 
-    /// A failure here is met as a look-up's or a connection's would be: by the session's time to connect.
-    fn connect(&mut self, place: usize, now: Instant) {
+    fn connect(&mut self, place: usize, now: Instant, events: &mut Vec<DetectorEvent>) {
         let (host, port) = &self.session.zookeeper().servers[place];
         let begun = match Lookup::begin(host, *port, now + LOOKUP_TIMEOUT) {
             Begun::Running(lookup) => Ok(Link::Looking(lookup)),
@@ -144,7 +143,8 @@ impl Client {
         };
         match begun {
             Ok(link) => self.link = link,
-            Err(why) => log::warn!("ZooKeeper at {host}:{port}: {why}"),
+            // The session answers with a wait, never with another attempt at once.
+            Err(why) => self.input(Input::Failed(why), now, events),
         }
     }
 

@@ -413,7 +413,7 @@ impl Session {
         self.outputs.push(Output::Disconnect);
         self.failures = self.failures.saturating_add(1);
         self.turn = (self.turn + 1) % self.order.len();
-        let limit = if self.failures % self.order.len() != 0 { NEXT_SERVER } else { self.rounds.next_wait() };
+        let limit = if self.failures.is_multiple_of(self.order.len()) { self.rounds.next_wait() } else { NEXT_SERVER };
         let until = now + limit / 2 + self.random.duration_up_to(limit / 2);
         self.state = State::Waiting { until };
     }

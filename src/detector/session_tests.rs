@@ -375,7 +375,7 @@ fn random_bytes_do_no_harm() {
         let length = random.next_u64() % 64;
         let mut bytes: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
         // Most of them get a length that is right, or they would all end at it.
-        if let (Some(head), true) = (bytes.first_chunk_mut::<4>(), random.next_u64() % 4 != 0) {
+        if let (Some(head), true) = (bytes.first_chunk_mut::<4>(), !random.next_u64().is_multiple_of(4)) {
             *head = (length as i32 - 4).to_be_bytes();
         }
         let outputs = world.hear(&bytes);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::scheduler::Scheduler;
-use crate::support::{BINARY, Running, World, eventually, processes};
+use crate::support::{BINARY, Running, World, eventually, processes, stderr, stdout};
 
 /// Where Debian and Ubuntu have it; the jar names the others that it needs.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
@@ -53,7 +53,7 @@ impl Ensemble {
     fn run(&mut self, place: usize) {
         let data = format!("{}/{place}", self.dir);
         let mut command = Command::new("java");
-        command.args(["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
+        command.args(["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-cp"]);
         command.arg(format!("{JAR}:/usr/share/java/slf4j-simple.jar"));
         command.args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", &format!("{data}/zoo.cfg")]);
         let log = format!("{data}/log");
@@ -289,7 +289,7 @@ fn a_slave_waits_for_a_leader_and_follows_from_one_to_the_next_with_its_tasks() 
 }
 
 #[test]
-fn a_server_that_hangs_or_dies_costs_the_leader_after_the_sessions_time_and_brings_it_back() {
+fn a_server_that_hangs_or_dies_costs_the_leader_after_the_sessions_time_and_brings_it_back_for_slave_and_execute() {
     let world = World::new("zk-expiry");
     let mut ensemble = Ensemble::start(&world, 1);
     let master = Announced::start(&world, "first");
@@ -307,6 +307,9 @@ fn a_server_that_hangs_or_dies_costs_the_leader_after_the_sessions_time_and_brin
     slave.says("no master leads any more");
     ensemble.run(0);
     slave.registers_with(&master);
+    let zk = format!("--master=zk://{}/mesos", ensemble.addresses());
+    let output = Command::new(BINARY).args(["execute", &zk, "--command=echo found"]).output().expect("execute");
+    assert_eq!(stdout(&output), "found\n", "{}", stderr(&output));
     slave.end();
     ensemble.end();
     world.end();

@@ -15,6 +15,7 @@ mod answer;
 mod calls;
 mod events;
 mod follow;
+mod leader;
 mod local;
 mod outcome;
 mod output;
@@ -32,6 +33,7 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use nix::unistd::{User, geteuid};
 
+use crate::detector::Detector;
 use crate::flags::{ExecuteFlags, Master};
 use crate::poll::Signals;
 use crate::random::Random;
@@ -74,9 +76,10 @@ fn run(flags: &ExecuteFlags) -> Result<Outcome, String> {
             let outcome = follow(flags, task, master, &mut signals, None);
             outcome.inspect(tell)
         }
-        Master::ZooKeeper(_) | Master::File(_) => {
-            Err("--master of 'execute' must be host:port or local: name the leading master itself".to_string())
+        Master::ZooKeeper(zookeeper) => {
+            led(flags, task, &mut signals, |random, now| Detector::zookeeper(zookeeper.clone(), random, now))
         }
+        Master::File(path) => led(flags, task, &mut signals, |random, now| Detector::file(path.clone(), random, now)),
         Master::Local => {
             let mut cluster = Cluster::start(flags)?;
             let outcome = follow(flags, task, cluster.address(), &mut signals, Some(&mut cluster));
@@ -86,6 +89,25 @@ fn run(flags: &ExecuteFlags) -> Result<Outcome, String> {
             }
             cluster.end(&mut signals);
             outcome
+        }
+    }
+}
+
+/// With the master that leads now; if another does later, the task is followed no longer than its own master is there.
+fn led(
+    flags: &ExecuteFlags,
+    task: Task,
+    signals: &mut Signals,
+    detector: impl FnOnce(Random, Instant) -> Detector,
+) -> Result<Outcome, String> {
+    let random = Random::from_system().map_err(|error| format!("cannot read /dev/urandom: {error}"))?;
+    let mut detector = detector(random, Instant::now());
+    let found = leader::find(&mut detector, signals, flags.timeout);
+    match found.map_err(|error| format!("cannot wait for a master: {error}"))? {
+        Ok(master) => follow(flags, task, master, signals, None).inspect(tell),
+        Err(interrupt) => {
+            fail(&format!("no master was found: {}", interrupt.text()));
+            Ok(Outcome::Interrupted(interrupt))
         }
     }
 }
