@@ -8,8 +8,8 @@
 //! | `0000000012` | the PID as text | 0.9 to 0.13 |
 //!
 //! All forms share one sequence, since ZooKeeper counts per parent: in a cluster that is being upgraded the lowest number leads
-//! whatever its form (`GroupProcess::cache` and `LeaderDetectorProcess::watched` in `src/zookeeper`). Beside them lie nodes that are no masters, such as
-//! `log_replicas`.
+//! whatever its form (`GroupProcess::cache` and `LeaderDetectorProcess::watched` in `src/zookeeper`). Beside them lie nodes that
+//! are no masters, such as `log_replicas`.
 
 use std::cmp::Reverse;
 use std::fmt;

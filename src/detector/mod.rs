@@ -8,8 +8,9 @@
 //! ```
 //!
 //! The ZooKeeper client is our own, since there is none for a program that has one thread and one `poll`: `zookeeper-client` is
-//! built on tokio, `zookeeper` on threads and mio of long ago, and ZooKeeper's C library brings threads or its own idea of a loop. What detection needs of
-//! the protocol is eight messages.
+//! built on tokio, `zookeeper` on threads and mio of long ago, and ZooKeeper's C library brings threads or its own idea of a loop.
+//! What detection needs of the protocol is eight messages. Names of servers are looked up in a child (`lookup`), since the
+//! resolver blocks; that is done for each connection, so a server that has moved is found.
 
 mod client;
 mod election;

@@ -57,6 +57,8 @@ enum State {
 pub(super) struct Registration {
     state: State,
     id: Option<SlaveId>,
+    /// We have left the cluster, and are no more interested in who its master is.
+    left: bool,
     /// How many times we have begun to authenticate.
     attempts: u64,
     /// The version of our resources; new with each run of the slave.
@@ -65,7 +67,7 @@ pub(super) struct Registration {
 
 impl Registration {
     pub fn new(resource_version: [u8; 16]) -> Registration {
-        Registration { state: State::Alone, id: None, attempts: 0, resource_version }
+        Registration { state: State::Alone, id: None, left: false, attempts: 0, resource_version }
     }
 
     pub fn id(&self) -> Option<&SlaveId> {
@@ -108,6 +110,9 @@ impl Registration {
 
 impl Slave {
     pub(super) fn master_detected(&mut self, master: Pid, now: Now) {
+        if self.registration.left {
+            return;
+        }
         log::info!("new master detected at {master}");
         self.actions.push(Action::Link(master.clone()));
         self.begin_registering(master, now);
@@ -345,6 +350,7 @@ impl Slave {
             // From here on it does not know us; to register again would undo it.
             self.registration.state = State::Alone;
         }
+        self.registration.left = matches!(self.registration.state, State::Alone);
         self.stop(now);
     }
 

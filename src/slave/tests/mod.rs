@@ -453,7 +453,27 @@ fn a_slave_that_has_left_the_cluster_does_not_register_again_while_its_container
     assert_eq!(world.event(Event::Unregister).killed.len(), 1);
     world.event(Event::Exited(pid(MASTER)));
     assert!(world.later(Duration::from_secs(90)).sent.is_empty());
+    assert!(world.event(Event::MasterDetected(pid("master@127.0.0.1:6666"))).linked.is_empty());
+    assert!(world.later(Duration::from_secs(90)).sent.is_empty());
     assert!(world.gone(&container, None).exit);
+}
+
+#[test]
+fn without_any_master_containers_go_on_and_the_next_master_hears_what_became_of_them() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    let wanted = world.event(Event::MasterLost);
+    assert!(wanted.killed.is_empty() && wanted.sent.is_empty());
+    assert!(world.slave.registered_master().is_none());
+    assert!(world.status(&container, "t", TaskState::TaskFinished, 2).statuses().is_empty());
+    world.gone(&container, None);
+    assert!(world.later(Duration::from_secs(3600)).sent.is_empty());
+    assert_eq!(world.slave.deadline(), None, "nothing to wake up for");
+    let next = pid("master@127.0.0.1:6666");
+    assert_eq!(world.event(Event::MasterDetected(next.clone())).linked, [next]);
+    let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
+    assert_eq!(again.slave.id.expect("id").value, "S0");
+    assert_eq!(again.tasks[0].state(), TaskState::TaskFinished);
 }
 
 #[test]
