@@ -7,6 +7,9 @@
 //! isolation ─┘                                   └─► files       a sandbox can be read
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -23,7 +26,7 @@ use crate::libprocess::{Network, NetworkEvent, Pid};
 use crate::local::Embedded;
 use crate::messages::container::Spec;
 use crate::poll::{PollSet, Signals, earlier};
-use crate::slave::{self, Action, Event, FromMaster, Now, Slave};
+use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
 
 /// Everything that the slave's process owns.
 pub struct EventLoop {
@@ -122,11 +125,16 @@ impl EventLoop {
     fn network_event(&mut self, event: NetworkEvent) {
         match event {
             NetworkEvent::Message { from, to, name, body, .. } => {
-                if to != self.slave.config().pid.id {
+                let event = if to == self.slave.config().pid.id {
+                    FromMaster::decode(&name, &body).map(|message| Event::Message { from: from.clone(), message })
+                } else if slave::is_authenticatee(&to) {
+                    let message = FromAuthenticator::decode(&name, &body);
+                    message.map(|message| Event::Authentication { from: from.clone(), to, message })
+                } else {
                     return log::debug!("dropped {name} from {from} to {to}, which is not here");
-                }
-                match FromMaster::decode(&name, &body) {
-                    Ok(message) => self.deliver(Event::Message { from, message }),
+                };
+                match event {
+                    Ok(event) => self.deliver(event),
                     Err(error) => log::warn!("dropped a message from {from}: {error}"),
                 }
             }
@@ -186,6 +194,9 @@ impl EventLoop {
         match action {
             Action::Send { to, message } => {
                 let from = self.slave.config().pid.clone();
+                self.network.send(&from, &to, &message.name, &message.body, instant);
+            }
+            Action::SendAs { from, to, message } => {
                 self.network.send(&from, &to, &message.name, &message.body, instant);
             }
             Action::Link(pid) => self.network.link(&pid, instant),

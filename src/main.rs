@@ -4,6 +4,7 @@
 
 mod api;
 mod container;
+mod credential;
 mod event_loop;
 mod flags;
 mod ids;

@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
+use crate::credential::{Credential, CredentialError};
 use crate::event_loop::{EventLoop, now};
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
@@ -26,7 +27,7 @@ use crate::poll::Signals;
 use crate::preflight;
 use crate::random::Random;
 use crate::resources::{self, Host};
-use crate::slave::{Config, Slave};
+use crate::slave::{Authentication, Config, Slave};
 use crate::vm::image::Image;
 
 /// Our process' name in PIDs: Mesos' agent is the first `slave` of its OS process.
@@ -56,6 +57,8 @@ pub enum StartError {
     Embedded(EmbeddedError),
     /// `--resources` or `--attributes`.
     Resources(String),
+    /// `--credential`.
+    Credential(CredentialError),
     /// A system call that has no business failing.
     System(&'static str, io::Error),
 }
@@ -90,6 +93,7 @@ impl fmt::Display for StartError {
             }
             StartError::Embedded(source) => source.fmt(f),
             StartError::Resources(text) => f.write_str(text),
+            StartError::Credential(source) => source.fmt(f),
             StartError::System(what, source) => write!(f, "{what}: {source}"),
         }
     }
@@ -113,7 +117,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.work_dir.join("slaves"))?;
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
-    isolation::settle::settle(&flags.runtime_dir);
+    isolation::settle::settle(&flags.runtime_dir, &kind);
     let (master, embedded) = find_master(flags)?;
     let network = listen(flags)?;
     let pid = own_pid(flags, &network, &master);
@@ -248,7 +252,9 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
     let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
     let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
     let with_ports = flags.isolation == flags::Isolation::Process;
-    let offered = resources::complete(named, Host::detect(&flags.work_dir), with_ports);
+    let host = Host::detect(&flags.work_dir);
+    let host = if with_ports { host } else { beyond_overhead(host, flags.vm.memory_overhead) };
+    let offered = resources::complete(named, host, with_ports);
     let attributes = flags.attributes.as_deref().unwrap_or_default();
     let hostname = flags.hostname.clone().or_else(own_hostname);
     let info = mesos::SlaveInfo {
@@ -264,6 +270,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         info,
         work_dir: flags.work_dir.clone(),
         switch_user: flags.switch_user,
+        authentication: authentication(flags)?,
         registration_backoff: match flags.master {
             // There is no herd to spread out.
             Master::Local => flags.registration_backoff_factor.min(LOCAL_BACKOFF),
@@ -272,6 +279,26 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
     })
+}
+
+/// What VMs take beyond their guests' memory is not there to be offered. How many there will be is not known; one for each CPU is
+/// what fills a host.
+fn beyond_overhead(host: Host, overhead: u64) -> Host {
+    Host { memory: host.memory.saturating_sub(overhead.saturating_mul(host.cpus)), ..host }
+}
+
+fn authentication(flags: &Flags) -> Result<Option<Authentication>, StartError> {
+    let Some(path) = &flags.credential else {
+        return Ok(None);
+    };
+    let credential = Credential::load(path).map_err(StartError::Credential)?;
+    log::info!("the master is to know us as principal '{}'", credential.principal());
+    Ok(Some(Authentication {
+        credential,
+        timeout_min: flags.authentication_timeout_min,
+        timeout_max: flags.authentication_timeout_max,
+        backoff: flags.authentication_backoff_factor,
+    }))
 }
 
 fn own_hostname() -> Option<String> {
@@ -317,4 +344,17 @@ pub fn redirect_log(log_dir: &Path) -> Result<fs::File, StartError> {
     let terminal = terminal.map_err(|error| StartError::System("cannot redirect stderr", error))?;
     nix::unistd::dup2_stderr(&file).map_err(|error| StartError::System("cannot redirect stderr", error.into()))?;
     Ok(terminal.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_overhead_of_a_vm_for_each_cpu_is_not_offered() {
+        let host = Host { cpus: 4, memory: 16 << 30, disk: 1 << 40 };
+        assert_eq!(beyond_overhead(host, 64 << 20).memory, (16 << 30) - (256 << 20));
+        assert_eq!(beyond_overhead(host, u64::MAX).memory, 0);
+        assert_eq!(beyond_overhead(host, 0), host);
+    }
 }

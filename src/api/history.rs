@@ -103,7 +103,7 @@ impl History {
     }
 
     /// Adds all that are kept, but for those that are still here, to what is shown.
-    pub(super) fn add_to(&self, frameworks: &mut Vec<Framework>, completed: &mut Vec<Framework>) {
+    pub(super) fn add_to(&self, frameworks: &mut [Framework], completed: &mut Vec<Framework>) {
         let here: BTreeSet<&str> =
             frameworks.iter().flat_map(|each| &each.executors).map(|each| each.container.as_str()).collect();
         let gone: Vec<&Entry> = self.entries.iter().filter(|each| !here.contains(each.container.as_str())).collect();
@@ -161,6 +161,7 @@ mod tests {
                 info: Default::default(),
                 work_dir: "/w".into(),
                 switch_user: true,
+                authentication: None,
                 registration_backoff: Default::default(),
                 shutdown_grace: Default::default(),
                 recovery_timeout: Default::default(),
@@ -209,7 +210,7 @@ mod tests {
         let mut world = World::new();
         world.task("t", "a name");
         let mut completed = Vec::new();
-        world.history.add_to(&mut Vec::new(), &mut completed);
+        world.history.add_to(&mut [], &mut completed);
         let [framework] = completed.as_slice() else { panic!("{completed:?}") };
         assert_eq!(framework.info.id.as_ref().expect("id").value, "F");
         let [executor] = framework.completed_executors.as_slice() else { panic!("{framework:?}") };

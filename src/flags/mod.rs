@@ -125,6 +125,14 @@ pub struct Flags {
     pub attributes: Option<String>,
     /// `--switch_user`.
     pub switch_user: bool,
+    /// `--credential`: the file that says who we are to the master.
+    pub credential: Option<PathBuf>,
+    /// `--authentication_timeout_min`.
+    pub authentication_timeout_min: Duration,
+    /// `--authentication_timeout_max`, not less than the least.
+    pub authentication_timeout_max: Duration,
+    /// `--authentication_backoff_factor`.
+    pub authentication_backoff_factor: Duration,
     /// `--registration_backoff_factor`.
     pub registration_backoff_factor: Duration,
     /// `--executor_registration_timeout`.
@@ -183,6 +191,10 @@ impl Default for Flags {
             resources: None,
             attributes: None,
             switch_user: true,
+            credential: None,
+            authentication_timeout_min: Duration::ZERO,
+            authentication_timeout_max: Duration::ZERO,
+            authentication_backoff_factor: Duration::ZERO,
             registration_backoff_factor: Duration::ZERO,
             executor_registration_timeout: Duration::ZERO,
             executor_shutdown_grace_period: Duration::ZERO,

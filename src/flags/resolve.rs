@@ -59,6 +59,16 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
                     .into(),
         });
     }
+    if flags.authentication_timeout_max < flags.authentication_timeout_min {
+        return Err(FlagError::Contradiction {
+            first: said(given, "authentication_timeout_max"),
+            second: said(given, "authentication_timeout_min"),
+            advice: "the most must not be less than the least".into(),
+        });
+    }
+    if flags.master == Master::Local && flags.credential.take().is_some() {
+        flags.warnings.push("the embedded master has no authentication: --credential has no effect".into());
+    }
     flags.warnings.extend(idle_vm_flags(given, flags.isolation));
     Ok(flags)
 }

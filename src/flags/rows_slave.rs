@@ -1,6 +1,8 @@
 //! Rows of the slave, but for its virtual machines.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::CommandKind::{Execute, Slave};
@@ -11,6 +13,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
+/// Of the waits of authentication.
+const AUTHENTICATION_BOUNDS: RangeInclusive<Duration> = Duration::from_millis(100)..=HOUR;
+
+const AUTHENTICATION: Row = Row { group: Group::Authentication, hint: "DURATION", ..Row::PLAIN };
 const NETWORK: Row = Row { group: Group::Network, ..Row::PLAIN };
 /// Rows that `execute --master=local` hands on.
 const LOCAL: Row = Row { commands: &[Slave, Execute], for_local_slave: true, ..Row::PLAIN };
@@ -103,6 +109,42 @@ pub(super) static ROWS: &[Row] = &[
         help: "The port of the web page (kept for it; there is no page yet).",
         set: |s, v| put(&mut s.slave.webui_port, values::port(v, 1)),
         ..NETWORK
+    },
+    Row {
+        name: "credential",
+        hint: "FILE",
+        allowed: "an absolute path without '..', or file:// and such a path",
+        help: "Authenticate to the master as the principal in FILE.",
+        doc: "FILE holds {\"principal\": \"...\", \"secret\": \"...\"}, or the two words on one line; it should be readable by \
+              the slave's user alone. The master needs the same in its --credentials. The mechanism is CRAM-MD5.",
+        set: |s, v| put_some(&mut s.slave.credential, credential(v)),
+        ..AUTHENTICATION
+    },
+    Row {
+        name: "authentication_timeout_min",
+        default: Some("5secs"),
+        allowed: "a duration from 100ms to 1hrs",
+        help: "How long an attempt to authenticate may take at least.",
+        set: |s, v| put(&mut s.slave.authentication_timeout_min, values::duration(v, AUTHENTICATION_BOUNDS)),
+        ..AUTHENTICATION
+    },
+    Row {
+        name: "authentication_timeout_max",
+        default: Some("1mins"),
+        allowed: "a duration from 100ms to 1hrs",
+        help: "How long an attempt to authenticate may take at most.",
+        set: |s, v| put(&mut s.slave.authentication_timeout_max, values::duration(v, AUTHENTICATION_BOUNDS)),
+        ..AUTHENTICATION
+    },
+    Row {
+        name: "authentication_backoff_factor",
+        default: Some("1secs"),
+        allowed: "a duration from 100ms to 1hrs",
+        help: "How much longer later attempts to authenticate may take.",
+        doc: "The n-th attempt has a random time between the least and the least plus this factor times 2^n, but never more than \
+              the most. One that fails early leaves the rest of its time to wait.",
+        set: |s, v| put(&mut s.slave.authentication_backoff_factor, values::duration(v, AUTHENTICATION_BOUNDS)),
+        ..AUTHENTICATION
     },
     Row {
         name: "work_dir",
@@ -218,6 +260,10 @@ fn isolation(text: &str) -> Result<Isolation, String> {
         "vm" => Ok(Isolation::Vm),
         _ => Err("no such isolation".into()),
     }
+}
+
+fn credential(text: &str) -> Result<PathBuf, String> {
+    values::path(text.strip_prefix("file://").unwrap_or(text))
 }
 
 fn advertised(text: &str) -> Result<Ipv4Addr, String> {

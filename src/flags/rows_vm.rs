@@ -113,6 +113,8 @@ pub(super) static ROWS: &[Row] = &[
         default: Some("64MB"),
         allowed: "a size from 0B to 16GB",
         help: "The host's memory that a VM takes beyond its guest's.",
+        doc: "So much is kept back for each of the host's CPUs from the memory that is detected. Memory that --resources \
+              names is offered as it is named.",
         set: |s, v| put(&mut s.slave.vm.memory_overhead, values::bytes(v, 0..=16 * 1024 * MEGABYTE)),
         ..VM
     },

@@ -189,6 +189,10 @@ fn the_defaults_are_those_that_mesos_has() {
     assert_eq!(flags.vm.boot_timeout, Duration::from_secs(120));
     assert_eq!(flags.vm.memory_overhead, 64 << 20);
     assert_eq!(flags.recovery_timeout, Duration::from_secs(900));
+    assert_eq!(flags.credential, None);
+    assert_eq!(flags.authentication_timeout_min, Duration::from_secs(5));
+    assert_eq!(flags.authentication_timeout_max, Duration::from_secs(60));
+    assert_eq!(flags.authentication_backoff_factor, Duration::from_secs(1));
     assert_eq!(flags.executor_shutdown_grace_period, Duration::from_secs(5));
     assert!(flags.switch_user);
     assert_eq!(flags.warnings, Vec::<String>::new());
@@ -300,6 +304,8 @@ fn contradictions_are_refused() {
     assert!(error(&["--port=1", "--port=2"]).contains("port=1 (--port on the command line) contradicts port=2"));
     assert!(error(&["--work_dir=/a", "--runtime_dir=/a/"]).contains("give them two directories"));
     assert_eq!(slave(&["-m", "a:1", "--port=1", "--port=1"], &[]).port, 1);
+    let error = error(&["--authentication_timeout_min=2mins"]);
+    assert!(error.ends_with("the most must not be less than the least"), "{error}");
 }
 
 #[test]
@@ -311,6 +317,24 @@ fn a_slave_without_a_master_is_told_what_a_master_is() {
     assert!(refused(CommandKind::Execute, &["-m", "local"], &[]).starts_with("--command is missing"));
     let zookeeper = refused(CommandKind::Slave, &["--master=zk://a:2181/mesos"], &[]);
     assert!(zookeeper.contains("ZooKeeper is not built yet"), "{zookeeper}");
+}
+
+#[test]
+fn a_credential_is_named_by_path_or_file_url() {
+    let credential = |text: &str| slave(&["-m", "a:1", &format!("--credential={text}")], &[]).credential;
+    assert_eq!(credential("/etc/mesos/credential"), Some(PathBuf::from("/etc/mesos/credential")));
+    assert_eq!(credential("file:///etc/mesos/credential"), credential("/etc/mesos/credential"));
+    for text in ["credential", "file://credential", "http:///etc/credential"] {
+        let error = refused(CommandKind::Slave, &["-m", "a:1", "--credential", text], &[]);
+        assert!(error.contains("not absolute"), "{error}");
+    }
+}
+
+#[test]
+fn a_credential_for_the_embedded_master_is_left_out_with_a_warning() {
+    let flags = slave(&["-m", "local"], &[("MESOS_CREDENTIAL", "/etc/mesos/credential")]);
+    assert_eq!(flags.credential, None);
+    assert_eq!(flags.warnings, ["the embedded master has no authentication: --credential has no effect"]);
 }
 
 #[test]

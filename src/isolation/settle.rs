@@ -3,16 +3,18 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::session;
+use super::vm::VmConfig;
+use super::{Kind, session};
 use crate::container::directory::RuntimeDirectory;
-use crate::container::{VERSION, frame};
+use crate::container::text::printable;
+use crate::container::{VERSION, frame, processes};
 use crate::messages::container::{Hello, ToChild, to_child};
 use crate::poll::{Interest, PollSet};
 use crate::subprocess::{Job, Spawn, pidfd_open, pidfd_signal};
@@ -24,25 +26,45 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// How long the cleaning up after a dead child may take.
 const CLEANUP: Duration = Duration::from_secs(60);
 
-/// Settles all containers below the directory. It blocks, at most for the deadlines above; what could not be settled
-/// is logged and left for the next start.
-pub fn settle(runtime_dir: &Path) {
+/// Settles all containers below the directory, and what libvirt could not be told of when VMs were cleaned up. It blocks, at most for
+/// the deadlines above; what could not be settled is logged and left for the next start.
+pub fn settle(runtime_dir: &Path, kind: &Kind) {
     let directories = leftovers(&runtime_dir.join("containers"));
-    if directories.is_empty() {
-        return;
+    if !directories.is_empty() {
+        settle_containers(&directories);
     }
-    log::info!("settling {} containers of an earlier slave", directories.len());
-    let running = running_children();
-    let mut children = Vec::new();
-    for directory in &directories {
-        if let Some((pid, pidfd)) = find(&running, directory.path()) {
-            ask_to_end(directory);
-            children.push((pid, pidfd));
+    if let Kind::Vm(config) = kind
+        && let Some(worker) = notes_worker(config)
+    {
+        log::info!("telling libvirt of virtual machines that were cleaned up without it");
+        if let Err(reason) = run(worker) {
+            log::warn!("libvirt could not be told: {reason}; the next virtual machine tries again");
         }
     }
+}
+
+fn settle_containers(directories: &[RuntimeDirectory]) {
+    log::info!("settling {} containers of an earlier slave", directories.len());
+    let mut children = running_children(nix::unistd::geteuid().as_raw());
+    children.retain(|child| directories.iter().any(|directory| directory.path() == child.directory));
+    directories.iter().for_each(ask_to_end);
     await_ends(&children, Instant::now() + PATIENCE);
-    for directory in &directories {
-        finish(directory);
+    directories.iter().for_each(finish);
+}
+
+/// The worker that tells libvirt, when there is anything to tell.
+fn notes_worker(config: &VmConfig) -> Option<Spawn> {
+    let mut notes = fs::read_dir(config.vm_dir.join("leftovers")).ok()?;
+    notes.next()?.ok()?;
+    let worker = Spawn::ourselves("vm-worker").arg("network").arg(&config.uri);
+    Some(worker.arg(&config.network).arg(&config.vm_dir))
+}
+
+fn run(worker: Spawn) -> Result<(), String> {
+    match Job::start(worker, Instant::now() + CLEANUP).and_then(Job::wait) {
+        Ok(end) if end.is_success() => Ok(()),
+        Ok(end) => Err(printable(&end.reason())),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -51,16 +73,25 @@ fn leftovers(containers: &Path) -> Vec<RuntimeDirectory> {
     entries.map(|entry| RuntimeDirectory::new(entry.path())).collect()
 }
 
-/// Pids of children of any slave, with the directory that each was started with.
-fn running_children() -> Vec<(Pid, PathBuf)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            Some((Pid::from_raw(pid), child_directory(&line)?))
-        })
-        .collect()
+/// A child of a slave's.
+#[derive(Debug)]
+struct Running {
+    pid: Pid,
+    pidfd: OwnedFd,
+    directory: PathBuf,
+}
+
+/// The children of any slave that runs as this user. Others may call a process of theirs what they like.
+fn running_children(user: u32) -> Vec<Running> {
+    processes::ids().filter_map(|pid| running(pid, user)).collect()
+}
+
+fn running(pid: i32, user: u32) -> Option<Running> {
+    let pidfd = pidfd_open(Pid::from_raw(pid)).ok()?;
+    // From here on the descriptor names one process: what is read below is its.
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let directory = child_directory(&line).filter(|_| processes::is_of_user(pid, user))?;
+    Some(Running { pid: Pid::from_raw(pid), pidfd, directory })
 }
 
 /// `mesos-slave\0vm-container\0DIR\0` → DIR.
@@ -69,11 +100,6 @@ fn child_directory(command_line: &[u8]) -> Option<PathBuf> {
     let (program, verb, directory) = (words.next()?, words.next()?, words.next()?);
     let is_child = program == b"mesos-slave" && (verb == b"vm-container" || verb == b"process-container");
     is_child.then(|| PathBuf::from(String::from_utf8_lossy(directory).into_owned()))
-}
-
-fn find(running: &[(Pid, PathBuf)], directory: &Path) -> Option<(Pid, OwnedFd)> {
-    let (pid, _) = running.iter().find(|(_, own)| own == directory)?;
-    Some((*pid, pidfd_open(*pid).ok()?))
 }
 
 /// The way of any slave: connect, and say so. A child that does not listen any more is ending by itself.
@@ -91,17 +117,30 @@ fn ask_to_end(directory: &RuntimeDirectory) {
     }
 }
 
-fn await_ends(children: &[(Pid, OwnedFd)], deadline: Instant) {
-    use std::os::fd::AsRawFd;
-    let mut set = PollSet::new();
-    for (pid, pidfd) in children {
-        set.clear();
-        set.add(pidfd.as_raw_fd(), Interest::Read);
-        let ended = set.wait(Some(deadline)).is_ok() && set.is_readable(pidfd.as_raw_fd());
-        if !ended {
+fn await_ends(children: &[Running], deadline: Instant) {
+    for Running { pid, pidfd, .. } in children {
+        if !has_ended_by(pidfd, deadline) {
             log::warn!("a container's child, pid {pid}, does not end; killing it");
             session::kill_members(*pid);
             let _ = pidfd_signal(pidfd, Signal::SIGKILL);
+        }
+    }
+}
+
+fn has_ended_by(pidfd: &OwnedFd, deadline: Instant) -> bool {
+    let mut set = PollSet::new();
+    loop {
+        set.clear();
+        set.add(pidfd.as_raw_fd(), Interest::Read);
+        if set.wait(Some(deadline)).is_err() {
+            return false;
+        }
+        // A wait that a signal cut short is no end of anything.
+        if set.is_readable(pidfd.as_raw_fd()) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
         }
     }
 }
@@ -110,15 +149,8 @@ fn finish(directory: &RuntimeDirectory) {
     let container = name(directory);
     if directory.has_vm() && !directory.is_done() {
         let cleanup = Spawn::ourselves("vm-worker").arg("cleanup").arg(directory.path());
-        match Job::start(cleanup, Instant::now() + CLEANUP).and_then(Job::wait) {
-            Ok(end) if end.is_success() => {}
-            Ok(end) => {
-                let reason = end.reason();
-                return log::error!("container {container} could not be cleaned up: {reason}");
-            }
-            Err(error) => {
-                return log::error!("container {container} could not be cleaned up: {error}");
-            }
+        if let Err(reason) = run(cleanup) {
+            return log::error!("container {container} could not be cleaned up: {reason}");
         }
     }
     match directory.remove() {
@@ -135,6 +167,7 @@ fn name(directory: &RuntimeDirectory) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt;
 
     #[test]
     fn a_child_is_known_by_its_command_line() {
@@ -146,12 +179,45 @@ mod tests {
     }
 
     #[test]
+    fn a_process_of_another_user_is_not_taken_for_a_child() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let script = scratch.path().join("vm-container");
+        fs::write(&script, "read line\n").expect("script");
+        let mut child = Spawn::new("/bin/sh")
+            .arg("vm-container") // the words of a child's command line, here a script that waits for its input's end
+            .arg(scratch.path())
+            .with(|command| {
+                command.arg0("mesos-slave").current_dir(scratch.path()).stdin(std::process::Stdio::piped());
+            })
+            .spawn()
+            .expect("spawn");
+        let ours = nix::unistd::geteuid().as_raw();
+        let seen = |user| running_children(user).iter().any(|child| child.directory == scratch.path());
+        assert!(seen(ours));
+        assert!(!seen(ours + 1));
+        drop(child.stdin.take());
+        assert!(has_ended_by(&pidfd_open(child.pid()).expect("pidfd"), Instant::now() + PATIENCE));
+        child.try_wait().expect("its end");
+    }
+
+    #[test]
+    fn libvirt_is_told_only_of_what_is_noted() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let config = VmConfig { vm_dir: scratch.path().to_path_buf(), ..super::super::vm::tests::config() };
+        assert!(notes_worker(&config).is_none());
+        fs::create_dir(scratch.path().join("leftovers")).expect("directory");
+        assert!(notes_worker(&config).is_none());
+        fs::write(scratch.path().join("leftovers/mesos-a"), b"").expect("note");
+        assert!(notes_worker(&config).is_some());
+    }
+
+    #[test]
     fn a_directory_without_a_child_and_without_a_vm_is_removed() {
         let scratch = crate::container::scratch::Scratch::new();
         let own = scratch.path().join("containers/left");
         fs::create_dir_all(&own).expect("directory");
         fs::write(own.join("spec"), b"x").expect("file");
-        settle(scratch.path());
+        settle(scratch.path(), &Kind::Process);
         assert!(!own.exists());
     }
 }

@@ -123,10 +123,10 @@ impl Isolation for VmIsolation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn config() -> VmConfig {
+    pub(in crate::isolation) fn config() -> VmConfig {
         VmConfig {
             uri: "qemu:///system".into(),
             network: "mesos".into(),

@@ -37,5 +37,7 @@ mod socket;
 mod tests;
 
 pub use http::{Headers, Request, Response};
+#[cfg(test)]
+pub use message::encode as encode_message;
 pub use network::{ConnectionId, Network, NetworkEvent, RequestId};
 pub use pid::Pid;

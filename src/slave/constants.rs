@@ -10,6 +10,9 @@ pub const MESOS_VERSION: &str = "1.11.0";
 /// Longest wait between two registrations (`REGISTER_RETRY_INTERVAL_MAX`).
 pub const REGISTER_RETRY_MAX: Duration = Duration::from_secs(60);
 
+/// Longest challenge that is answered, in bytes: Cyrus SASL's own bound for CRAM-MD5; real ones have about 25.
+pub const MAX_CHALLENGE: usize = 1024;
+
 /// No ping for this long: the master is taken for lost, until it tells its own figure
 /// (`DEFAULT_MASTER_PING_TIMEOUT`: 5 pings, 15 s apart; after that the master takes us for lost, too).
 pub const MASTER_PING_TIMEOUT: Duration = Duration::from_secs(75);

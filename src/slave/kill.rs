@@ -17,25 +17,11 @@ impl Slave {
         else {
             return log::warn!("dropped the kill of a task whose id is none");
         };
-        let Some(framework) = self.frameworks.get_mut(&framework_id) else {
-            log::warn!("asked to kill task {task_id} of framework {framework_id}, which has nothing here");
-            return self.report_unknown_task(
-                &message.framework_id,
-                None,
-                &message.task_id,
-                Reason::ExecutorTerminated,
-                now,
-            );
-        };
-        let Some(executor) = framework.executor_of(&task_id) else {
+        let framework = self.frameworks.get_mut(&framework_id);
+        let Some(executor) = framework.and_then(|framework| framework.executor_of(&task_id)) else {
             log::warn!("asked to kill task {task_id} of framework {framework_id}, which is not here");
-            return self.report_unknown_task(
-                &message.framework_id,
-                None,
-                &message.task_id,
-                Reason::ExecutorTerminated,
-                now,
-            );
+            let (framework, task) = (&message.framework_id, &message.task_id);
+            return self.report_unknown_task(framework, None, task, Reason::ExecutorTerminated, now);
         };
         let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
         let grace = Slave::grace([message.kill_policy.as_ref(), own]);

@@ -3,9 +3,11 @@
 use prost::{Message, Name};
 
 use crate::messages::mesos::internal::{
-    CheckpointResourcesMessage, KillTaskMessage, PingSlaveMessage, RunTaskGroupMessage, RunTaskMessage,
-    ShutdownExecutorMessage, ShutdownFrameworkMessage, ShutdownMessage, SlaveRegisteredMessage,
-    SlaveReregisteredMessage, StatusUpdateAcknowledgementMessage, UpdateFrameworkMessage,
+    AuthenticationCompletedMessage, AuthenticationErrorMessage, AuthenticationFailedMessage,
+    AuthenticationMechanismsMessage, AuthenticationStepMessage, CheckpointResourcesMessage, KillTaskMessage,
+    PingSlaveMessage, RunTaskGroupMessage, RunTaskMessage, ShutdownExecutorMessage, ShutdownFrameworkMessage,
+    ShutdownMessage, SlaveRegisteredMessage, SlaveReregisteredMessage, StatusUpdateAcknowledgementMessage,
+    UpdateFrameworkMessage,
 };
 use crate::messages::{self, DecodeError};
 
@@ -31,23 +33,23 @@ impl std::fmt::Display for MessageError {
 
 impl std::error::Error for MessageError {}
 
-macro_rules! from_master {
-    ($($(#[$doc:meta])* $variant:ident($message:ident)),* $(,)?) => {
-        /// What a master says to a slave. Each variant is the message of that name in `proto/mesos/messages.proto`.
+macro_rules! messages {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident($message:ident)),* $(,)? }) => {
+        $(#[$about])*
         #[derive(Debug, Clone)]
-        pub enum FromMaster {
+        pub enum $name {
             $($(#[$doc])* $variant(Box<$message>)),*
         }
 
-        impl FromMaster {
+        impl $name {
             /// Decodes a message by its full name.
             ///
             /// # Errors
             /// A name that we do not know, or a body that does not decode or lacks a required field.
-            pub fn decode(name: &str, body: &[u8]) -> Result<FromMaster, MessageError> {
+            pub fn decode(name: &str, body: &[u8]) -> Result<$name, MessageError> {
                 $(if name == $message::full_name() {
                     return messages::decode::<$message>(body)
-                        .map(|message| FromMaster::$variant(Box::new(message)))
+                        .map(|message| $name::$variant(Box::new(message)))
                         .map_err(MessageError::Malformed);
                 })*
                 Err(MessageError::Unknown(name.to_string()))
@@ -56,38 +58,59 @@ macro_rules! from_master {
             /// The message's name, for the log.
             pub fn name(&self) -> &'static str {
                 match self {
-                    $(FromMaster::$variant(_) => stringify!($message)),*
+                    $($name::$variant(_) => stringify!($message)),*
                 }
             }
         }
     };
 }
 
-from_master! {
-    /// The slave has been taken in.
-    Registered(SlaveRegisteredMessage),
-    /// The slave has been taken in again.
-    Reregistered(SlaveReregisteredMessage),
-    /// A sign of life is asked for.
-    Ping(PingSlaveMessage),
-    /// A task is to be run.
-    RunTask(RunTaskMessage),
-    /// A group of tasks is to be run.
-    RunTaskGroup(RunTaskGroupMessage),
-    /// A task is to be killed.
-    KillTask(KillTaskMessage),
-    /// A framework is gone: end all that it has here.
-    ShutdownFramework(ShutdownFrameworkMessage),
-    /// An executor is to be ended.
-    ShutdownExecutor(ShutdownExecutorMessage),
-    /// A framework's description has changed.
-    UpdateFramework(UpdateFrameworkMessage),
-    /// A scheduler has received an update.
-    Acknowledge(StatusUpdateAcknowledgementMessage),
-    /// The slave's reservations and volumes, all of them.
-    CheckpointResources(CheckpointResourcesMessage),
-    /// The master refuses this slave.
-    Shutdown(ShutdownMessage),
+messages! {
+    /// What a master says to a slave. Each variant is the message of that name in `proto/mesos/messages.proto`.
+    FromMaster {
+        /// The slave has been taken in.
+        Registered(SlaveRegisteredMessage),
+        /// The slave has been taken in again.
+        Reregistered(SlaveReregisteredMessage),
+        /// A sign of life is asked for.
+        Ping(PingSlaveMessage),
+        /// A task is to be run.
+        RunTask(RunTaskMessage),
+        /// A group of tasks is to be run.
+        RunTaskGroup(RunTaskGroupMessage),
+        /// A task is to be killed.
+        KillTask(KillTaskMessage),
+        /// A framework is gone: end all that it has here.
+        ShutdownFramework(ShutdownFrameworkMessage),
+        /// An executor is to be ended.
+        ShutdownExecutor(ShutdownExecutorMessage),
+        /// A framework's description has changed.
+        UpdateFramework(UpdateFrameworkMessage),
+        /// A scheduler has received an update.
+        Acknowledge(StatusUpdateAcknowledgementMessage),
+        /// The slave's reservations and volumes, all of them.
+        CheckpointResources(CheckpointResourcesMessage),
+        /// The master refuses this slave.
+        Shutdown(ShutdownMessage),
+    }
+}
+
+messages! {
+    /// What a master's authenticator says to one of our attempts to authenticate (`proto/mesos/authentication.proto`).
+    FromAuthenticator {
+        /// The mechanisms that it takes; its sender is the session.
+        Mechanisms(AuthenticationMechanismsMessage),
+        /// A challenge.
+        Step(AuthenticationStepMessage),
+        /// We are who we say.
+        #[allow(dead_code)] // Empty.
+        Completed(AuthenticationCompletedMessage),
+        /// We are not.
+        #[allow(dead_code)] // Empty.
+        Failed(AuthenticationFailedMessage),
+        /// It cannot tell.
+        Error(AuthenticationErrorMessage),
+    }
 }
 
 /// A message on its way out: full name and body.

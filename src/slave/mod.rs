@@ -11,6 +11,7 @@
 //!
 //! The shell around it is `event_loop`.
 
+mod authentication;
 mod constants;
 mod framework;
 mod kill;
@@ -28,9 +29,10 @@ use std::time::{Duration, Instant};
 
 use prost::{Message, Name};
 
+pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
-pub use message::{FromMaster, Outgoing};
+pub use message::{FromAuthenticator, FromMaster, Outgoing};
 pub use paths::virtual_sandbox;
 use registration::Registration;
 use updates::Updates;
@@ -53,6 +55,8 @@ pub struct Config {
     pub work_dir: PathBuf,
     /// `--switch_user`.
     pub switch_user: bool,
+    /// Who we are to the master, if it is to be shown.
+    pub authentication: Option<Authentication>,
     /// `--registration_backoff_factor`.
     pub registration_backoff: Duration,
     /// `--executor_shutdown_grace_period`.
@@ -81,6 +85,15 @@ pub enum Event {
         from: Pid,
         /// What it says.
         message: FromMaster,
+    },
+    /// A message for one of our attempts to authenticate.
+    Authentication {
+        /// Who sent it.
+        from: Pid,
+        /// The attempt's name.
+        to: String,
+        /// What it says.
+        message: FromAuthenticator,
     },
     /// A linked peer cannot be reached any more.
     Exited(Pid),
@@ -111,6 +124,15 @@ pub enum Event {
 pub enum Action {
     /// Send a message.
     Send {
+        /// To whom.
+        to: Pid,
+        /// The message.
+        message: Outgoing,
+    },
+    /// Send a message from a process of ours other than the slave.
+    SendAs {
+        /// That process.
+        from: Pid,
         /// To whom.
         to: Pid,
         /// The message.
@@ -181,6 +203,7 @@ impl Slave {
         match event {
             Event::MasterDetected(master) => self.master_detected(master, now),
             Event::Message { from, message } => self.message(from, message, now),
+            Event::Authentication { from, to, message } => self.authentication_message(&from, &to, message, now),
             Event::Exited(pid) => self.exited(&pid, now),
             Event::ContainerStatus { container, status } => {
                 self.container_status(&container, *status, now);
@@ -192,6 +215,7 @@ impl Slave {
             Event::Stop => self.stop(now),
             Event::Tick => {}
         }
+        self.authentication_deadline(now);
         self.registration_deadlines(now);
         self.update_deadlines(now);
         self.stop_deadlines(now);

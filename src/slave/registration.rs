@@ -5,6 +5,7 @@
 //!                        ▲  │ back-off                   │ link broken, ping says "not connected", no ping for its timeout
 //!                        │  └─ send again                │
 //!                        └───────────────────────────────┘
+//! with --credential: Authenticating comes before Registering, each time (`authentication`)
 //! ```
 //!
 //! The first message waits a random part of `--registration_backoff_factor`, so that a cluster's slaves do not all come at
@@ -12,6 +13,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::authentication::Exchange;
 use super::constants::{MASTER_PING_TIMEOUT, MESOS_VERSION, REGISTER_RETRY_MAX};
 use super::framework::is_terminal;
 use super::{Action, Now, Purpose, Slave};
@@ -30,6 +32,13 @@ use crate::poll::Backoff;
 enum State {
     /// No master is known.
     Alone,
+    /// We show who we are.
+    Authenticating {
+        master: Pid,
+        exchange: Exchange,
+        /// That it is unreachable has been said.
+        complained: bool,
+    },
     /// We ask until we are answered.
     Registering {
         master: Pid,
@@ -47,13 +56,15 @@ enum State {
 pub(super) struct Registration {
     state: State,
     id: Option<SlaveId>,
+    /// How many times we have begun to authenticate.
+    attempts: u64,
     /// The version of our resources; new with each run of the slave.
     resource_version: [u8; 16],
 }
 
 impl Registration {
     pub fn new(resource_version: [u8; 16]) -> Registration {
-        Registration { state: State::Alone, id: None, resource_version }
+        Registration { state: State::Alone, id: None, attempts: 0, resource_version }
     }
 
     pub fn id(&self) -> Option<&SlaveId> {
@@ -63,20 +74,31 @@ impl Registration {
     pub fn is_master(&self, pid: &Pid) -> bool {
         match &self.state {
             State::Alone => false,
-            State::Registering { master, .. } | State::Registered { master, .. } => master == pid,
+            State::Authenticating { master, .. }
+            | State::Registering { master, .. }
+            | State::Registered { master, .. } => master == pid,
         }
     }
 
     pub fn registered_master(&self) -> Option<&Pid> {
         match &self.state {
             State::Registered { master, .. } => Some(master),
-            State::Alone | State::Registering { .. } => None,
+            State::Alone | State::Authenticating { .. } | State::Registering { .. } => None,
+        }
+    }
+
+    /// The authentication under way, with whom, and the count of attempts.
+    pub fn exchange(&mut self) -> Option<(&Pid, &mut Exchange, &mut u64)> {
+        match &mut self.state {
+            State::Authenticating { master, exchange, .. } => Some((&*master, exchange, &mut self.attempts)),
+            State::Alone | State::Registering { .. } | State::Registered { .. } => None,
         }
     }
 
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Alone => None,
+            State::Authenticating { exchange, .. } => Some(exchange.deadline()),
             State::Registering { send_at, .. } => Some(*send_at),
             State::Registered { ping_due, .. } => Some(*ping_due),
         }
@@ -91,19 +113,31 @@ impl Slave {
     }
 
     fn begin_registering(&mut self, master: Pid, now: Now) {
-        let factor = self.config.registration_backoff;
-        let wait = self.random.duration_up_to(factor);
-        self.registration.state = State::Registering {
-            master,
-            send_at: now.instant + wait,
-            backoff: Backoff::new((factor * 2).min(REGISTER_RETRY_MAX), REGISTER_RETRY_MAX),
-            complained: false,
+        let begin_at = now.instant + self.random.duration_up_to(self.config.registration_backoff);
+        self.registration.state = match &self.config.authentication {
+            Some(settings) => {
+                let exchange = Exchange::new(settings, begin_at);
+                State::Authenticating { master, exchange, complained: false }
+            }
+            None => self.registering(master, begin_at),
         };
+    }
+
+    fn registering(&self, master: Pid, send_at: Instant) -> State {
+        let first = (self.config.registration_backoff * 2).min(REGISTER_RETRY_MAX);
+        State::Registering { master, send_at, backoff: Backoff::new(first, REGISTER_RETRY_MAX), complained: false }
+    }
+
+    /// The master knows who we are: what follows is the registration, at once.
+    pub(super) fn begin_asking(&mut self, now: Now) {
+        if let State::Authenticating { master, .. } = &self.registration.state {
+            self.registration.state = self.registering(master.clone(), now.instant);
+        }
     }
 
     pub(super) fn registration_deadlines(&mut self, now: Now) {
         match &mut self.registration.state {
-            State::Alone => {}
+            State::Alone | State::Authenticating { .. } => {}
             State::Registering { master, send_at, backoff, .. } => {
                 if *send_at > now.instant {
                     return;
@@ -230,7 +264,8 @@ impl Slave {
     fn enter_registered(&mut self, connection: Option<&MasterSlaveConnection>, now: Now) {
         let master = match &self.registration.state {
             State::Registering { master, .. } | State::Registered { master, .. } => master.clone(),
-            State::Alone => return,
+            // An answer to a registration before: the one that follows will have its own.
+            State::Alone | State::Authenticating { .. } => return,
         };
         let told = connection.and_then(|connection| connection.total_ping_timeout_seconds);
         let ping_timeout = told
@@ -263,7 +298,12 @@ impl Slave {
         }
         match &mut self.registration.state {
             State::Alone => {}
-            State::Registering { complained, .. } => {
+            // Who comes back at that address may be another, which knows nothing of us.
+            State::Registering { .. } if self.config.authentication.is_some() => {
+                log::warn!("lost master {pid} before it took us in; authenticating again");
+                self.begin_registering(pid.clone(), now);
+            }
+            State::Authenticating { complained, .. } | State::Registering { complained, .. } => {
                 if !std::mem::replace(complained, true) {
                     log::warn!(
                         "master {pid} cannot be reached; trying again, at most every {} s",

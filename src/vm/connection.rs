@@ -1,13 +1,20 @@
-//! The one ssh connection to a guest: a foreground `ssh -M`, whose life is the connection's life.
+//! The one ssh connection to a guest: a foreground `ssh -M`, whose life is the connection's life. Its own session may carry one script,
+//! with its input, before it only waits:
+//!
+//! ```text
+//! guest ──► ready <boot id>            the connection works
+//!       ──► …                          what the script prints
+//!       ──► ended <status>             the script has ended
+//! ```
 
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
 use nix::sys::signal::Signal;
 
 use super::ssh::{Ssh, SshError, parse_ready};
 use crate::poll::{Interest, PollSet};
-use crate::subprocess::{Subprocess, drain, set_nonblocking};
+use crate::subprocess::{Exit, JobEnd, Subprocess, drain, set_nonblocking};
 
 /// How much of what ssh prints is kept, in bytes.
 const OUTPUT_LIMIT: usize = 16 * 1024;
@@ -20,8 +27,26 @@ pub enum News {
         /// Of the guest's kernel.
         boot_id: String,
     },
+    /// The script has ended.
+    Ran(JobEnd),
     /// It has ended, or could not be made.
     Ended(SshError),
+}
+
+/// What the connection's own session is to run, and the input of that.
+#[derive(Debug)]
+pub struct Script {
+    /// For the guest's `/bin/sh`.
+    pub text: String,
+    /// It must take exactly so many bytes: there is no end of the input.
+    pub input: Vec<u8>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    Connecting,
+    Running,
+    Waiting,
 }
 
 /// The connection.
@@ -31,7 +56,9 @@ pub struct Master {
     process: Subprocess,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    told: bool,
+    input: Vec<u8>,
+    has_script: bool,
+    progress: Progress,
 }
 
 impl Master {
@@ -39,25 +66,35 @@ impl Master {
     ///
     /// # Errors
     /// When ssh cannot be started.
-    pub fn connect(ssh: &Ssh) -> io::Result<Master> {
+    pub fn connect(ssh: &Ssh, script: Option<Script>) -> io::Result<Master> {
         // One that was killed leaves its socket, and ssh would not make another in its place.
         match std::fs::remove_file(&ssh.control_path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let process = ssh.master().session().die_with_parent().spawn()?;
+        let text = script.as_ref().map(|script| script.text.as_str());
+        let process = ssh.master(text).session().die_with_parent().spawn()?;
+        if let Some(pipe) = &process.stdin {
+            set_nonblocking(pipe)?;
+        }
         if let Some(pipe) = &process.stdout {
             set_nonblocking(pipe)?;
         }
         if let Some(pipe) = &process.stderr {
             set_nonblocking(pipe)?;
         }
-        Ok(Master { ssh: ssh.clone(), process, stdout: Vec::new(), stderr: Vec::new(), told: false })
+        let has_script = script.is_some();
+        let input = script.map(|script| script.input).unwrap_or_default();
+        let (ssh, stdout, stderr) = (ssh.clone(), Vec::new(), Vec::new());
+        Ok(Master { ssh, process, stdout, stderr, input, has_script, progress: Progress::Connecting })
     }
 
-    /// Waits for what it prints, and for its end.
+    /// Waits for what it prints, for room for its input, and for its end.
     pub fn register(&self, set: &mut PollSet) {
         self.process.register(set);
+        if let (Some(pipe), false) = (&self.process.stdin, self.input.is_empty()) {
+            set.add(pipe.as_raw_fd(), Interest::Write);
+        }
         if let Some(pipe) = &self.process.stdout {
             set.add(pipe.as_raw_fd(), Interest::Read);
         }
@@ -69,6 +106,7 @@ impl Master {
     /// Takes what has come. After an `Ended` it is to be dropped.
     pub fn turn(&mut self) -> Option<News> {
         let exit = self.process.try_wait();
+        self.write();
         drain(&mut self.process.stdout, &mut self.stdout, OUTPUT_LIMIT);
         drain(&mut self.process.stderr, &mut self.stderr, OUTPUT_LIMIT);
         if exit.is_some() {
@@ -77,14 +115,41 @@ impl Master {
             let last = last.unwrap_or("ssh ended without a word").to_string();
             return Some(News::Ended(self.ssh.classify(&text, last)));
         }
-        let boot_id = self.ready().filter(|_| !self.told)?;
-        self.told = true;
-        Some(News::Connected { boot_id })
+        match self.progress {
+            Progress::Connecting => {
+                let boot_id = self.line(|line| parse_ready(line).map(str::to_string))?;
+                self.progress = if self.has_script { Progress::Running } else { Progress::Waiting };
+                Some(News::Connected { boot_id })
+            }
+            Progress::Running => {
+                let status = self.line(|line| line.strip_prefix("ended ")?.trim_end().parse().ok())?;
+                self.progress = Progress::Waiting;
+                let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
+                Some(News::Ran(JobEnd { exit: Some(Exit::Status(status)), stdout, stderr }))
+            }
+            Progress::Waiting => None,
+        }
     }
 
-    fn ready(&self) -> Option<String> {
+    /// The first whole line that is understood.
+    fn line<T>(&self, understand: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = String::from_utf8_lossy(&self.stdout);
-        text.split_inclusive('\n').filter(|line| line.ends_with('\n')).find_map(parse_ready).map(str::to_string)
+        text.split_inclusive('\n').filter(|line| line.ends_with('\n')).find_map(understand)
+    }
+
+    /// Gives the script its input, as far as there is room.
+    fn write(&mut self) {
+        while let (Some(pipe), false) = (&mut self.process.stdin, self.input.is_empty()) {
+            match pipe.write(&self.input) {
+                Ok(count) => {
+                    self.input.drain(..count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // ssh has ended, which is told where it is seen.
+                Err(_) => self.input.clear(),
+            }
+        }
     }
 }
 

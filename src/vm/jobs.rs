@@ -1,12 +1,13 @@
 //! The jobs of a VM's life: which command each of them is, and what its end means.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::collect::{self, Limits, Owner};
+use super::connection::Script;
 use super::domain;
 use super::image::{self, Image, Provision};
 use super::keys::{self, Key};
@@ -14,13 +15,14 @@ use super::launcher::{self, LauncherScript, Program, VerbError};
 use super::life::{Cause, Failure, Found, JobKind};
 use super::output::{self, Part};
 use super::quote::quote;
-use super::ssh::{Ssh, SshError};
+use super::ssh::{Ssh, SshError, as_root};
 use crate::container::directory::RuntimeDirectory;
 use crate::messages::container::{self, Spec};
 use crate::messages::mesos::CommandInfo;
 use crate::subprocess::{JobEnd, Spawn};
 
-/// What is brought back of a task without a `disk` resource: bytes of its files, and bytes of each output.
+/// What is brought back of a task without a `disk` resource: bytes of its files, and bytes of each output. Mesos has no bound then, but
+/// there the task writes to a disk of its own host; here a guest would fill somebody else's.
 const DEFAULT_DISK: u64 = 10 << 30;
 
 /// How many files and directories are brought back.
@@ -101,7 +103,7 @@ impl Plan {
     pub fn spawn(&self, job: JobKind, ssh: Option<&Ssh>) -> Result<Spawn, Failure> {
         let worker = |operation| Ok(Spawn::ourselves("vm-worker").arg(operation).arg(self.directory.path()));
         let session = || ssh.ok_or_else(|| Failure::other("there is no ssh connection"));
-        let verb = |verb| Ok(as_root(session()?, &launcher::verb(&self.state(), verb)));
+        let verb = |verb| Ok(run_as_root(session()?, &launcher::verb(&self.state(), verb)));
         match job {
             JobKind::Overlay => self.overlay(),
             JobKind::ClientKey => Ok(Key::Client.command(&self.files)),
@@ -109,7 +111,6 @@ impl Plan {
             JobKind::Start => worker("start"),
             JobKind::Lease => worker("lease"),
             JobKind::Destroy => worker("destroy"),
-            JobKind::Launch => self.launch(session()?),
             JobKind::Wait => verb("wait"),
             JobKind::Term => verb("kill TERM"),
             JobKind::Kill => verb("kill KILL"),
@@ -125,21 +126,32 @@ impl Plan {
         self.files.join("launcher")
     }
 
-    /// The launcher goes in by the session's input and is run. One that arrives in part, over a connection that breaks, does nothing:
-    /// its last lines are what does something.
-    fn launch(&self, ssh: &Ssh) -> Result<Spawn, Failure> {
+    /// What the connection's own session does: it takes the launcher from its input and runs it. One that arrives in part, over a
+    /// connection that breaks, does nothing: its last lines are what does something.
+    ///
+    /// # Errors
+    /// When the launcher cannot be read.
+    pub fn launch(&self, ssh: &Ssh) -> Result<Script, Failure> {
         let path = self.launcher();
-        let file =
-            File::open(&path).map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
+        let input =
+            fs::read(&path).map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
         let state = self.state();
         let (directory, launcher) = (quote(&state), quote(&launcher::path(&state)));
         let script = format!(
-            "umask 077; mkdir -p {directory} && cat >{launcher} || exit 1; {}",
+            "umask 077; mkdir -p {directory} && head -c {} >{launcher} || exit 1; {} </dev/null",
+            input.len(),
             launcher::verb(&state, "start")
         );
-        Ok(as_root(ssh, &script).with(|command| {
-            command.stdin(file);
-        }))
+        let text = if ssh.user == "root" { script } else { as_root(&script) };
+        Ok(Script { text, input })
+    }
+
+    /// What the end of that means.
+    ///
+    /// # Errors
+    /// Why the command was not started.
+    pub fn launched(&self, end: &JobEnd, ssh: Option<&Ssh>) -> Result<(), Failure> {
+        launcher::parse_start(end).map(|_| ()).map_err(|error| verb_failure(error, end, ssh))
     }
 
     /// A copy of the launcher for whoever wants to know what was run; it is root's, since the environment may hold secrets.
@@ -184,7 +196,7 @@ impl Plan {
     /// The command that brings a part of an output of the command's.
     pub fn fetch(&self, ssh: &Ssh, name: &str) -> impl Fn(Part) -> Spawn + 'static {
         let (ssh, file) = (ssh.clone(), format!("{}/{name}", self.spec.sandbox));
-        move |part| as_root(&ssh, &output::remote_script(&file, part))
+        move |part| run_as_root(&ssh, &output::remote_script(&file, part))
     }
 
     /// What the end of a job means; for `Wait` also how large the outputs are.
@@ -196,10 +208,6 @@ impl Plan {
             JobKind::Term | JobKind::Kill | JobKind::Collect => match end.is_success() {
                 true => Ok(Found::Nothing).into(),
                 false => Err(session_failure(end, ssh)).into(),
-            },
-            JobKind::Launch => match launcher::parse_start(end) {
-                Ok(_) => Ok(Found::Nothing).into(),
-                Err(error) => Err(verb_failure(error, end, ssh)).into(),
             },
             JobKind::Wait => match launcher::parse_wait(end) {
                 Ok(ended) => Understood {
@@ -233,7 +241,7 @@ impl From<Result<Found, Failure>> for Understood {
 }
 
 /// A session as root. To find out that we are root already costs the guest a process, and most images have us log in as root.
-fn as_root(ssh: &Ssh, script: &str) -> Spawn {
+fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
     if ssh.user == "root" { ssh.run(script) } else { ssh.run_as_root(script) }
 }
 

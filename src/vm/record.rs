@@ -67,7 +67,7 @@ impl Record {
     /// # Errors
     /// When either file cannot be used.
     pub fn keep_console(&self, console: &Path) -> io::Result<()> {
-        let end = tail(console, CONSOLE_KEPT)?;
+        let end = console_end(console, CONSOLE_KEPT)?;
         create(&self.sandbox.join("console.log"), self.owner)?.write_all(&end)
     }
 }
@@ -78,6 +78,17 @@ fn create(path: &Path, (uid, gid): (u32, u32)) -> io::Result<File> {
     let file = OpenOptions::new().create(true).append(true).mode(0o644).custom_flags(flags).open(path)?;
     std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
     Ok(file)
+}
+
+/// The end of the console. libvirt's virtlogd begins a new file every 2 MiB and keeps three old ones, `console.log.0` the youngest: a
+/// guest that writes without end fills no disk, and its last words may be in two files.
+fn console_end(console: &Path, length: u64) -> io::Result<Vec<u8>> {
+    let newest = tail(console, length)?;
+    let mut older = console.as_os_str().to_os_string();
+    older.push(".0");
+    let mut end = tail(Path::new(&older), length - newest.len() as u64).unwrap_or_default();
+    end.extend(newest);
+    Ok(end)
 }
 
 fn tail(path: &Path, length: u64) -> io::Result<Vec<u8>> {
@@ -91,7 +102,7 @@ fn tail(path: &Path, length: u64) -> io::Result<Vec<u8>> {
 
 /// The line in which the guest's kernel says on the console that it panicked.
 pub fn find_panic(console: &Path) -> Option<String> {
-    let bytes = tail(console, CONSOLE_SEARCHED).ok()?;
+    let bytes = console_end(console, CONSOLE_SEARCHED).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().rev().find_map(|line| Some(&line[line.find("Kernel panic")?..]))?;
     Some(line.chars().filter(|c| !c.is_control()).take(PANIC_LENGTH).collect())
@@ -158,6 +169,15 @@ mod tests {
         Record::open(scratch.path()).keep_console(&console).expect("keep");
         let kept = fs::read(scratch.path().join("console.log")).expect("console.log");
         assert_eq!(kept, text[text.len() - (1 << 20)..]);
+    }
+
+    #[test]
+    fn last_words_are_found_where_virtlogd_has_just_begun_a_new_file() {
+        let scratch = Scratch::new();
+        let console = scratch.path().join("raw");
+        fs::write(scratch.path().join("raw.0"), "x\n[ 1.0] Kernel panic - not sync").expect("write");
+        fs::write(&console, "ing: sysrq\r\n[ 1.1] ---[ end\n").expect("write");
+        assert_eq!(find_panic(&console).as_deref(), Some("Kernel panic - not syncing: sysrq"));
     }
 
     #[test]

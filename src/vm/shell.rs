@@ -161,6 +161,9 @@ impl Shell {
         }
         self.turn_followers(now);
         if self.life.deadline().is_some_and(|at| now >= at) {
+            if let Some(probe) = &self.probe {
+                self.events.push_back(Event::Unanswered(probe.last_failure().to_string()));
+            }
             self.events.push_back(Event::Tick);
         }
     }
@@ -227,13 +230,16 @@ impl Shell {
     }
 
     fn turn_master(&mut self) {
-        match self.master.as_mut().and_then(Master::turn) {
-            None => {}
-            Some(News::Connected { boot_id }) => self.events.push_back(Event::Connected { boot_id }),
-            Some(News::Ended(error)) => {
-                self.master = None;
-                self.events.push_back(Event::ConnectionEnded(jobs::ssh_failure(error)));
-            }
+        while let Some(news) = self.master.as_mut().and_then(Master::turn) {
+            let event = match news {
+                News::Connected { boot_id } => Event::Connected { boot_id },
+                News::Ran(end) => Event::Launched(self.plan.launched(&end, self.ssh.as_ref())),
+                News::Ended(error) => {
+                    self.master = None;
+                    Event::ConnectionEnded(jobs::ssh_failure(error))
+                }
+            };
+            self.events.push_back(event);
         }
     }
 
@@ -271,7 +277,7 @@ impl Shell {
                 self.cancel(|_| true);
             }
             Action::Probe(address) => self.probe = Some(BannerProbe::new(address, 22, now)),
-            Action::Connect => self.connect(),
+            Action::Connect { launch } => self.connect(launch),
             Action::Disconnect => self.master = None,
             Action::Follow => self.follow(now),
             Action::FinishOutput => self.finish_output(now),
@@ -310,10 +316,12 @@ impl Shell {
         // What they have already left in the queue is of no interest either, but the life leaves it alone by itself.
     }
 
-    fn connect(&mut self) {
+    fn connect(&mut self, launch: bool) {
         let address = self.life.address().unwrap_or(Ipv4Addr::UNSPECIFIED);
         let connected = self.plan.ssh(address).and_then(|ssh| {
-            let master = Master::connect(&ssh).map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
+            let script = if launch { Some(self.plan.launch(&ssh)?) } else { None };
+            let master =
+                Master::connect(&ssh, script).map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
             self.ssh = Some(ssh);
             Ok(master)
         });

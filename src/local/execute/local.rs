@@ -145,7 +145,7 @@ fn sweep(temporary: &Path) {
         if !is_abandoned(&path) {
             continue;
         }
-        crate::isolation::settle::settle(&path.join("run"));
+        crate::isolation::settle::settle(&path.join("run"), &crate::isolation::Kind::Process);
         match fs::remove_dir_all(&path) {
             Ok(()) => log::info!("removed {}, which an earlier execute left", path.display()),
             Err(error) => log::warn!("cannot remove {}, which an earlier execute left: {error}", path.display()),

@@ -1,5 +1,6 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
+mod authentication;
 mod golden;
 
 use std::time::{Duration, Instant};
@@ -56,6 +57,7 @@ impl World {
             info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
             work_dir: "/work_dir".into(),
             switch_user: true,
+            authentication: None,
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
             recovery_timeout: Duration::from_secs(900),
@@ -82,6 +84,7 @@ impl World {
         for action in self.slave.handle(event, self.now) {
             match action {
                 Action::Send { to, message } => wanted.sent.push((to, message)),
+                Action::SendAs { to, message, .. } => wanted.sent.push((to, message)),
                 Action::Link(pid) => wanted.linked.push(pid),
                 Action::Launch(spec) => wanted.launched.push(*spec),
                 Action::Kill { container, grace } => wanted.killed.push((container, grace)),

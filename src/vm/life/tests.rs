@@ -1,7 +1,10 @@
 //! A VM's life by scenario, with an invented clock and no VM.
 
+use super::deadlines::*;
 use super::*;
 use crate::messages::mesos::task_status::Reason;
+use crate::subprocess::Exit;
+use std::time::Duration;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 9);
 const BOOT: Duration = Duration::from_secs(60);
@@ -56,6 +59,10 @@ impl Story {
         self.event(Event::Ended { job, result: Err(failure) })
     }
 
+    fn not_launched(self, cause: Cause, text: &str) -> Story {
+        self.event(Event::Launched(Err(Failure { cause, text: text.into() })))
+    }
+
     fn wait(mut self, time: Duration) -> Story {
         let until = self.now + time;
         while let Some(at) = self.life.deadline().filter(|at| *at <= until) {
@@ -89,7 +96,7 @@ impl Story {
     }
 
     fn running() -> Story {
-        Story::greeted().connected("boot-1").ok(JobKind::Launch)
+        Story::greeted().connected("boot-1").event(Event::Launched(Ok(())))
     }
 
     fn exits(self, exit: Exit) -> Story {
@@ -193,7 +200,7 @@ fn the_reserved_address_is_probed_while_the_lease_is_still_looked_for() {
     let story = Story::booting();
     assert!(story.started(JobKind::Lease) && story.did(&Action::Probe(ADDRESS)));
     let story = story.event(Event::BannerSeen);
-    assert!(story.did(&Action::Cancel(JobKind::Lease)) && story.did(&Action::Connect));
+    assert!(story.did(&Action::Cancel(JobKind::Lease)) && story.did(&Action::Connect { launch: true }));
 }
 
 #[test]
@@ -267,7 +274,7 @@ fn a_refused_key_is_tried_again_for_a_while_and_then_believed() {
         story = story.event(Event::ConnectionEnded(refused)).wait(Duration::from_secs(1));
     }
     assert!(story.now - began < BOOT / 2, "it does not take the whole boot timeout");
-    let tries = story.all.iter().filter(|action| **action == Action::Connect).count();
+    let tries = story.all.iter().filter(|action| matches!(action, Action::Connect { .. })).count();
     assert!((5..30).contains(&tries), "{tries}");
     assert_not_launched(&story.end(), &["step ssh", "refused the key", "--vm_ssh_key", "/images/default"]);
 }
@@ -282,13 +289,28 @@ fn a_wrong_host_key_is_not_tried_again() {
 fn a_connection_that_fails_for_the_moment_is_tried_until_it_works() {
     let story =
         Story::greeted().breaks("the guest refuses ssh connections").wait(Duration::from_secs(2)).connected("boot-1");
-    assert!(story.started(JobKind::Launch));
+    let story = story.event(Event::Launched(Ok(())));
+    assert_eq!(story.reports().last().map(|report| report.state), Some(TaskState::TaskRunning));
+}
+
+#[test]
+fn an_sshd_that_never_greets_is_told_with_how_the_last_look_failed() {
+    let story = Story::booting().found(JobKind::Lease, Found::Address(ADDRESS));
+    let story = story.event(Event::Unanswered("Connection refused".into())).wait(BOOT);
+    assert_not_launched(&story.end(), &["step ssh", "last try: Connection refused", "--vm_boot_timeout"]);
+}
+
+#[test]
+fn a_launcher_that_is_not_heard_of_is_given_up() {
+    let story = Story::greeted().connected("boot-1").wait(LAUNCH - ms(1));
+    assert!(!story.started(JobKind::Destroy));
+    assert_not_launched(&story.wait(ms(1)).end(), &["step run", "no answer by its deadline"]);
 }
 
 #[test]
 fn a_user_that_the_guest_lacks_is_named_with_the_image() {
     let story = Story::greeted().connected("boot-1");
-    let report = story.fails(JobKind::Launch, Cause::NoUser, "no such user").end();
+    let report = story.not_launched(Cause::NoUser, "no such user").end();
     assert_not_launched(&report, &["'alice'", "/images/default"]);
 }
 
@@ -332,7 +354,7 @@ fn a_lost_connection_is_not_a_lost_command() {
         .wait(Duration::from_secs(1))
         .breaks("no answer")
         .wait(Duration::from_secs(30));
-    let tries = story.all.iter().filter(|action| **action == Action::Connect).count();
+    let tries = story.all.iter().filter(|action| matches!(action, Action::Connect { .. })).count();
     assert!(tries >= 3, "{tries}");
     let story = story.connected("boot-1");
     assert_eq!(story.count(JobKind::Wait), 2);
@@ -364,7 +386,7 @@ fn a_broken_session_makes_a_new_connection() {
     let story = Story::running().fails(JobKind::Wait, Cause::Other, "broken pipe");
     assert!(story.did(&Action::Disconnect));
     let story = story.wait(ms(500));
-    assert!(story.last.contains(&Action::Connect));
+    assert!(story.last.contains(&Action::Connect { launch: false }));
 }
 
 #[test]
@@ -485,7 +507,7 @@ fn what_comes_too_late_changes_nothing() {
         Event::Kill { grace: Duration::ZERO },
         Event::Tick,
         Event::Ended { job: JobKind::Start, result: Ok(Found::Address(ADDRESS)) },
-        Event::Ended { job: JobKind::Launch, result: Err(Failure::deadline()) },
+        Event::Launched(Err(Failure::deadline())),
         Event::Ended { job: JobKind::Wait, result: Ok(Found::CommandEnded(Exit::Status(0))) },
     ];
     let mut story = Story::booting().kill(Duration::ZERO);

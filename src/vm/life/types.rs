@@ -39,8 +39,6 @@ pub enum JobKind {
     Start,
     /// `vm-worker lease`.
     Lease,
-    /// The launcher goes into the guest and starts the command: one session, since each costs an emulated guest half a second.
-    Launch,
     /// The launcher waits for the command's end.
     Wait,
     /// The launcher sends the command TERM.
@@ -154,6 +152,10 @@ pub enum Event {
         /// Of the guest's kernel.
         boot_id: String,
     },
+    /// The launcher has started the command, or has not.
+    Launched(Result<(), Failure>),
+    /// How the last look for sshd's greeting failed; comes before a [`Event::Tick`].
+    Unanswered(String),
     /// The ssh connection has ended, or could not be made.
     ConnectionEnded(Failure),
     /// All of the command's output is on the host, or as much as will ever come.
@@ -193,7 +195,10 @@ pub enum Action {
     /// Look for sshd's greeting at this address, and no other.
     Probe(Ipv4Addr),
     /// Make the ssh connection.
-    Connect,
+    Connect {
+        /// With the launcher in its first session, which starts the command: each session costs an emulated guest half a second.
+        launch: bool,
+    },
     /// End it.
     Disconnect,
     /// Bring the command's output while it is written.

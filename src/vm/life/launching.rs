@@ -1,0 +1,124 @@
+//! From the overlay to the command's start.
+
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+use super::deadlines::{FOREVER, LAUNCH, LIBVIRT};
+use super::state::{Handshake, Link, State};
+use super::types::{Action, Failure, Found, JobKind, Step};
+use super::{Life, report};
+use crate::container::status::Report;
+use crate::messages::mesos::TaskState;
+
+impl Life {
+    pub(super) fn prepared(&mut self, job: JobKind, result: Result<Found, Failure>, now: Instant) {
+        let State::Preparing { left } = &mut self.state else {
+            return;
+        };
+        if let Err(failure) = result {
+            let report = report::prepare(&self.settings, job, &failure);
+            return self.end(report, now);
+        }
+        left.retain(|other| *other != job);
+        if left.is_empty() {
+            self.step(Step::Overlay, now);
+            self.state = State::Starting { doomed: None };
+            self.started = true;
+            self.boot_by = now + self.settings.boot_timeout;
+            self.start(JobKind::Start, (now + LIBVIRT).min(self.boot_by));
+        }
+    }
+
+    pub(super) fn start_ended(&mut self, result: Result<Found, Failure>, now: Instant) {
+        let State::Starting { doomed } = &mut self.state else {
+            return;
+        };
+        if let Some((report, _)) = doomed.take() {
+            return self.destroy(report, now);
+        }
+        match result {
+            Ok(found) => {
+                self.step(Step::Start, now);
+                self.state = State::AwaitingAddress { by: self.boot_by };
+                self.start(JobKind::Lease, self.boot_by);
+                if let Found::Address(address) = found {
+                    self.probe(address);
+                }
+            }
+            Err(failure) => self.end(report::start(&self.settings, &failure), now),
+        }
+    }
+
+    pub(super) fn probe(&mut self, address: Ipv4Addr) {
+        if self.address != Some(address) {
+            self.address = Some(address);
+            self.actions.push(Action::Probe(address));
+        }
+    }
+
+    pub(super) fn lease_ended(&mut self, result: Result<Found, Failure>, now: Instant) {
+        let State::AwaitingAddress { by } = self.state else {
+            return;
+        };
+        match result {
+            Ok(Found::Address(address)) => {
+                self.step(Step::Address, now);
+                self.state = State::AwaitingSsh(Handshake::new(by));
+                self.probe(address);
+            }
+            Ok(_) => self.end(report::lease(&self.settings, &Failure::other("the worker named no address")), now),
+            Err(failure) => self.end(report::lease(&self.settings, &failure), now),
+        }
+    }
+
+    pub(super) fn banner_seen(&mut self, now: Instant) {
+        match self.state {
+            State::AwaitingAddress { by } => {
+                // Who answers at the reserved address has got it; the lease need not be looked for any longer.
+                self.actions.push(Action::Cancel(JobKind::Lease));
+                self.step(Step::Address, now);
+                self.state = State::AwaitingSsh(Handshake::new(by));
+                self.actions.push(Action::Connect { launch: true });
+            }
+            State::AwaitingSsh(_) => self.actions.push(Action::Connect { launch: true }),
+            _ => {}
+        }
+    }
+
+    pub(super) fn unanswered(&mut self, why: String) {
+        if let State::AwaitingSsh(handshake) = &mut self.state {
+            handshake.last = Some(why);
+        }
+    }
+
+    pub(super) fn connected(&mut self, boot_id: String, now: Instant) {
+        match &self.state {
+            State::AwaitingSsh(_) => {
+                self.boot_id = Some(boot_id);
+                self.step(Step::Ssh, now);
+                self.state = State::Launching { by: now + LAUNCH };
+            }
+            State::Running { link: Link::Lost { .. } } if self.boot_id.as_deref() == Some(boot_id.as_str()) => {
+                self.actions.push(Action::Note("connected again".to_string()));
+                self.state = State::Running { link: Link::Up };
+                self.start(JobKind::Wait, now + FOREVER);
+            }
+            State::Running { .. } => self.end(report::rebooted(), now),
+            _ => {}
+        }
+    }
+
+    pub(super) fn launched(&mut self, result: Result<(), Failure>, now: Instant) {
+        let State::Launching { .. } = self.state else { return };
+        match result {
+            Ok(()) => {
+                self.step(Step::Run, now);
+                self.state = State::Running { link: Link::Up };
+                self.actions.push(Action::Report(Report::plain(TaskState::TaskRunning)));
+                self.start(JobKind::Wait, now + FOREVER);
+                self.actions.push(Action::Follow);
+            }
+            Err(failure) => self.end(report::launch(&self.settings, &failure), now),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Where a VM's life is, and what it has to know there.
+
+use std::time::{Duration, Instant};
+
+use super::deadlines::{RECONNECT, REFUSED};
+use super::types::{Cause, Failure, JobKind};
+use crate::container::status::Report;
+use crate::poll::Backoff;
+
+#[derive(Debug)]
+pub(super) enum State {
+    Preparing { left: Vec<JobKind> },
+    Starting { doomed: Option<(Report, Instant)> },
+    AwaitingAddress { by: Instant },
+    AwaitingSsh(Handshake),
+    Launching { by: Instant },
+    Running { link: Link },
+    Stopping { kill_at: Option<Instant>, give_up_at: Option<Instant> },
+    Collecting { output: bool, files: bool, until: Instant },
+    Destroying,
+    Reporting { until: Instant },
+    Ended,
+}
+
+/// From sshd's greeting to a connection that works.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    pub(super) by: Instant,
+    pub(super) retry_at: Option<Instant>,
+    pub(super) backoff: Backoff,
+    pub(super) refused_until: Option<Instant>,
+    pub(super) last: Option<String>,
+}
+
+/// The connection while the command runs.
+#[derive(Debug)]
+pub(super) enum Link {
+    Up,
+    Lost { until: Instant, retry_at: Option<Instant>, backoff: Backoff, why: String },
+}
+
+impl Handshake {
+    pub(super) fn new(by: Instant) -> Handshake {
+        Handshake {
+            by,
+            retry_at: None,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            refused_until: None,
+            last: None,
+        }
+    }
+
+    /// Whether there is any use in another try.
+    pub(super) fn retry(&mut self, failure: &Failure, now: Instant) -> bool {
+        let hopeless = match failure.cause {
+            Cause::Fatal => true,
+            Cause::KeyRefused => now >= *self.refused_until.get_or_insert((now + REFUSED).min(self.by)),
+            Cause::Deadline | Cause::NoUser | Cause::Rebooted | Cause::Supervisor | Cause::Other => false,
+        };
+        self.last = Some(failure.text.clone());
+        self.retry_at = Some(now + self.backoff.next_wait());
+        !hopeless
+    }
+}
+
+impl Link {
+    pub(super) fn lose(&mut self, reason: String, now: Instant) {
+        match self {
+            Link::Up => {
+                *self = Link::Lost {
+                    until: now + RECONNECT,
+                    retry_at: Some(now),
+                    backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(10)),
+                    why: reason,
+                };
+            }
+            Link::Lost { retry_at, backoff, why, .. } => {
+                *retry_at = Some(now + backoff.next_wait());
+                *why = reason;
+            }
+        }
+    }
+}
