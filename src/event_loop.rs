@@ -4,7 +4,8 @@
 //! ```text
 //!   signals ─┐                                   ┌─► network     messages to the master
 //!   network ─┼─► Event ─► slave.handle ─► Action ─┼─► isolation   launch, kill, acknowledge
-//! isolation ─┘                                   └─► files       a sandbox can be read
+//! isolation ─┤                                   └─► files       a sandbox can be read
+//!  detector ─┘
 //! ```
 
 #[cfg(test)]
@@ -20,9 +21,10 @@ use std::time::{Instant, SystemTime};
 use nix::sys::signal::Signal;
 
 use crate::api::{self, Files, History, State};
+use crate::detector::{Detector, DetectorEvent};
 use crate::ids::ContainerId;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
-use crate::libprocess::{Network, NetworkEvent, Pid};
+use crate::libprocess::{Network, NetworkEvent};
 use crate::local::Embedded;
 use crate::messages::container::Spec;
 use crate::poll::{PollSet, Signals, earlier};
@@ -32,6 +34,8 @@ use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slav
 pub struct EventLoop {
     /// What decides.
     pub slave: Slave,
+    /// Who the master is.
+    pub detector: Detector,
     /// The port, and all connections.
     pub network: Network,
     /// What runs containers.
@@ -63,8 +67,7 @@ impl EventLoop {
     ///
     /// # Errors
     /// What `poll(2)` gives.
-    pub fn run(mut self, master: Pid) -> io::Result<()> {
-        self.deliver(Event::MasterDetected(master));
+    pub fn run(mut self) -> io::Result<()> {
         let mut set = PollSet::new();
         while !self.over {
             set.clear();
@@ -79,6 +82,7 @@ impl EventLoop {
         set.add(self.signals.fd(), crate::poll::Interest::Read);
         self.network.register(set);
         self.isolation.register(set);
+        self.detector.register(set);
         if let Some(embedded) = &self.embedded {
             embedded.register(set);
         }
@@ -86,7 +90,7 @@ impl EventLoop {
 
     fn deadline(&self) -> Option<Instant> {
         let shells = earlier(self.network.deadline(), self.isolation.deadline());
-        earlier(shells, self.slave.deadline())
+        earlier(earlier(shells, self.detector.deadline(Instant::now())), self.slave.deadline())
     }
 
     fn turn(&mut self, set: &PollSet) -> io::Result<()> {
@@ -99,6 +103,12 @@ impl EventLoop {
         }
         for event in self.isolation.turn(set, instant) {
             self.container_event(event);
+        }
+        for event in self.detector.turn(set, instant) {
+            self.deliver(match event {
+                DetectorEvent::Detected(master) => Event::MasterDetected(master),
+                DetectorEvent::Lost => Event::MasterLost,
+            });
         }
         if let Some(end) = self.embedded.as_mut().and_then(Embedded::ended) {
             log::error!("the embedded master has ended ({end}); stopping");

@@ -5,6 +5,7 @@
 mod api;
 mod container;
 mod credential;
+mod detector;
 mod event_loop;
 mod flags;
 mod ids;

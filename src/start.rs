@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
 use crate::credential::{Credential, CredentialError};
+use crate::detector::{self, Detector, file::FileError};
 use crate::event_loop::{EventLoop, now};
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
@@ -34,6 +35,8 @@ use crate::vm::image::Image;
 const SLAVE: &str = "slave(1)";
 /// A master's name in PIDs.
 const MASTER: &str = "master";
+/// An address that nobody has (RFC 5737), for the question which of ours leads to others.
+const ELSEWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 9);
 /// Where the embedded master listens, if the port is free.
 const LOCAL_MASTER_PORT: u16 = 5050;
 
@@ -53,6 +56,8 @@ pub enum StartError {
     Listen(SocketAddrV4, io::Error),
     /// The master's name has no IPv4 address.
     Resolve(String, Option<io::Error>),
+    /// The file that should name the master never will.
+    MasterFile(PathBuf, FileError),
     /// The embedded master did not start.
     Embedded(EmbeddedError),
     /// `--resources` or `--attributes`.
@@ -91,6 +96,7 @@ impl fmt::Display for StartError {
             StartError::Resolve(host, None) => {
                 write!(f, "the master's name {host} has no IPv4 address")
             }
+            StartError::MasterFile(path, source) => write!(f, "cannot find the master in {}: {source}", path.display()),
             StartError::Embedded(source) => source.fmt(f),
             StartError::Resources(text) => f.write_str(text),
             StartError::Credential(source) => source.fmt(f),
@@ -118,9 +124,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
     isolation::settle::settle(&flags.runtime_dir, &kind);
-    let (master, embedded) = find_master(flags)?;
+    let (detector, towards, embedded) = find_master(flags, &random)?;
     let network = listen(flags)?;
-    let pid = own_pid(flags, &network, &master);
+    let pid = own_pid(flags, &network, towards);
     let config = configure(flags, pid)?;
     log::info!(
         "listening on {}, known as {}; resources: {}",
@@ -133,6 +139,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     files.attach(&slaves.to_string_lossy(), slaves.clone());
     let shell = EventLoop {
         slave: Slave::new(config, random),
+        detector,
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
         files,
@@ -143,7 +150,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         start_time: now().unix,
         over: false,
     };
-    shell.run(master).map_err(|error| StartError::System("cannot wait for events", error))
+    shell.run().map_err(|error| StartError::System("cannot wait for events", error))
 }
 
 /// With `vm`, everything that VMs will need is checked before anybody hears of us.
@@ -198,24 +205,51 @@ fn lock(runtime_dir: &Path) -> Result<Flock<fs::File>, StartError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StartError::Taken(runtime_dir.to_path_buf()))
 }
 
-fn find_master(flags: &Flags) -> Result<(Pid, Option<Embedded>), StartError> {
-    match &flags.master {
+/// How the master is found, an address on the way to it, and the master itself if it is our own.
+fn find_master(
+    flags: &Flags,
+    random: &Random,
+) -> Result<(Detector, Option<SocketAddrV4>, Option<Embedded>), StartError> {
+    let (random, now) = (random.clone(), now().instant);
+    let detector = match &flags.master {
         Master::Local => {
             let embedded = Embedded::start(LOCAL_MASTER_PORT, Stdio::inherit()).map_err(StartError::Embedded)?;
-            log::info!("started the embedded master on {}; it is for this one machine", embedded.address());
-            Ok((master_pid(embedded.address()), Some(embedded)))
+            let address = embedded.address();
+            log::info!("started the embedded master on {address}; it is for this one machine");
+            return Ok((Detector::fixed(master_pid(address), random), Some(address), Some(embedded)));
         }
         Master::Address { host, port } => {
-            let found = (host.as_str(), *port).to_socket_addrs();
-            let mut found = found.map_err(|error| StartError::Resolve(host.clone(), Some(error)))?;
-            let address = found.find_map(|address| match address {
-                SocketAddr::V4(address) => Some(address),
-                SocketAddr::V6(_) => None,
-            });
-            let address = address.ok_or_else(|| StartError::Resolve(host.clone(), None))?;
-            Ok((master_pid(address), None))
+            let address = resolve(host, *port)?;
+            return Ok((Detector::fixed(master_pid(address), random), Some(address), None));
         }
+        Master::ZooKeeper(zookeeper) => Detector::zookeeper(zookeeper.clone(), random, now),
+        Master::File(path) => Detector::file(path.clone(), random, now),
+    };
+    Ok((detector, towards(&flags.master)?, None))
+}
+
+/// What can be known now about the way to a master that is yet to be found: it is where ZooKeeper is.
+fn towards(master: &Master) -> Result<Option<SocketAddrV4>, StartError> {
+    match master {
+        Master::Local => Ok(None),
+        Master::Address { host, port } => Ok(resolve(host, *port).ok()),
+        Master::ZooKeeper(zookeeper) => Ok(zookeeper.servers.iter().find_map(|(host, port)| resolve(host, *port).ok())),
+        Master::File(path) => match detector::file::read(path) {
+            Ok(master) => towards(&master),
+            Err(error) if error.may_pass() => Ok(None),
+            Err(error) => Err(StartError::MasterFile(path.clone(), error)),
+        },
     }
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddrV4, StartError> {
+    let found = (host, port).to_socket_addrs();
+    let mut found = found.map_err(|error| StartError::Resolve(host.to_string(), Some(error)))?;
+    let address = found.find_map(|address| match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
+    });
+    address.ok_or_else(|| StartError::Resolve(host.to_string(), None))
 }
 
 fn master_pid(address: SocketAddrV4) -> Pid {
@@ -227,12 +261,13 @@ fn listen(flags: &Flags) -> Result<Network, StartError> {
     Network::listen(address).map_err(|error| StartError::Listen(address, error))
 }
 
-/// The address that others are told: the advertised one, the one listened on, or the one that leads to the master.
-fn own_pid(flags: &Flags, network: &Network, master: &Pid) -> Pid {
+/// The address that others are told: the advertised one, the one listened on, or the one that leads to the master; if that is not
+/// known yet, the one that leads out into the world.
+fn own_pid(flags: &Flags, network: &Network, towards: Option<SocketAddrV4>) -> Pid {
     let ip = flags
         .advertise_ip
         .or(flags.ip.filter(|ip| !ip.is_unspecified()))
-        .or_else(|| address_towards(master.address))
+        .or_else(|| address_towards(towards.unwrap_or(ELSEWHERE)))
         .unwrap_or(Ipv4Addr::LOCALHOST);
     let port = flags.advertise_port.unwrap_or_else(|| network.address().port());
     Pid { id: SLAVE.to_string(), address: SocketAddrV4::new(ip, port) }
@@ -274,7 +309,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         registration_backoff: match flags.master {
             // There is no herd to spread out.
             Master::Local => flags.registration_backoff_factor.min(LOCAL_BACKOFF),
-            Master::Address { .. } => flags.registration_backoff_factor,
+            Master::Address { .. } | Master::ZooKeeper(_) | Master::File(_) => flags.registration_backoff_factor,
         },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,

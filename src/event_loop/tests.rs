@@ -8,6 +8,7 @@ use prost::{Message, Name};
 use super::*;
 use crate::credential::Credential;
 use crate::isolation::{self, Kind};
+use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::internal::*;
 use crate::random::Random;
@@ -21,7 +22,7 @@ fn listen() -> Network {
 }
 
 /// A slave that runs nothing and has a credential.
-fn shell() -> EventLoop {
+fn shell(master: Pid) -> EventLoop {
     let network = listen();
     let config = Config {
         pid: Pid { id: "slave(1)".into(), address: network.address() },
@@ -40,6 +41,7 @@ fn shell() -> EventLoop {
     };
     EventLoop {
         slave: Slave::new(config, Random::from_seed(1)),
+        detector: Detector::fixed(master, Random::from_seed(1)),
         network,
         isolation: isolation::create(Kind::Process, "/nonexistent".into()),
         files: Files::new(),
@@ -95,8 +97,7 @@ impl Script {
 #[test]
 fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registration_follows() {
     let mut script = Script { network: listen(), heard: Vec::new() };
-    let mut shell = shell();
-    shell.deliver(Event::MasterDetected(script.pid("master")));
+    let mut shell = shell(script.pid("master"));
     let end = Instant::now() + PATIENCE;
     let mut set = PollSet::new();
     while script.heard.len() < 4 {

@@ -1,8 +1,10 @@
 //! What `--master` may say: where the master is, in the notations of 2012 and of today.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::values;
+use super::zookeeper::ZooKeeper;
 
 /// Where the master is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,14 +19,18 @@ pub enum Master {
         /// 1 to 65535.
         port: u16,
     },
+    /// The master that leads, as ZooKeeper knows.
+    ZooKeeper(ZooKeeper),
+    /// A file that holds one of the above, except `local`.
+    File(PathBuf),
 }
 
 impl Master {
-    /// Reads `local`, `host:port`, `master@host:port` or `mesos://[id@]host:port` (the notation of 2012; the id was
-    /// always `master`).
+    /// Reads `local`, `host:port`, `master@host:port`, `mesos://[id@]host:port` (the notation of 2012; the id was
+    /// always `master`), `zk://...` (see [`ZooKeeper`]; `zoo://` in 2011) or `file:///path`.
     ///
     /// # Errors
-    /// Why the text is none of these.
+    /// Why the text is none of these. A password is not in it.
     pub fn parse(text: &str) -> Result<Master, String> {
         if text == "local" {
             return Ok(Master::Local);
@@ -32,16 +38,8 @@ impl Master {
         let rest = match text.split_once("://") {
             None => text,
             Some(("mesos", rest)) => rest,
-            Some(("zk" | "zoo", _)) => {
-                return Err(
-                    "detection of the master by ZooKeeper is not built yet: name the leading master itself".into()
-                );
-            }
-            Some(("file", _)) => {
-                return Err("a master's address in a file belongs to detection by ZooKeeper, which is not built yet: \
-                            name the leading master itself"
-                    .into());
-            }
+            Some(("zk" | "zoo", rest)) => return ZooKeeper::parse(rest).map(Master::ZooKeeper),
+            Some(("file", path)) => return values::path(path).map(Master::File),
             Some((scheme, _)) => return Err(format!("'{scheme}://' is no notation for a master")),
         };
         let address = match rest.split_once('@') {
@@ -63,11 +61,27 @@ impl Master {
     }
 }
 
+impl Master {
+    /// Reads what a `file://` holds: one line, any notation that says where a master is that somebody else started.
+    ///
+    /// # Errors
+    /// Why it is none of them.
+    pub fn parse_file(content: &str) -> Result<Master, String> {
+        match Master::parse(content.trim())? {
+            Master::Local => Err("'local' cannot be told by a file, only by --master=local itself".into()),
+            Master::File(_) => Err("a file cannot name another file".into()),
+            master @ (Master::Address { .. } | Master::ZooKeeper(_)) => Ok(master),
+        }
+    }
+}
+
 impl fmt::Display for Master {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Master::Local => write!(f, "local"),
             Master::Address { host, port } => write!(f, "{host}:{port}"),
+            Master::ZooKeeper(zookeeper) => zookeeper.fmt(f),
+            Master::File(path) => write!(f, "file://{}", path.display()),
         }
     }
 }
@@ -87,10 +101,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_holds_what_the_flag_could_say_but_no_local_and_no_other_file() {
+        let file = Master::parse("file:///etc/mesos/zk").unwrap();
+        assert_eq!(file, Master::File("/etc/mesos/zk".into()));
+        assert_eq!(file.to_string(), "file:///etc/mesos/zk");
+        for text in ["zk://a:2181/mesos", "zoo://a:2181/mesos", "a:5050", "mesos://master@a:5050"] {
+            assert_eq!(Master::parse_file(&format!("{text}\n")), Master::parse(text), "{text}");
+        }
+        assert!(Master::parse_file("local").unwrap_err().contains("cannot be told by a file"));
+        assert!(Master::parse_file("file:///x").unwrap_err().contains("another file"));
+        assert!(Master::parse_file("a:1\nb:1").is_err());
+    }
+
+    #[test]
     fn what_is_no_master_says_why() {
         for (text, why) in [
-            ("zk://a:2181/mesos", "ZooKeeper is not built yet"),
-            ("file:///etc/mesos/zk", "not built yet"),
+            ("zk://a:2181", "no path"),
+            ("file://etc/mesos/zk", "not absolute"),
+            ("file:///", "'/' itself"),
             ("http://a:5050", "'http://' is no notation"),
             ("a", "no port"),
             ("a:0", "not between 1"),

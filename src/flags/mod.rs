@@ -28,10 +28,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod values;
+mod zookeeper;
 
 pub use error::FlagError;
 pub use help::conf_file;
 pub use master::Master;
+pub use zookeeper::ZooKeeper;
 
 /// Which command the arguments belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

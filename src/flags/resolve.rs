@@ -3,6 +3,7 @@
 use super::error::{FlagError, Origin};
 use super::gather::Given;
 use super::table::{self, Group, Settings};
+use super::zookeeper::without_secret;
 use super::{CommandKind, ExecuteFlags, Flags, Isolation, Master, Parsed};
 
 /// Reads every value and checks them against each other.
@@ -24,7 +25,7 @@ pub(super) fn resolve(command: CommandKind, given: &[Given]) -> Result<Parsed, F
 fn bad_value(given: &Given, why: String) -> FlagError {
     FlagError::BadValue {
         key: given.row.name,
-        value: printable(&given.value),
+        value: printable(&without_secret(&given.value)),
         origin: given.origin.clone(),
         why,
         allowed: given.row.allowed,
@@ -125,7 +126,7 @@ fn idle_vm_flags(given: &[Given], isolation: Isolation) -> Option<String> {
 
 fn said(given: &[Given], name: &str) -> String {
     match given.iter().find(|given| given.row.name == name) {
-        Some(given) => format!("--{name}={} ({})", given.value, given.origin),
+        Some(given) => format!("--{name}={} ({})", without_secret(&given.value), given.origin),
         None => format!("--{name}"),
     }
 }

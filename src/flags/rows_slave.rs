@@ -29,10 +29,12 @@ pub(super) static ROWS: &[Row] = &[
         short: "m",
         hint: "MASTER",
         commands: &[Slave, Execute],
-        allowed: "host:port, mesos://master@host:port or local",
-        help: "The master: host:port, or 'local' for one of its own. Needed.",
-        doc: "The notation of 2012, mesos://master@host:port, means the same as host:port. 'local' starts the embedded master \
-              beside the slave: it is for one machine and for tests. Detection by ZooKeeper (zk://) is not built yet.",
+        allowed: "host:port, mesos://master@host:port, zk://[user:password@]host:port,.../path, file:///path or local",
+        help: "The master: host:port, zk://host:port,.../path, or 'local' for one of its own. Needed.",
+        doc: "The notation of 2012, mesos://master@host:port, means the same as host:port. With zk://host:port,host:port/path \
+              the master that leads is found by ZooKeeper, and followed; zk://user:password@host:port/path authenticates \
+              (scheme digest). file:///path names a file that holds any of these, which keeps a password off the command \
+              line. 'local' starts the embedded master beside the slave: it is for one machine and for tests.",
         set: |s, v| put_some(&mut s.master, Master::parse(v)),
         ..Row::PLAIN
     },

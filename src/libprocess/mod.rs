@@ -32,7 +32,7 @@ mod link;
 mod message;
 pub mod network;
 mod parse;
-mod socket;
+pub mod socket;
 #[cfg(test)]
 mod tests;
 

@@ -79,6 +79,8 @@ pub struct Now {
 pub enum Event {
     /// A master was found at this address.
     MasterDetected(Pid),
+    /// Nobody is known to be the master any more.
+    MasterLost,
     /// A message for us.
     Message {
         /// Who sent it.
@@ -202,6 +204,7 @@ impl Slave {
     pub fn handle(&mut self, event: Event, now: Now) -> Vec<Action> {
         match event {
             Event::MasterDetected(master) => self.master_detected(master, now),
+            Event::MasterLost => self.master_lost(),
             Event::Message { from, message } => self.message(from, message, now),
             Event::Authentication { from, to, message } => self.authentication_message(&from, &to, message, now),
             Event::Exited(pid) => self.exited(&pid, now),

@@ -6,6 +6,7 @@
 //!                        │  └─ send again                │
 //!                        └───────────────────────────────┘
 //! with --credential: Authenticating comes before Registering, each time (`authentication`)
+//! with a master that is lost: Alone; containers go on, updates wait
 //! ```
 //!
 //! The first message waits a random part of `--registration_backoff_factor`, so that a cluster's slaves do not all come at
@@ -110,6 +111,17 @@ impl Slave {
         log::info!("new master detected at {master}");
         self.actions.push(Action::Link(master.clone()));
         self.begin_registering(master, now);
+    }
+
+    /// Nothing of ours depends on a master: containers go on, and updates wait for the next one.
+    pub(super) fn master_lost(&mut self) {
+        match self.registration.state {
+            State::Alone => {}
+            State::Authenticating { .. } | State::Registering { .. } | State::Registered { .. } => {
+                log::warn!("no master leads any more; containers go on, waiting for a new master");
+                self.registration.state = State::Alone;
+            }
+        }
     }
 
     fn begin_registering(&mut self, master: Pid, now: Now) {

@@ -9,3 +9,4 @@ mod output;
 mod scheduler;
 mod support;
 mod whole_path;
+mod zookeeper;

@@ -74,6 +74,9 @@ fn run(flags: &ExecuteFlags) -> Result<Outcome, String> {
             let outcome = follow(flags, task, master, &mut signals, None);
             outcome.inspect(tell)
         }
+        Master::ZooKeeper(_) | Master::File(_) => {
+            Err("--master of 'execute' must be host:port or local: name the leading master itself".to_string())
+        }
         Master::Local => {
             let mut cluster = Cluster::start(flags)?;
             let outcome = follow(flags, task, cluster.address(), &mut signals, Some(&mut cluster));

@@ -1,0 +1,385 @@
+//! The session against scripted servers: what they send is written here byte by byte, with an invented clock.
+
+use super::*;
+use crate::detector::session::{Input, Output, Session};
+use crate::detector::wire::{self, SessionId};
+
+const PATH: &str = "/mesos";
+const FIRST: &str = "master@10.0.0.1:5050";
+const SECOND: &str = "master@10.0.0.2:5050";
+const OLD: SessionId = SessionId { id: 7, password: Vec::new() };
+
+fn record(parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    [&(body.len() as i32).to_be_bytes()[..], &body].concat()
+}
+
+fn connected(timeout_ms: i32, id: i64) -> Vec<u8> {
+    record(&[&[0; 4], &timeout_ms.to_be_bytes(), &id.to_be_bytes(), &0i32.to_be_bytes()])
+}
+
+fn answer(xid: i32, code: i32, body: &[u8]) -> Vec<u8> {
+    record(&[&xid.to_be_bytes(), &100i64.to_be_bytes(), &code.to_be_bytes(), body])
+}
+
+fn text(text: &str) -> Vec<u8> {
+    record(&[text.as_bytes()])
+}
+
+fn names(names: &[&str]) -> Vec<u8> {
+    let mut body = (names.len() as i32).to_be_bytes().to_vec();
+    names.iter().for_each(|name| body.extend(text(name)));
+    body
+}
+
+/// A watch's event: 4 is a change of the children, 1 a node that was made; 3 is the state "connected".
+fn event(kind: i32, path: &str) -> Vec<u8> {
+    answer(-1, 0, &[&kind.to_be_bytes()[..], &3i32.to_be_bytes(), &text(path)].concat())
+}
+
+fn pong() -> Vec<u8> {
+    answer(-2, 0, &[])
+}
+
+fn detected(pid: &str) -> Output {
+    Output::Detected(pid.parse().expect("pid"))
+}
+
+/// A session, its clock, and the requests that a server has to answer.
+struct World {
+    session: Session,
+    now: Instant,
+    xid: i32,
+}
+
+impl World {
+    fn new(master: &str) -> World {
+        let Ok(Master::ZooKeeper(zookeeper)) = Master::parse(master) else { panic!("{master}") };
+        let now = Instant::now();
+        World { session: Session::new(zookeeper, Random::from_seed(3), now), now, xid: 0 }
+    }
+
+    fn tick(&mut self) -> Vec<Output> {
+        self.session.handle(Input::Tick, self.now)
+    }
+
+    /// Time passes to the session's own next deadline.
+    fn next(&mut self) -> Vec<Output> {
+        self.now = self.session.deadline().expect("deadline").max(self.now);
+        self.tick()
+    }
+
+    fn hear(&mut self, bytes: &[u8]) -> Vec<Output> {
+        self.session.handle(Input::Bytes(bytes), self.now)
+    }
+
+    fn fail(&mut self) -> Vec<Output> {
+        self.session.handle(Input::Failed("it closed the connection".into()), self.now)
+    }
+
+    /// Until the next connection is wanted; what is wanted on the way.
+    fn reach_server(&mut self) -> (usize, Vec<Output>) {
+        let mut others = Vec::new();
+        for _ in 0..100 {
+            for output in self.next() {
+                match output {
+                    Output::Connect(place) => return (place, others),
+                    other => others.push(other),
+                }
+            }
+        }
+        panic!("no server is tried: {others:?}");
+    }
+
+    /// A server takes the session and is asked for the children.
+    fn greet(&mut self, resumed: &SessionId, zxid: i64) {
+        let first = self.session.handle(Input::Connected, self.now);
+        assert_eq!(first, [Output::Send(wire::connect(resumed, zxid, 10_000))]);
+        self.xid = 1;
+        assert_eq!(self.hear(&connected(10_000, 7)), [Output::Send(wire::get_children(1, PATH))]);
+    }
+
+    fn children(&mut self, list: &[&str]) -> Vec<Output> {
+        let outputs = self.hear(&answer(self.xid, 0, &names(list)));
+        self.xid += 1;
+        outputs
+    }
+
+    fn data(&mut self, data: &str) -> Vec<Output> {
+        self.hear(&answer(self.xid, 0, &text(data)))
+    }
+
+    /// A change of the children, which are then asked for.
+    fn change(&mut self) {
+        self.xid += 1;
+        assert_eq!(self.hear(&event(4, PATH)), [Output::Send(wire::get_children(self.xid, PATH))]);
+    }
+
+    /// Connected, with the first master as the leader.
+    fn led(master: &str) -> World {
+        let mut world = World::new(master);
+        world.reach_server();
+        world.greet(&SessionId::default(), 0);
+        let asks = world.children(&["0000000003", "0000000004"]);
+        assert_eq!(asks, [Output::Send(wire::get_data(2, "/mesos/0000000003"))]);
+        assert_eq!(world.data(FIRST), [detected(FIRST)]);
+        world
+    }
+}
+
+#[test]
+fn the_leader_is_found_and_the_next_one_when_it_goes() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.change();
+    let asks = world.children(&["0000000004"]);
+    assert_eq!(asks, [Output::Send(wire::get_data(4, "/mesos/0000000004"))]);
+    assert_eq!(world.data(SECOND), [detected(SECOND)]);
+}
+
+#[test]
+fn a_change_that_leaves_the_leader_is_no_news_and_a_return_under_a_new_number_is() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.change();
+    world.children(&["0000000003", "0000000009"]);
+    assert_eq!(world.data(FIRST), []);
+    world.change();
+    world.children(&["0000000010"]);
+    assert_eq!(world.data(FIRST), [detected(FIRST)], "a master that was started again has forgotten us");
+}
+
+#[test]
+fn the_last_master_that_goes_is_a_loss_and_told_once() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.change();
+    assert_eq!(world.children(&["log_replicas"]), [Output::Lost]);
+    world.xid -= 1;
+    world.change();
+    assert_eq!(world.children(&[]), []);
+}
+
+#[test]
+fn a_leader_that_goes_while_it_is_asked_about_is_passed_over() {
+    let mut world = World::new("zk://a:1/mesos");
+    world.reach_server();
+    world.greet(&SessionId::default(), 0);
+    world.children(&["0000000003"]);
+    assert_eq!(world.hear(&event(4, PATH)), [], "one question at a time");
+    assert_eq!(world.hear(&answer(2, -101, &[])), [Output::Send(wire::get_children(3, PATH))]);
+}
+
+#[test]
+fn a_change_during_a_question_is_asked_about_after_it() {
+    let mut world = World::new("zk://a:1/mesos");
+    world.reach_server();
+    world.greet(&SessionId::default(), 0);
+    world.children(&["0000000003"]);
+    assert_eq!(world.hear(&event(4, PATH)), []);
+    assert_eq!(world.data(FIRST), [detected(FIRST), Output::Send(wire::get_children(3, PATH))]);
+}
+
+#[test]
+fn a_path_that_does_not_exist_yet_is_watched() {
+    let mut world = World::new("zk://a:1/mesos");
+    world.reach_server();
+    world.greet(&SessionId::default(), 0);
+    assert_eq!(world.hear(&answer(1, -101, &[])), [Output::Send(wire::exists(2, PATH))]);
+    assert_eq!(world.hear(&answer(2, -101, &[])), []);
+    assert_eq!(world.hear(&event(1, "/mesosphere")), [], "another's node");
+    assert_eq!(world.hear(&event(1, PATH)), [Output::Send(wire::get_children(3, PATH))]);
+}
+
+#[test]
+fn a_broken_connection_keeps_session_and_leader() {
+    let mut world = World::led("zk://a:1,b:2,c:3/mesos");
+    assert_eq!(world.fail(), [Output::Disconnect]);
+    assert_eq!(world.reach_server().1, []);
+    world.greet(&OLD, 100);
+    world.children(&["0000000003"]);
+    assert_eq!(world.data(FIRST), []);
+}
+
+#[test]
+fn without_any_server_the_leader_is_lost_when_the_session_is_and_not_before() {
+    let mut world = World::led("zk://a:1,b:2,c:3/mesos");
+    let start = world.now;
+    world.fail();
+    let mut tried = [0; 3];
+    loop {
+        let outputs = world.next();
+        for output in &outputs {
+            if let Output::Connect(place) = output {
+                tried[*place] += 1;
+            }
+        }
+        if outputs.contains(&Output::Lost) {
+            break;
+        }
+        assert!(world.now < start + Duration::from_secs(10));
+        world.fail();
+    }
+    assert_eq!(world.now, start + Duration::from_secs(10));
+    assert!(tried.iter().all(|count| (2..20).contains(count)), "{tried:?}");
+    world.fail();
+    assert_eq!(world.reach_server().1, [], "told once");
+    world.greet(&SessionId::default(), 0);
+    world.children(&["0000000003"]);
+    assert_eq!(world.data(FIRST), [detected(FIRST)]);
+}
+
+#[test]
+fn servers_that_are_all_gone_are_tried_at_most_every_few_seconds() {
+    let mut world = World::new("zk://a:1,b:2/mesos");
+    let start = world.now;
+    let mut tried = 0;
+    while world.now < start + Duration::from_secs(600) {
+        world.reach_server();
+        world.fail();
+        tried += 1;
+    }
+    assert!((200..500).contains(&tried), "{tried}");
+}
+
+#[test]
+fn a_session_that_the_server_calls_over_is_followed_by_a_new_one_and_no_loss() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.fail();
+    world.reach_server();
+    world.session.handle(Input::Connected, world.now);
+    assert_eq!(world.hear(&connected(0, 0)), [Output::Disconnect]);
+    assert_eq!(world.reach_server().1, []);
+    world.greet(&SessionId::default(), 0);
+    world.children(&["0000000003"]);
+    assert_eq!(world.data(FIRST), []);
+}
+
+#[test]
+fn a_silent_server_is_pinged_and_then_left_for_another_before_the_session_ends() {
+    let mut world = World::led("zk://a:1,b:2/mesos");
+    let start = world.now;
+    for _ in 0..3 {
+        let ping = world.next();
+        assert_eq!(ping, [Output::Send(wire::ping())]);
+        world.hear(&pong());
+    }
+    assert!(world.now >= start + Duration::from_secs(9));
+    let (heard, mut outputs) = (world.now, Vec::new());
+    while !outputs.contains(&Output::Disconnect) {
+        outputs = world.next();
+    }
+    assert!(world.now < heard + Duration::from_secs(7), "{:?}", world.now - heard);
+    assert_eq!(world.reach_server().1, []);
+}
+
+#[test]
+fn a_server_that_takes_the_connection_and_says_nothing_is_left() {
+    let mut world = World::new("zk://a:1,b:2/mesos");
+    let (first, _) = world.reach_server();
+    world.session.handle(Input::Connected, world.now);
+    world.hear(b"\0\0\0");
+    assert_eq!(world.next(), [Output::Disconnect]);
+    assert_ne!(world.reach_server().0, first);
+}
+
+#[test]
+fn credentials_go_before_the_first_question_and_a_refusal_is_asked_again_later() {
+    let mut world = World::new("zk://u:p@a:1/mesos");
+    world.reach_server();
+    world.session.handle(Input::Connected, world.now);
+    let asks = world.hear(&connected(10_000, 7));
+    assert_eq!(asks, [Output::Send(wire::auth("u:p")), Output::Send(wire::get_children(1, PATH))]);
+    assert_eq!(world.hear(&answer(-4, 0, &[])), []);
+    assert_eq!(world.hear(&answer(1, -102, &[])), []);
+    let refused = world.now;
+    loop {
+        let outputs = world.next();
+        world.hear(&pong());
+        if outputs.contains(&Output::Send(wire::get_children(2, PATH))) {
+            break;
+        }
+        assert_eq!(outputs, [Output::Send(wire::ping())]);
+    }
+    assert_eq!(world.now, refused + Duration::from_secs(10));
+}
+
+#[test]
+fn credentials_that_are_refused_end_the_connection() {
+    let mut world = World::new("zk://u:p@a:1/mesos");
+    world.reach_server();
+    world.session.handle(Input::Connected, world.now);
+    world.hear(&connected(10_000, 7));
+    assert_eq!(world.hear(&answer(-4, -115, &[])), [Output::Disconnect]);
+}
+
+#[test]
+fn a_leaders_node_that_cannot_be_read_leads_nowhere_until_it_is_mended() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.change();
+    world.children(&["0000000004"]);
+    assert_eq!(world.data("nonsense"), [Output::Lost]);
+    world.xid += 1;
+    assert_eq!(world.hear(&event(3, "/mesos/0000000004")), [Output::Send(wire::get_children(world.xid, PATH))]);
+    world.children(&["0000000004"]);
+    assert_eq!(world.data(SECOND), [detected(SECOND)]);
+}
+
+#[test]
+fn nonsense_ends_the_connection_and_nothing_else() {
+    let nonsense: [Vec<u8>; 6] = [
+        b"HTTP/1.1 400 Bad Request\r\n".to_vec(),
+        vec![0xff; 64],
+        record(&[&[0; 3]]),
+        answer(99, 0, &[]),
+        answer(1, 0, &names(&[])),
+        event(4, "/mesos")[..20].to_vec(),
+    ];
+    for bytes in nonsense {
+        let mut world = World::led("zk://a:1/mesos");
+        let frame = [&(bytes.len() as i32 - 4).to_be_bytes()[..], &bytes[4..]].concat();
+        // Whole frames as they are; a piece of one with its length set right.
+        let whole = i32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize == bytes.len() - 4;
+        let sent = if whole || bytes[0] != 0 { bytes } else { frame };
+        assert_eq!(world.hear(&sent), [Output::Disconnect], "{sent:?}");
+        assert_eq!(world.reach_server().1, []);
+    }
+}
+
+#[test]
+fn an_expired_session_in_an_answer_is_not_gone_on_with() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.change();
+    assert_eq!(world.hear(&answer(world.xid, -112, &[])), [Output::Disconnect]);
+    world.reach_server();
+    world.greet(&SessionId::default(), 0);
+}
+
+#[test]
+fn bytes_in_any_pieces_mean_the_same() {
+    let mut stream = connected(10_000, 7);
+    stream.extend(answer(1, 0, &names(&["json.info_0000000003"])));
+    stream.extend(answer(2, 0, &text(r#"{"pid":"master@10.0.0.1:5050"}"#)));
+    for piece in 1..stream.len() {
+        let mut world = World::new("zk://a:1/mesos");
+        world.reach_server();
+        world.session.handle(Input::Connected, world.now);
+        let outputs: Vec<Output> = stream.chunks(piece).flat_map(|bytes| world.hear(bytes)).collect();
+        assert_eq!(outputs.last(), Some(&detected(FIRST)), "in pieces of {piece}");
+        assert_eq!(outputs.len(), 3);
+    }
+}
+
+#[test]
+fn random_bytes_do_no_harm() {
+    let mut random = Random::from_seed(11);
+    for _ in 0..2000 {
+        let mut world = World::led("zk://a:1/mesos");
+        let length = random.next_u64() % 64;
+        let mut bytes: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
+        // Most of them get a length that is right, or they would all end at it.
+        if let (Some(head), true) = (bytes.first_chunk_mut::<4>(), random.next_u64() % 4 != 0) {
+            *head = (length as i32 - 4).to_be_bytes();
+        }
+        let outputs = world.hear(&bytes);
+        assert!(outputs.len() <= 2, "{outputs:?}");
+        assert!(world.session.deadline() > Some(world.now));
+    }
+}
