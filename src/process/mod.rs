@@ -39,8 +39,7 @@ pub fn main(arguments: &[String]) -> ExitCode {
 }
 
 fn run(directory: RuntimeDirectory) -> Result<(), String> {
-    // Without a logger the child is only harder to watch.
-    let _ = simple_logger::SimpleLogger::new().with_utc_timestamps().with_level(log::LevelFilter::Info).init();
+    crate::logging::to_stderr("process-container", log::LevelFilter::Info);
     let spec = directory.read_spec().map_err(|error| error.to_string())?;
     let channel = Channel::inherited(&spec.container_id, spec.checkpoint(), Instant::now());
     let channel = channel.map_err(|error| error.to_string())?;

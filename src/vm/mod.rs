@@ -121,8 +121,7 @@ fn run(args: &[String]) -> Result<(), VmError> {
     let [directory] = args else {
         return Err(VmError::Usage);
     };
-    // Without a logger the child is only harder to watch.
-    let _ = simple_logger::SimpleLogger::new().with_utc_timestamps().with_level(log::LevelFilter::Info).init();
+    crate::logging::to_stderr("vm-container", log::LevelFilter::Info);
     let directory = RuntimeDirectory::new(directory);
     let spec = directory.read_spec()?;
     let now = Instant::now();
