@@ -53,7 +53,9 @@ impl Ensemble {
     fn run(&mut self, place: usize) {
         let data = format!("{}/{place}", self.dir);
         let mut command = Command::new("java");
-        command.args(["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-cp"]);
+        command.args(["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
+        // The JVM asks the cgroups how large its container is, and trips over those of a private libvirt host.
+        command.args(["-XX:-UseContainerSupport", "-cp"]);
         command.arg(format!("{JAR}:/usr/share/java/slf4j-simple.jar"));
         command.args(["org.apache.zookeeper.server.quorum.QuorumPeerMain", &format!("{data}/zoo.cfg")]);
         let log = format!("{data}/log");
