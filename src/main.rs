@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
+        Some("vm-hand-over") => vm::handover::main(rest),
         Some("vm-preflight") => preflight::main(rest),
         Some("vm-worker") => vm::worker::main(rest),
         _ => parsed(CommandKind::Slave, &args),

@@ -1,5 +1,5 @@
 //! Whether a guest's sshd answers yet: a TCP connection and the first bytes of its greeting, tried again and again for next to
-//! nothing, before a whole ssh handshake is spent on it.
+//! nothing, before a whole ssh handshake is spent on it. The greeting is only looked at: ssh gets the connection (see `handover`).
 //!
 //! ```text
 //! Pausing ──▶ Connecting ──▶ Reading ──▶ Answered
@@ -7,7 +7,7 @@
 //!    └────────────┴ too slow ────┘ too slow
 //! ```
 
-use std::io::{self, Read};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -38,7 +38,8 @@ enum State {
     Pausing { until: Instant },
     Connecting { stream: TcpStream, until: Instant },
     Reading { stream: TcpStream, until: Instant },
-    Answered,
+    Answered { stream: TcpStream },
+    Spent,
 }
 
 impl BannerProbe {
@@ -53,7 +54,7 @@ impl BannerProbe {
         match &self.state {
             State::Connecting { stream, .. } => set.add(stream.as_raw_fd(), Interest::Write),
             State::Reading { stream, .. } => set.add(stream.as_raw_fd(), Interest::Read),
-            State::Pausing { .. } | State::Answered => {}
+            State::Pausing { .. } | State::Answered { .. } | State::Spent => {}
         }
     }
 
@@ -61,7 +62,7 @@ impl BannerProbe {
     pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Pausing { until } | State::Connecting { until, .. } | State::Reading { until, .. } => Some(*until),
-            State::Answered => None,
+            State::Answered { .. } | State::Spent => None,
         }
     }
 
@@ -72,8 +73,8 @@ impl BannerProbe {
 
     /// Goes on; true when sshd has greeted.
     pub fn turn(&mut self, set: &PollSet, now: Instant) -> bool {
-        self.state = match std::mem::replace(&mut self.state, State::Answered) {
-            State::Answered => State::Answered,
+        self.state = match std::mem::replace(&mut self.state, State::Spent) {
+            answered @ (State::Answered { .. } | State::Spent) => answered,
             State::Pausing { until } if now < until => State::Pausing { until },
             State::Pausing { .. } => match begin(self.address) {
                 Ok(stream) => State::Connecting { stream, until: now + CONNECT },
@@ -83,20 +84,26 @@ impl BannerProbe {
                 Ok(None) => State::Reading { stream, until: now + GREETING.max(until.saturating_duration_since(now)) },
                 Ok(Some(error)) | Err(error) => self.pause(error.to_string(), now),
             },
-            State::Reading { mut stream, until } if set.is_readable(stream.as_raw_fd()) => {
-                match greeting(&mut stream) {
-                    Ok(true) => State::Answered,
-                    Ok(false) => State::Reading { stream, until },
-                    Err(error) => self.pause(error.to_string(), now),
-                }
-            }
+            State::Reading { stream, until } if set.is_readable(stream.as_raw_fd()) => match greeting(&stream) {
+                Ok(true) => State::Answered { stream },
+                Ok(false) => State::Reading { stream, until },
+                Err(error) => self.pause(error.to_string(), now),
+            },
             State::Connecting { until, .. } if now >= until => self.pause("no answer".to_string(), now),
             State::Reading { until, .. } if now >= until => {
                 self.pause("connected, but no ssh greeting came".to_string(), now)
             }
             waiting @ (State::Connecting { .. } | State::Reading { .. }) => waiting,
         };
-        matches!(self.state, State::Answered)
+        matches!(self.state, State::Answered { .. })
+    }
+
+    /// The connection that sshd has greeted on; the greeting is still to be read.
+    pub fn into_connection(self) -> Option<TcpStream> {
+        match self.state {
+            State::Answered { stream } => Some(stream),
+            State::Pausing { .. } | State::Connecting { .. } | State::Reading { .. } | State::Spent => None,
+        }
     }
 
     fn pause(&mut self, failure: String, now: Instant) -> State {
@@ -116,9 +123,9 @@ fn begin(address: SocketAddrV4) -> io::Result<TcpStream> {
 }
 
 /// Whether the greeting has begun; an error when it is none, or the peer closed before.
-fn greeting(stream: &mut TcpStream) -> io::Result<bool> {
+fn greeting(stream: &TcpStream) -> io::Result<bool> {
     let mut bytes = [0u8; 4];
-    match stream.read(&mut bytes) {
+    match stream.peek(&mut bytes) {
         Ok(0) => Err(io::Error::other("connected, but closed without an ssh greeting")),
         // sshd writes its greeting at once, and four bytes never come in parts; a peer that says anything else is no sshd.
         Ok(count) if b"SSH-".starts_with(&bytes[..count]) => Ok(true),

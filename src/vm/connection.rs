@@ -8,6 +8,7 @@
 //! ```
 
 use std::io::{self, Write};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 
 use nix::sys::signal::Signal;
@@ -58,22 +59,24 @@ pub struct Master {
     stderr: Vec<u8>,
     input: Vec<u8>,
     has_script: bool,
+    /// Ours until ssh has taken it.
+    connection: Option<TcpStream>,
     progress: Progress,
 }
 
 impl Master {
-    /// Begins to connect.
+    /// Begins to connect, or to use a connection that there is.
     ///
     /// # Errors
     /// When ssh cannot be started.
-    pub fn connect(ssh: &Ssh, script: Option<Script>) -> io::Result<Master> {
+    pub fn connect(ssh: &Ssh, script: Option<Script>, connection: Option<TcpStream>) -> io::Result<Master> {
         // One that was killed leaves its socket, and ssh would not make another in its place.
         match std::fs::remove_file(&ssh.control_path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let text = script.as_ref().map(|script| script.text.as_str());
-        let process = ssh.master(text).session().die_with_parent().spawn()?;
+        let process = ssh.master(text, connection.as_ref()).session().die_with_parent().spawn()?;
         if let Some(pipe) = &process.stdin {
             set_nonblocking(pipe)?;
         }
@@ -86,7 +89,7 @@ impl Master {
         let has_script = script.is_some();
         let input = script.map(|script| script.input).unwrap_or_default();
         let (ssh, stdout, stderr) = (ssh.clone(), Vec::new(), Vec::new());
-        Ok(Master { ssh, process, stdout, stderr, input, has_script, progress: Progress::Connecting })
+        Ok(Master { ssh, process, stdout, stderr, input, has_script, connection, progress: Progress::Connecting })
     }
 
     /// Waits for what it prints, for room for its input, and for its end.
@@ -118,6 +121,7 @@ impl Master {
         match self.progress {
             Progress::Connecting => {
                 let boot_id = self.line(|line| parse_ready(line).map(str::to_string))?;
+                self.connection = None;
                 self.progress = if self.has_script { Progress::Running } else { Progress::Waiting };
                 Some(News::Connected { boot_id })
             }

@@ -12,6 +12,7 @@ pub mod banner;
 pub mod collect;
 pub mod connection;
 pub mod domain;
+pub mod handover;
 pub mod host;
 pub mod image;
 pub mod jobs;

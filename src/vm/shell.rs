@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,8 @@ pub struct Shell {
     ssh: Option<Ssh>,
     master: Option<Master>,
     probe: Option<BannerProbe>,
+    /// Where sshd has greeted, until ssh goes on there.
+    greeted: Option<TcpStream>,
     followers: Option<[Follower; 2]>,
     sizes: (u64, u64),
     qemu: Option<Qemu>,
@@ -85,6 +87,7 @@ impl Shell {
             ssh: None,
             master: None,
             probe: None,
+            greeted: None,
             followers: None,
             sizes: (0, 0),
             qemu: None,
@@ -156,7 +159,7 @@ impl Shell {
         self.turn_jobs(now);
         self.turn_master();
         if self.probe.as_mut().is_some_and(|probe| probe.turn(set, now)) {
-            self.probe = None;
+            self.greeted = self.probe.take().and_then(BannerProbe::into_connection);
             self.events.push_back(Event::BannerSeen);
         }
         self.turn_followers(now);
@@ -318,10 +321,11 @@ impl Shell {
 
     fn connect(&mut self, launch: bool) {
         let address = self.life.address().unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let greeted = self.greeted.take();
         let connected = self.plan.ssh(address).and_then(|ssh| {
             let script = if launch { Some(self.plan.launch(&ssh)?) } else { None };
-            let master =
-                Master::connect(&ssh, script).map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
+            let master = Master::connect(&ssh, script, greeted)
+                .map_err(|error| Failure::other(format!("cannot start ssh: {error}")))?;
             self.ssh = Some(ssh);
             Ok(master)
         });

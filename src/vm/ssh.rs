@@ -9,7 +9,7 @@
 mod error;
 
 use std::ffi::{OsStr, OsString};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -17,6 +17,7 @@ use std::process::Stdio;
 pub use self::error::SshError;
 use crate::subprocess::Spawn;
 
+use super::handover;
 use super::launcher::check_user;
 use super::quote::quote;
 
@@ -96,12 +97,15 @@ impl Ssh {
 
     /// The connection: a foreground `ssh -M`. It prints `ready <boot_id>` when the guest can be used (see [`parse_ready`]), and ends when the
     /// connection does, or when its input is closed. Input, output and errors are pipes. With a script, its session runs that next;
-    /// what it prints and `ended <status>` follow.
-    pub fn master(&self, script: Option<&str>) -> Spawn {
+    /// what it prints and `ended <status>` follow. With a connection to the guest's sshd, it uses that one.
+    pub fn master(&self, script: Option<&str>, connection: Option<&TcpStream>) -> Spawn {
         let script = script.map(|script| format!("({script}); echo \"ended $?\"; ")).unwrap_or_default();
         let remote =
             format!("read -r boot </proc/sys/kernel/random/boot_id; echo \"ready $boot\"; {script}exec cat >/dev/null");
-        let master = [OsString::from("-o"), OsString::from("ControlMaster=yes")];
+        let mut master = vec![OsString::from("-o"), OsString::from("ControlMaster=yes")];
+        if let Some(connection) = connection {
+            master.extend(handover::options(connection, self.address, self.port));
+        }
         let stdio = |command: &mut std::process::Command| {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         };

@@ -85,7 +85,7 @@ impl Server {
     }
 
     fn connect(&self) -> Subprocess {
-        let mut master = self.ssh.master(None).die_with_parent().spawn().expect("ssh");
+        let mut master = self.ssh.master(None, None).die_with_parent().spawn().expect("ssh");
         let mut line = String::new();
         BufReader::new(master.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
         let mut errors = || {
@@ -169,7 +169,7 @@ fn a_wrong_key_and_a_wrong_host_key_are_told_apart() {
     let Some(server) = Server::start() else {
         return;
     };
-    let failure = |ssh: &Ssh| ssh.failure(&finish(ssh.master(None)));
+    let failure = |ssh: &Ssh| ssh.failure(&finish(ssh.master(None, None)));
     let other = server.directory.join("other");
     generate(&other);
     assert!(matches!(failure(&Ssh { key: other.clone(), ..server.ssh.clone() }), SshError::KeyRefused(_)));
@@ -184,7 +184,7 @@ fn a_wrong_key_and_a_wrong_host_key_are_told_apart() {
     assert!(matches!(failure(&missing), SshError::KeyUnusable(..) | SshError::KeyRefused(_)));
 
     let first = Ssh { known_hosts: none.clone(), strict: false, ..server.ssh.clone() };
-    let mut master = first.master(None).die_with_parent().spawn().expect("ssh");
+    let mut master = first.master(None, None).die_with_parent().spawn().expect("ssh");
     let mut line = String::new();
     BufReader::new(master.stdout.take().expect("stdout")).read_line(&mut line).expect("read");
     assert!(
