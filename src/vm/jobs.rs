@@ -126,7 +126,7 @@ impl Plan {
         self.files.join("launcher")
     }
 
-    /// What the connection's own session does: it takes the launcher from its input and runs it. One that arrives in part, over a
+    /// What the connection's own session does: it takes the launcher, in its command or from its input, and runs it. One that arrives in part, over a
     /// connection that breaks, does nothing: its last lines are what does something.
     ///
     /// # Errors
@@ -137,10 +137,13 @@ impl Plan {
             fs::read(&path).map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
         let state = self.state();
         let (directory, launcher) = (quote(&state), quote(&launcher::path(&state)));
+        let sandbox = quote(&self.spec.sandbox);
+        // Every program that is started costs an emulated guest a fortieth of a second: one mkdir makes both directories, and the launcher is
+        // read into the shell that there is. It comes by the input, since arguments can be read by everybody on both hosts.
         let script = format!(
-            "umask 077; mkdir -p {directory} && head -c {} >{launcher} || exit 1; {} </dev/null",
+            "umask 022; mkdir -p -m 0750 {directory} {sandbox} || exit 1; umask 077; head -c {} >{launcher} || exit 1; \
+             launcher={launcher}; set -- start; . {launcher} </dev/null",
             input.len(),
-            launcher::verb(&state, "start")
         );
         let text = if ssh.user == "root" { script } else { as_root(&script) };
         Ok(Script { text, input })

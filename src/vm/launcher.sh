@@ -12,6 +12,8 @@
 #   alive    a FIFO that the supervisor holds open: its end of file is the supervisor's end
 #   ready    a FIFO that tells `start` of the pid
 #
+# `start` may also be read into a shell that is there already (`launcher=FILE; set -- start; . FILE`), which spares one.
+#
 # Nothing is started with `&`: the shell would make it ignore SIGINT and SIGQUIT, and no shell can undo that. setsid(1),
 # which forks when it leads a process group, puts the supervisor into the background instead.
 
@@ -150,8 +152,10 @@ start() {
         set +C
         prepare
         exec 8<>"$state/ready"
-        # The first makes a session, and the second, which leads it now, has to fork to make another.
-        setsid setsid /bin/sh "$0" run </dev/null >/dev/null 2>&1 8>&-
+        # Where setsid cannot be told to fork, the first makes a session, and the second, which leads it now, has to fork to
+        # make another.
+        setsid -f /bin/sh "$launcher" run </dev/null >/dev/null 2>&1 8>&- ||
+            setsid setsid /bin/sh "$launcher" run </dev/null >/dev/null 2>&1 8>&-
         read -r _ <&8
     else # another start is at work
         set +C
@@ -174,11 +178,7 @@ tell() {
 # Makes the sandbox, which is the user's; the directories above it are root's.
 prepare() {
     umask 022
-    if [ -d "$sandbox" ]; then
-        chmod 0750 "$sandbox"
-    else
-        mkdir -p -m 0750 "$sandbox" || exit 1
-    fi
+    [ -d "$sandbox" ] || mkdir -p -m 0750 "$sandbox" || exit 1
     for file in stdout stderr; do
         : >>"$sandbox/$file" || exit 1
     done
@@ -231,6 +231,7 @@ await() {
     cat "$state/status"
 }
 
+launcher=${launcher:-$0}
 case $1 in
     start) start ;;
     run) supervise ;;
