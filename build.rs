@@ -7,8 +7,8 @@
 //!
 //! A new file below `proto/` needs no change here. The `mesos.v1` packages get no structs: their bytes
 //! are those of the unversioned messages (but for the numbers of one message, see `Table::plain`), so
-//! only the table knows them. The table, and not a descriptor pool, because a pool costs each process
-//! megabytes of memory of its own.
+//! only the table knows them. The table is read-only data that all processes share; a descriptor pool
+//! would be built anew in the memory of each.
 
 use protox::prost_reflect::prost_types::{DescriptorProto, FileDescriptorSet};
 use protox::prost_reflect::{Cardinality, DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
