@@ -8,7 +8,6 @@ use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
-use crate::messages::mesos::framework_info::capability;
 
 /// A framework that has, or had a moment ago, an executor here.
 #[derive(Debug)]
@@ -24,19 +23,6 @@ pub struct Framework {
 }
 
 impl Framework {
-    /// The framework has declared this capability.
-    pub fn has(&self, capability: capability::Type) -> bool {
-        self.info.capabilities.iter().any(|each| each.r#type == Some(capability as i32))
-    }
-
-    /// The state of a task of which nothing is known, in the framework's own terms.
-    pub fn lost_state(&self) -> TaskState {
-        match self.has(capability::Type::PartitionAware) {
-            true => TaskState::TaskDropped,
-            false => TaskState::TaskLost,
-        }
-    }
-
     /// The executor that has this task.
     pub fn executor_of(&mut self, task: &TaskId) -> Option<&mut Executor> {
         self.executors.values_mut().find(|executor| executor.tasks.contains_key(task))

@@ -1,10 +1,9 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
 use super::framework::{ExecutorState, is_terminal};
-use super::launch::executor_id;
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
-use crate::ids::{ContainerId, FrameworkId, TaskId};
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::internal::{KillTaskMessage, ShutdownExecutorMessage, ShutdownFrameworkMessage};
@@ -43,19 +42,17 @@ impl Slave {
         reason: Reason,
         now: Now,
     ) {
-        let known = FrameworkId::try_from(framework_id)
-            .ok()
-            .and_then(|id| self.frameworks.get(&id))
-            .map(|framework| framework.lost_state());
+        let known =
+            FrameworkId::try_from(framework_id).ok().and_then(|id| self.frameworks.get(&id)).map(|known| &known.info);
         let status = SlaveStatus {
-            state: known.unwrap_or_else(|| lost_state(framework)),
+            state: lost_state(known.or(framework)),
             reason,
             message: "this slave does not know the task".to_string(),
         };
         self.report(framework_id, None, task_id, status, now);
     }
 
-    pub(super) fn shutdown_framework(&mut self, message: &ShutdownFrameworkMessage, now: Now) {
+    pub(super) fn shutdown_framework(&mut self, message: &ShutdownFrameworkMessage) {
         let Ok(id) = FrameworkId::try_from(&message.framework_id) else {
             return;
         };
@@ -67,15 +64,15 @@ impl Slave {
         log::info!("framework {id} is shut down by the master; ending its containers");
         framework.terminating = true;
         self.end_executors(|framework| *framework == id);
-        self.remove_what_is_done(now);
+        self.remove_what_is_done();
     }
 
-    pub(super) fn shutdown_executor(&mut self, message: &ShutdownExecutorMessage, now: Now) {
+    pub(super) fn shutdown_executor(&mut self, message: &ShutdownExecutorMessage) {
         let ids = (message.framework_id.as_ref(), message.executor_id.as_ref());
         let (Some(framework), Some(executor)) = ids else {
             return log::warn!("dropped the shutdown of an executor without ids");
         };
-        let (Ok(framework), Some(executor)) = (FrameworkId::try_from(framework), executor_id(executor)) else {
+        let (Ok(framework), Ok(executor)) = (FrameworkId::try_from(framework), ExecutorId::try_from(executor)) else {
             return log::warn!("dropped the shutdown of an executor whose id is none");
         };
         let grace = self.config.shutdown_grace;
@@ -90,18 +87,16 @@ impl Slave {
         found.state = ExecutorState::Ending;
         let container = found.container.clone();
         self.actions.push(Action::Kill { container, grace });
-        self.stop_deadlines(now);
     }
 
     /// Ends everything; [`Action::Exit`] follows when the last container is gone.
-    pub(super) fn stop(&mut self, now: Now) {
+    pub(super) fn stop(&mut self) {
         if self.purpose != Purpose::Serve {
             return;
         }
         log::info!("stopping; {} tasks are to be ended", self.running_tasks());
         self.purpose = Purpose::Stop { linger_until: None };
         self.end_executors(|_| true);
-        self.stop_deadlines(now);
     }
 
     fn end_executors(&mut self, which: impl Fn(&FrameworkId) -> bool) {
@@ -154,11 +149,11 @@ impl Slave {
                 self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
         }
-        self.remove_what_is_done(now);
+        self.remove_what_is_done();
     }
 
     /// Forgets executors that are gone and have nothing left to report, and frameworks without executors.
-    pub(super) fn remove_what_is_done(&mut self, _now: Now) {
+    pub(super) fn remove_what_is_done(&mut self) {
         for (id, framework) in &mut self.frameworks {
             let updates = &self.updates;
             framework.executors.retain(|_, executor| {
@@ -170,6 +165,7 @@ impl Slave {
     }
 }
 
+/// The state of a task of which nothing is known, in its framework's own terms.
 pub(super) fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState {
     use mesos::framework_info::capability::Type;
     let aware = framework

@@ -6,7 +6,7 @@ use super::constants::MESOS_VERSION;
 use super::framework::{Executor, ExecutorState, Framework, Task};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave, paths, scheduler_pid};
-use crate::ids::{self, ContainerId, ExecutorId, FrameworkId, IdError, SlaveId, TaskId};
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, IdError, SlaveId, TaskId};
 use crate::messages::container::{Spec, Variable};
 use crate::messages::mesos;
 use crate::messages::mesos::environment::variable;
@@ -289,10 +289,4 @@ fn shortened(command: &CommandInfo) -> String {
         true => format!("sh -c '{}'", short(command.value())),
         false => format!("[{}]", short(&format!("{} {}", command.value(), command.arguments.join(", ")))),
     }
-}
-
-/// An executor id out of a message that is fit to be used.
-pub(super) fn executor_id(id: &mesos::ExecutorId) -> Option<ExecutorId> {
-    ids::validate(&id.value).ok()?;
-    ExecutorId::try_from(id).ok()
 }

@@ -214,8 +214,8 @@ impl Slave {
             Event::ContainerGone { container, reason } => {
                 self.container_gone(&container, reason, now);
             }
-            Event::Unregister => self.unregister(now),
-            Event::Stop => self.stop(now),
+            Event::Unregister => self.unregister(),
+            Event::Stop => self.stop(),
             Event::Tick => {}
         }
         self.authentication_deadline(now);
@@ -252,14 +252,14 @@ impl Slave {
             FromMaster::RunTask(message) => self.run_task(*message, now),
             FromMaster::RunTaskGroup(message) => self.run_task_group(*message, now),
             FromMaster::KillTask(message) => self.kill_task(&message, now),
-            FromMaster::ShutdownFramework(message) => self.shutdown_framework(&message, now),
-            FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message, now),
+            FromMaster::ShutdownFramework(message) => self.shutdown_framework(&message),
+            FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message),
             FromMaster::UpdateFramework(message) => self.update_framework(*message, now),
             FromMaster::Acknowledge(message) => self.acknowledged(&message, now),
             FromMaster::CheckpointResources(message) => {
                 self.checkpointed_resources = message.resources;
             }
-            FromMaster::Shutdown(message) => self.refused(message.message(), now),
+            FromMaster::Shutdown(message) => self.refused(message.message()),
         }
     }
 

@@ -336,12 +336,12 @@ impl Slave {
         }
     }
 
-    pub(super) fn refused(&mut self, reason: &str, now: Now) {
+    pub(super) fn refused(&mut self, reason: &str) {
         log::error!("the master refuses this slave: {reason}; ending all containers");
-        self.stop(now);
+        self.stop();
     }
 
-    pub(super) fn unregister(&mut self, now: Now) {
+    pub(super) fn unregister(&mut self) {
         let master = self.registration.registered_master().cloned();
         if let (Some(master), Some(id)) = (master, self.registration.id.clone()) {
             log::info!("unregistering from {master}");
@@ -351,7 +351,7 @@ impl Slave {
             self.registration.state = State::Alone;
         }
         self.registration.left = matches!(self.registration.state, State::Alone);
-        self.stop(now);
+        self.stop();
     }
 
     pub(super) fn stop_deadlines(&mut self, now: Now) {

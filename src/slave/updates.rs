@@ -285,7 +285,7 @@ impl Slave {
         if self.updates.has(&key.0, &key.1) {
             self.send_front(&key, now);
         }
-        self.remove_what_is_done(now);
+        self.remove_what_is_done();
     }
 }
 
