@@ -33,6 +33,8 @@ bench: build image ## measure a launch by hand against one by the slave
 lint: setup ## format, clippy and shellcheck, all of them strict
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets --all-features -- -D warnings
+	@cargo fmt --check --manifest-path fuzz/Cargo.toml
+	@cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
 	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/setup scripts/build-guest-image scripts/libvirt-host scripts/demo scripts/test scripts/bench-launch scripts/fuzz .ci/run; \
 	 else echo "shellcheck is not installed: scripts were not checked"; fi
 

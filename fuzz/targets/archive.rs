@@ -54,7 +54,7 @@ fn read(data: &[u8], budget: u64) -> Result<usize, StreamError> {
 
 fuzz_target!(|data: &[u8]| {
     let mut data = data.to_vec();
-    if data.len() % 2 == 0 {
+    if data.len().is_multiple_of(2) {
         set_sums(&mut data);
     }
     for budget in [data.len() as u64, 2048, u64::MAX] {

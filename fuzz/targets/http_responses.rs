@@ -63,7 +63,7 @@ fn comes_back(head: ResponseHead, body: Vec<u8>) {
 }
 
 fuzz_target!(|data: &[u8]| {
-    let head_only = check::number(data) % 8 == 0;
+    let head_only = check::number(data).is_multiple_of(8);
     let whole = memory::within(16 * 1024 + 8 * data.len(), || read([data].into_iter(), head_only, data.len()));
     let mut cut = read(check::pieces(data), head_only, data.len());
     if whole.broken {

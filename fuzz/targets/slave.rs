@@ -381,7 +381,7 @@ impl World {
 }
 
 fuzz_target!(|data: &[u8]| {
-    memory::within(1 << 20 | 32 * 1024 * data.len(), || {
+    memory::within((1 << 20) + 32 * 1024 * data.len(), || {
         let mut input = Unstructured::new(data);
         let Ok(mut world) = World::new(&mut input) else {
             return;
