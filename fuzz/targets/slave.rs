@@ -109,7 +109,7 @@ fn task(input: Input) -> Result<mesos::TaskInfo> {
 fn status(input: Input) -> Result<mesos::TaskStatus> {
     Ok(mesos::TaskStatus {
         task_id: task_id(input)?,
-        state: input.int_in_range(-1..=14)?,
+        state: input.int_in_range(0..=13)?,
         uuid: if input.ratio(15, 16)? { Some(vec![input.arbitrary()?; 16]) } else { None },
         ..Default::default()
     })
