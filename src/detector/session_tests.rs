@@ -84,7 +84,10 @@ impl World {
         for _ in 0..100 {
             for output in self.next() {
                 match output {
-                    Output::Connect(place) => return (place, others),
+                    Output::Connect(place) => {
+                        assert_eq!(self.session.handle(Input::Resolved, self.now), []);
+                        return (place, others);
+                    }
                     other => others.push(other),
                 }
             }
@@ -241,16 +244,84 @@ fn servers_that_are_all_gone_are_tried_at_most_every_few_seconds() {
 }
 
 #[test]
-fn a_session_that_the_server_calls_over_is_followed_by_a_new_one_and_no_loss() {
+fn a_session_that_the_server_calls_over_is_a_loss_and_followed_by_a_new_one_at_once() {
     let mut world = World::led("zk://a:1/mesos");
     world.fail();
     world.reach_server();
     world.session.handle(Input::Connected, world.now);
-    assert_eq!(world.hear(&connected(0, 0)), [Output::Disconnect]);
-    assert_eq!(world.reach_server().1, []);
+    let outputs = world.hear(&connected(0, 0));
+    assert_eq!(outputs, [Output::Disconnect, Output::Lost, Output::Connect(0)]);
+    world.session.handle(Input::Resolved, world.now);
     world.greet(&SessionId::default(), 0);
     world.children(&["0000000003"]);
-    assert_eq!(world.data(FIRST), []);
+    assert_eq!(world.data(FIRST), [detected(FIRST)]);
+}
+
+#[test]
+fn a_server_that_gives_no_session_at_all_is_asked_with_back_off() {
+    let mut world = World::new("zk://a:1/mesos");
+    let start = world.now;
+    let mut asked = 0;
+    while world.now < start + Duration::from_secs(60) {
+        world.reach_server();
+        world.session.handle(Input::Connected, world.now);
+        assert_eq!(world.hear(&connected(0, 0)), [Output::Disconnect]);
+        asked += 1;
+    }
+    assert!((12..40).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_session_that_ran_out_while_a_server_was_asked_to_go_on_with_it_is_followed_by_a_new_one_at_once() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.fail();
+    let lost = world.now + Duration::from_secs(10);
+    loop {
+        world.reach_server();
+        world.session.handle(Input::Connected, world.now);
+        if world.session.deadline() == Some(lost) {
+            break;
+        }
+        assert_eq!(world.next(), [Output::Disconnect]);
+    }
+    assert_eq!(world.next(), [Output::Lost]);
+    assert_eq!(world.now, lost);
+    assert_eq!(world.hear(&connected(0, 0)), [Output::Disconnect, Output::Connect(0)]);
+}
+
+#[test]
+fn names_are_looked_up_for_long_when_there_is_no_session_to_lose_and_briefly_else() {
+    let wait = |world: &mut World| {
+        let begin = loop {
+            if matches!(world.next()[..], [Output::Connect(_)]) {
+                break world.now;
+            }
+        };
+        assert_eq!(world.next(), [Output::Disconnect]);
+        world.now - begin
+    };
+    assert_eq!(wait(&mut World::new("zk://a:1,b:2/mesos")), Duration::from_secs(20));
+    let mut world = World::led("zk://a:1,b:2/mesos");
+    world.fail();
+    assert_eq!(wait(&mut world), Duration::from_secs(10) / 3);
+}
+
+#[test]
+fn of_three_silent_servers_each_gets_its_chance_within_the_session() {
+    let mut world = World::led("zk://a:1,b:2,c:3/mesos");
+    world.fail();
+    let (start, mut tried) = (world.now, std::collections::BTreeSet::new());
+    while world.now < start + Duration::from_secs(9) {
+        let (place, others) = world.reach_server();
+        assert_eq!(others.iter().filter(|output| **output == Output::Lost).count(), 0);
+        tried.insert(place);
+        world.session.handle(Input::Connected, world.now);
+        if tried.len() == 3 {
+            break;
+        }
+    }
+    assert_eq!(tried.len(), 3);
+    assert!(world.now < start + Duration::from_secs(8));
 }
 
 #[test]
@@ -324,6 +395,34 @@ fn a_leaders_node_that_cannot_be_read_leads_nowhere_until_it_is_mended() {
 }
 
 #[test]
+fn a_node_that_names_no_master_is_passed_over_for_the_next() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.change();
+    let next = |node| Output::Send(wire::get_data(4, &format!("/mesos/{node}")));
+    assert_eq!(world.children(&["lock_0000000001", "json.info_0000000002", "0000000003"]), [next("lock_0000000001")]);
+    assert_eq!(world.data("x"), [Output::Send(wire::get_data(5, "/mesos/json.info_0000000002"))]);
+    assert_eq!(world.hear(&answer(5, 0, &text("{}"))), [Output::Send(wire::get_data(6, "/mesos/0000000003"))]);
+    assert_eq!(world.hear(&answer(6, 0, &text(FIRST))), [], "the leader has not changed");
+}
+
+#[test]
+fn nodes_without_end_that_name_no_master_are_not_all_asked_about() {
+    let mut world = World::new("zk://a:1/mesos");
+    world.reach_server();
+    world.greet(&SessionId::default(), 0);
+    let nodes: Vec<String> = (0..5000).map(|number| format!("x_{number:010}")).collect();
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    let mut outputs = world.children(&nodes);
+    let mut asked = 0;
+    while !outputs.is_empty() {
+        asked += 1;
+        outputs = world.data("x");
+        world.xid += 1;
+    }
+    assert_eq!(asked, 8);
+}
+
+#[test]
 fn nonsense_ends_the_connection_and_nothing_else() {
     let cut_off = [&XID_OF_EVENTS.to_be_bytes()[..], &[0; 12], &[0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 6, b'/']].concat();
     let nonsense: [Vec<u8>; 6] = [
@@ -345,7 +444,7 @@ fn nonsense_ends_the_connection_and_nothing_else() {
 fn an_expired_session_in_an_answer_is_not_gone_on_with() {
     let mut world = World::led("zk://a:1/mesos");
     world.change();
-    assert_eq!(world.hear(&answer(world.xid, -112, &[])), [Output::Disconnect]);
+    assert_eq!(world.hear(&answer(world.xid, -112, &[])), [Output::Disconnect, Output::Lost]);
     world.reach_server();
     world.greet(&SessionId::default(), 0);
 }

@@ -99,11 +99,16 @@ impl fmt::Display for Code {
 #[derive(Debug, Default)]
 pub struct Frames {
     bytes: Vec<u8>,
+    /// How much of it has been handed out.
+    done: usize,
 }
 
 impl Frames {
     /// Takes bytes in.
     pub fn push(&mut self, bytes: &[u8]) {
+        // Once for all frames of a push: thousands of small ones may come together.
+        self.bytes.drain(..self.done);
+        self.done = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -112,19 +117,18 @@ impl Frames {
     /// # Errors
     /// A length that no frame has; there is no going on after it.
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, WireError> {
-        let Some(head) = self.bytes.first_chunk::<4>() else {
+        let rest = &self.bytes[self.done..];
+        let Some((head, rest)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = i32::from_be_bytes(*head);
         let size = usize::try_from(length).ok().filter(|size| *size <= MAX_FRAME);
         let size = size.ok_or(WireError::FrameLength(length))?;
-        if self.bytes.len() < 4 + size {
-            return Ok(None);
+        let frame = rest.get(..size).map(<[u8]>::to_vec);
+        if frame.is_some() {
+            self.done += 4 + size;
         }
-        let rest = self.bytes.split_off(4 + size);
-        let mut frame = std::mem::replace(&mut self.bytes, rest);
-        frame.drain(..4);
-        Ok(Some(frame))
+        Ok(frame)
     }
 }
 
@@ -397,6 +401,20 @@ mod tests {
             }
             assert_eq!(seen, [b"ab".to_vec(), Vec::new(), b"c".to_vec()]);
         }
+    }
+
+    #[test]
+    fn frames_that_were_handed_out_leave_nothing_behind() {
+        let mut frames = Frames::default();
+        frames.push(&[0; 4 * 200_000]);
+        let mut count = 0;
+        while let Some(frame) = frames.next().expect("frames") {
+            assert!(frame.is_empty());
+            count += 1;
+        }
+        assert_eq!(count, 200_000);
+        frames.push(b"\0\0\0\x01c");
+        assert_eq!((frames.next(), frames.bytes.len()), (Ok(Some(b"c".to_vec())), 5));
     }
 
     #[test]
