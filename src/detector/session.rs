@@ -297,11 +297,12 @@ impl Session {
         if matches!(self.state, State::Waiting { .. }) {
             return;
         }
+        let server = self.server();
+        let is_news = self.failures == 0 || matches!(self.state, State::Up(_));
         if matches!(self.state, State::Up(_)) {
             self.expiry = Some(now + self.timeout);
         }
-        let server = self.server();
-        if self.failures == 0 {
+        if is_news {
             log::warn!("ZooKeeper at {server}: {why}; trying the next server");
         } else {
             log::debug!("ZooKeeper at {server}: {why}");
