@@ -14,6 +14,8 @@
 //! found again is registered with again (`GroupProcess::timedout` and `expired` in `src/zookeeper/group.cpp`).
 
 mod asking;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -309,6 +311,9 @@ impl Session {
         }
         self.outputs.push(Output::Disconnect);
         self.failures = self.failures.saturating_add(1);
+        if self.failures == self.order.len() {
+            log::warn!("no server of {} serves; trying again, at least every {} s", self.zookeeper, ROUND.1.as_secs());
+        }
         self.turn = (self.turn + 1) % self.order.len();
         let limit = if self.failures.is_multiple_of(self.order.len()) { self.rounds.next_wait() } else { NEXT_SERVER };
         let until = now + limit / 2 + self.random.duration_up_to(limit / 2);
