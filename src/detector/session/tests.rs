@@ -1,6 +1,7 @@
 //! The session against scripted servers: what they send is written here byte by byte, with an invented clock.
 
 mod losing;
+mod random;
 
 use super::*;
 use crate::flags::Master;
