@@ -13,6 +13,7 @@
 
 mod authentication;
 mod constants;
+pub mod executor;
 mod framework;
 mod kill;
 mod launch;
