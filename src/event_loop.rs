@@ -21,18 +21,19 @@ use std::time::{Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
+pub use self::executors::Streams;
 use crate::api::{self, Files, History, State};
+use crate::checkpoint;
+use crate::container::status::Update;
 use crate::detector::{Detector, DetectorEvent};
 use crate::ids::ContainerId;
+pub use crate::isolation::vm::Guests;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
-use crate::container::status::Update;
 use crate::libprocess::{Network, NetworkEvent, Response};
 use crate::local::Embedded;
 use crate::messages::container::Spec;
-use crate::messages::mesos::TaskState;
+use crate::messages::mesos::{self, TaskState};
 use crate::poll::{PollSet, Signals, earlier};
-pub use self::executors::Streams;
-pub use crate::isolation::vm::Guests;
 use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
 
 /// Everything that the slave's process owns.
@@ -63,6 +64,8 @@ pub struct EventLoop {
     pub start_time: f64,
     /// The core said that it is done.
     pub over: bool,
+    /// Why it cannot go on.
+    pub failure: Option<io::Error>,
 }
 
 /// The time, on both clocks.
@@ -75,7 +78,7 @@ impl EventLoop {
     /// Runs until the core is done.
     ///
     /// # Errors
-    /// What `poll(2)` gives.
+    /// What `poll(2)` gives, or what keeps the slave from writing down what it must not forget.
     pub fn run(mut self) -> io::Result<()> {
         let mut set = PollSet::new();
         while !self.over {
@@ -84,7 +87,7 @@ impl EventLoop {
             set.wait(self.deadline())?;
             self.turn(&set)?;
         }
-        Ok(())
+        self.failure.map_or(Ok(()), Err)
     }
 
     fn register(&self, set: &mut PollSet) {
@@ -238,7 +241,20 @@ impl EventLoop {
 
     fn deliver(&mut self, event: Event) {
         for action in self.slave.handle(event, now()) {
-            self.act(action);
+            // What follows from something that was to be written down is not done if it was not.
+            if self.failure.is_none() {
+                self.act(action);
+            }
+        }
+    }
+
+    /// A slave that came back with other reservations than its master has offered would be refused, or worse, not be.
+    fn checkpoint_resources(&mut self, resources: &[mesos::Resource]) {
+        let path = slave::resources_info(&self.slave.config().work_dir);
+        if let Err(error) = checkpoint::write_resources(&path, resources) {
+            let text = format!("cannot keep reservations in {}: {error}; see to --work_dir", path.display());
+            self.failure = Some(io::Error::new(error.kind(), text));
+            self.over = true;
         }
     }
 
@@ -255,6 +271,10 @@ impl EventLoop {
             Action::Link(pid) => self.network.link(&pid, instant),
             Action::Launch(spec) => self.launch(*spec),
             Action::Kill { container, grace } => self.isolation.kill(&container, grace, instant),
+            Action::ResourcesChanged { container, resources } => {
+                self.isolation.resources_changed(&container, &resources);
+            }
+            Action::CheckpointResources(resources) => self.checkpoint_resources(&resources),
             Action::Acknowledge { container, uuid } => {
                 self.isolation.acknowledge(&container, &uuid);
             }

@@ -112,10 +112,7 @@ fn validate_update(call: &Call, update: &call::Update) -> Result<(), String> {
         return Err("Not a valid UUID".into());
     }
     if let Some(named) = status.executor_id.as_ref().filter(|named| named.value != *caller) {
-        return Err(format!(
-            "ExecutorID in Call: {caller} does not match ExecutorID in TaskStatus: {}",
-            named.value
-        ));
+        return Err(format!("ExecutorID in Call: {caller} does not match ExecutorID in TaskStatus: {}", named.value));
     }
     if status.source() != task_status::Source::Executor {
         return Err(format!(
@@ -188,7 +185,8 @@ mod tests {
         says(r#""state":"TASK_RUNNING","uuid":"AAAA""#, "Not a valid UUID");
         says(&format!(r#""state":"TASK_RUNNING",{uuid}"#), "expecting 'SOURCE_EXECUTOR'");
         says(&format!(r#""state":"TASK_STAGING","source":"SOURCE_EXECUTOR",{uuid}"#), "which is not allowed");
-        let other = format!(r#""state":"TASK_RUNNING","source":"SOURCE_EXECUTOR","executor_id":{{"value":"x"}},{uuid}"#);
+        let other =
+            format!(r#""state":"TASK_RUNNING","source":"SOURCE_EXECUTOR","executor_id":{{"value":"x"}},{uuid}"#);
         says(&other, "does not match ExecutorID in TaskStatus: x");
         let good = update(&format!(r#""state":"TASK_RUNNING","source":"SOURCE_EXECUTOR",{uuid}"#));
         assert!(matches!(parse(&posted(&good)), Ok(Parsed::Call(_))));
@@ -198,7 +196,8 @@ mod tests {
     fn a_heartbeat_is_taken_whatever_its_ids() {
         let body = r#"{"framework_id":{"value":"../x"},"executor_id":{"value":""},"type":"HEARTBEAT"}"#;
         assert!(matches!(parse(&posted(body)), Ok(Parsed::Heartbeat)));
-        let call = Call { framework_id: crate::messages::mesos::FrameworkId { value: "../x".into() }, ..Default::default() };
+        let call =
+            Call { framework_id: crate::messages::mesos::FrameworkId { value: "../x".into() }, ..Default::default() };
         assert_eq!(caller(&call).expect_err("refused"), no_framework());
     }
 }

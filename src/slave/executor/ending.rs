@@ -4,10 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::ToExecutor;
-use crate::ids::{ContainerId, ExecutorId, FrameworkId};
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
+use crate::messages::mesos::internal::KillTaskMessage;
 use crate::messages::mesos::task_status::Reason;
+use crate::slave::executors::shutdown_grace;
 use crate::slave::updates::SlaveStatus;
 use crate::slave::{Action, ExecutorState, Now, Slave};
 
@@ -49,10 +51,9 @@ impl Slave {
             return;
         };
         let own = self.frameworks.get_mut(&framework).and_then(|framework| framework.executors.get_mut(&executor));
-        let Some(conversation) = own.and_then(|own| own.conversation.as_mut()) else {
-            return;
-        };
-        conversation.wait_status = wait_status;
+        let Some(own) = own else { return };
+        own.wait_status = wait_status;
+        let Some(conversation) = &mut own.conversation else { return };
         let message = message.unwrap_or_else(|| "Executor terminated".to_string());
         log::info!("executor {executor} of framework {framework} has ended: {message}");
         let reason = reason.unwrap_or(Reason::ExecutorTerminated);
@@ -63,17 +64,17 @@ impl Slave {
     pub(in crate::slave) fn shut_down_executor(&mut self, framework: &FrameworkId, executor: &ExecutorId, now: Now) {
         let default = self.config.shutdown_grace;
         let own = self.frameworks.get_mut(framework).and_then(|framework| framework.executors.get_mut(executor));
-        let Some(own) = own else { return };
-        match own.state {
-            ExecutorState::Launching | ExecutorState::Running => {}
-            ExecutorState::Ending | ExecutorState::Gone => return,
-        }
+        let Some(own) = own.filter(|own| own.state.is_alive()) else { return };
+        let is_told = own.state == ExecutorState::Ending;
         own.state = ExecutorState::Ending;
-        let grace = grace(&own.info).unwrap_or(default);
+        let grace = shutdown_grace(own, default);
         let container = own.container.clone();
         let Some(conversation) = &mut own.conversation else {
             return self.actions.push(Action::Kill { container, grace });
         };
+        if is_told {
+            return; // Its grace began then.
+        }
         conversation.register_by = None;
         log::info!("shutting down executor {executor} of framework {framework}");
         if conversation.reached.is_none() {
@@ -82,6 +83,42 @@ impl Slave {
         }
         conversation.kill_at = now.instant.checked_add(grace);
         self.tell(framework, executor, ToExecutor::Shutdown);
+    }
+
+    /// A task of a framework's own executor is to be killed: by the executor, or before it gets it (`Slave::kill` in Mesos).
+    pub(in crate::slave) fn kill_executors_task(
+        &mut self,
+        message: &KillTaskMessage,
+        framework: &FrameworkId,
+        executor: &mesos::ExecutorId,
+        task: &TaskId,
+        now: Now,
+    ) {
+        let Ok(executor) = ExecutorId::try_from(executor) else { return };
+        let own = self.frameworks.get_mut(framework).and_then(|framework| framework.executors.get_mut(&executor));
+        let Some(own) = own else { return };
+        match own.state {
+            ExecutorState::Launching | ExecutorState::Running => {}
+            ExecutorState::Ending | ExecutorState::Gone => {
+                return log::warn!("task {task} of framework {framework} is ending with its executor {executor}");
+            }
+        }
+        let Some(conversation) = &mut own.conversation else { return };
+        let Some(together) = conversation.withdraw(task) else {
+            log::info!("asking executor {executor} of framework {framework} to kill task {task}");
+            let (framework_id, task_id) = (message.framework_id.clone(), message.task_id.clone());
+            let kill = ToExecutor::Kill { framework: framework_id, task: task_id, policy: message.kill_policy };
+            return self.tell(framework, &executor, kill);
+        };
+        let message = match together.is_group {
+            false => "Killed before delivery to the executor",
+            true => "A task within the task group was killed before delivery to the executor",
+        };
+        for task in together.tasks {
+            let (state, reason) = (TaskState::TaskKilled, Reason::TaskKilledDuringLaunch);
+            let status = SlaveStatus { state, reason, message: message.to_string() };
+            self.report(&framework.to_proto(), Some(&executor), &task.to_proto(), status, now);
+        }
     }
 
     /// An executor that was never given a task, and has none waiting, is of no use (MESOS-8411); true if it is shut down.
@@ -111,7 +148,9 @@ impl Slave {
                 let container = own.container.clone();
                 if conversation.register_by.take_if(|by| *by <= now.instant).is_some() {
                     let timeout = crate::flags::values::format_duration(timeout);
-                    log::warn!("executor {executor} of framework {framework} did not register within {timeout}; ending it");
+                    log::warn!(
+                        "executor {executor} of framework {framework} did not register within {timeout}; ending it"
+                    );
                     own.state = ExecutorState::Ending;
                     conversation.end = Some(SlaveStatus {
                         state: TaskState::TaskFailed,
@@ -126,9 +165,4 @@ impl Slave {
             }
         }
     }
-}
-
-/// The grace that an executor asks for.
-fn grace(info: &mesos::ExecutorInfo) -> Option<Duration> {
-    info.shutdown_grace_period.as_ref().map(|period| Duration::from_nanos(period.nanoseconds.max(0) as u64))
 }

@@ -143,18 +143,6 @@ impl From<crate::ids::IdError> for ExecutorMessageError {
     }
 }
 
-/// Whether a message of this name is one that executor drivers send.
-pub fn is_from_driver(name: &str) -> bool {
-    [
-        RegisterExecutorMessage::full_name(),
-        ReregisterExecutorMessage::full_name(),
-        StatusUpdateMessage::full_name(),
-        ExecutorToFrameworkMessage::full_name(),
-    ]
-    .iter()
-    .any(|known| known == name)
-}
-
 impl FromExecutor {
     /// A driver's message, by its full name, and who it says that it is from.
     ///

@@ -32,26 +32,43 @@ pub struct Conversation {
     pub(in crate::slave) register_by: Option<Instant>,
     /// It was asked to end, and its container is killed then.
     pub(in crate::slave) kill_at: Option<Instant>,
-    /// Tasks that wait for it to register, in order; those of a group together.
-    pub(in crate::slave) queue: Vec<Vec<TaskId>>,
+    /// Tasks that wait for it to register, in order.
+    pub(in crate::slave) queue: Vec<Together>,
     /// It was sent a task: one that never was, and has none waiting, is of no use to anybody.
     pub(in crate::slave) was_sent_a_task: bool,
     /// What is said of its tasks if it ends without a word about them.
     pub(in crate::slave) end: Option<SlaveStatus>,
-    /// How its process ended, as wait(2) gives it.
-    pub(in crate::slave) wait_status: Option<i32>,
+}
+
+/// Tasks that came in one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Together {
+    /// Which.
+    pub(in crate::slave) tasks: Vec<TaskId>,
+    /// They are a group: the executor gets all of them or none.
+    pub(in crate::slave) is_group: bool,
 }
 
 impl Conversation {
+    /// One with an executor that is being launched, and for which these tasks wait.
+    pub(in crate::slave) fn waiting_for(tasks: Together) -> Conversation {
+        Conversation { queue: vec![tasks], ..Default::default() }
+    }
+
     /// When time alone changes something.
     pub(in crate::slave) fn deadline(&self) -> Option<Instant> {
         crate::poll::earlier(self.register_by, self.kill_at)
     }
 
     /// A task, and those that were launched with it, need not be sent any more; gives them.
-    pub(in crate::slave) fn withdraw(&mut self, task: &TaskId) -> Option<Vec<TaskId>> {
-        let index = self.queue.iter().position(|together| together.contains(task))?;
+    pub(in crate::slave) fn withdraw(&mut self, task: &TaskId) -> Option<Together> {
+        let index = self.queue.iter().position(|together| together.tasks.contains(task))?;
         Some(self.queue.remove(index))
+    }
+
+    /// The task waits for the executor to register.
+    pub(in crate::slave) fn has_waiting(&self, task: &TaskId) -> bool {
+        self.queue.iter().any(|together| together.tasks.contains(task))
     }
 }
 

@@ -1,14 +1,12 @@
 //! What executors say, and what is said to them (`Slave::registerExecutor`, `subscribe`, `reregisterExecutor`, `statusUpdate`,
-//! `executorMessage`, `schedulerMessage` in Mesos' `src/slave/slave.cpp`).
+//! `executorMessage` in Mesos' `src/slave/slave.cpp`).
 
-use super::{FromExecutor, Speaker, ToExecutor, Via};
+use super::{FromExecutor, Speaker, ToExecutor, Together, Via};
 use crate::ids::{ExecutorId, FrameworkId, TaskId};
 use crate::messages::mesos;
-use crate::messages::mesos::internal::{
-    ExecutorToFrameworkMessage, FrameworkToExecutorMessage, StatusUpdateAcknowledgementMessage,
-};
+use crate::messages::mesos::internal::{ExecutorToFrameworkMessage, StatusUpdateAcknowledgementMessage};
 use crate::messages::mesos::task_status::{Reason, Source};
-use crate::messages::mesos::{TaskInfo, TaskState};
+use crate::messages::mesos::{TaskGroupInfo, TaskInfo, TaskState};
 use crate::slave::kill::lost_state;
 use crate::slave::updates::SlaveStatus;
 use crate::slave::{Action, Executor, ExecutorState, Now, Purpose, Slave};
@@ -114,12 +112,14 @@ impl Slave {
         let Some(executor) = framework.executors.get(&speaker.executor) else { return };
         let waits = |task: &TaskId| {
             let conversation = executor.conversation.as_ref();
-            conversation.is_some_and(|conversation| conversation.queue.iter().flatten().any(|each| each == task))
+            conversation.is_some_and(|conversation| conversation.has_waiting(task))
         };
         let lost: Vec<mesos::TaskId> = executor
             .tasks
             .iter()
-            .filter(|(id, task)| task.state == TaskState::TaskStaging && !waits(id) && !known.contains(&task.info.task_id))
+            .filter(|(id, task)| {
+                task.state == TaskState::TaskStaging && !waits(id) && !known.contains(&task.info.task_id)
+            })
             .map(|(_, task)| task.info.task_id.clone())
             .collect();
         for task in lost {
@@ -150,14 +150,19 @@ impl Slave {
     }
 
     /// Sends tasks to an executor that has registered.
-    pub(in crate::slave) fn send_tasks(&mut self, framework: &FrameworkId, executor: &ExecutorId, tasks: &[TaskId]) {
+    pub(in crate::slave) fn send_tasks(&mut self, framework: &FrameworkId, executor: &ExecutorId, together: &Together) {
         let Some(known) = self.frameworks.get_mut(framework) else { return };
         let scheduler = known.pid.as_ref().map_or("@0.0.0.0:0".to_string(), ToString::to_string);
         let info = Box::new(known.info.clone());
         let Some(own) = known.executors.get_mut(executor) else { return };
-        let infos: Vec<TaskInfo> = tasks.iter().filter_map(|task| own.tasks.get(task)).map(|task| task.info.clone()).collect();
+        let tasks = together.tasks.iter().filter_map(|task| own.tasks.get(task));
+        let infos: Vec<TaskInfo> = tasks.map(|task| task.info.clone()).collect();
         if let Some(conversation) = &mut own.conversation {
             conversation.was_sent_a_task |= !infos.is_empty();
+        }
+        if together.is_group {
+            log::info!("sending a group of {} tasks to executor {executor} of framework {framework}", infos.len());
+            return self.tell(framework, executor, ToExecutor::LaunchGroup(Box::new(TaskGroupInfo { tasks: infos })));
         }
         for task in infos {
             log::info!("sending task {} to executor {executor} of framework {framework}", task.task_id.value);
@@ -284,21 +289,6 @@ impl Slave {
             data,
         };
         self.send(&to, &message);
-    }
-
-    /// Bytes from the scheduler: passed on to an executor that has registered, else dropped, as in Mesos.
-    pub(in crate::slave) fn scheduler_message(&mut self, message: FrameworkToExecutorMessage) {
-        let ids = (FrameworkId::try_from(&message.framework_id), ExecutorId::try_from(&message.executor_id));
-        let (Ok(framework), Ok(executor)) = ids else {
-            return log::warn!("dropped a message to an executor whose ids are none");
-        };
-        let removed = self.frameworks.get(&framework).is_none_or(|framework| framework.terminating);
-        let runs = |own: &mut Executor| own.state == ExecutorState::Running;
-        let is_there = self.purpose == Purpose::Serve && self.own_executor(&framework, &executor).is_some_and(runs);
-        if removed || !is_there {
-            return log::warn!("dropped a message to executor {executor} of framework {framework}, which does not run");
-        }
-        self.tell(&framework, &executor, ToExecutor::Message(message));
     }
 
     /// What an executor is told of us.

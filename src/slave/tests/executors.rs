@@ -9,6 +9,7 @@ use crate::messages::mesos::internal::ExecutorToFrameworkMessage;
 use crate::slave::executor::{FromExecutor, Speaker, Standing, ToExecutor, Via};
 
 const DRIVER: &str = "executor(1)@10.0.0.2:40000";
+const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 fn driver() -> Via {
@@ -88,7 +89,7 @@ impl World {
     }
 
     /// An executor that was launched with task `a`, runs in its guest, and has registered.
-    fn with_executor(via: Via) -> (World, ContainerId) {
+    fn talking(via: Via) -> (World, ContainerId) {
         let mut world = World::registered();
         let spec = world.run_own("a", true).launched.remove(0);
         let container = ContainerId::new(spec.container_id).expect("container id");
@@ -123,7 +124,7 @@ fn an_executor_gets_its_tasks_when_it_has_registered_and_later_ones_at_once() {
 #[test]
 fn an_update_is_acknowledged_to_the_executor_when_the_slave_has_it_and_forwarded_as_mesos_does() {
     for via in [driver(), stream(7)] {
-        let (mut world, container) = World::with_executor(via.clone());
+        let (mut world, container) = World::talking(via.clone());
         let wanted = world.update(via.clone(), "a", TaskState::TaskRunning, 1);
         assert_eq!(names(&wanted), ["acknowledge"]);
         assert_eq!(wanted.told[0].0, via);
@@ -144,9 +145,10 @@ fn an_update_is_acknowledged_to_the_executor_when_the_slave_has_it_and_forwarded
 fn an_executor_that_does_not_register_in_time_is_ended_and_its_tasks_have_failed() {
     let mut world = World::registered();
     let container = ContainerId::new(world.run_own("a", true).launched.remove(0).container_id).expect("id");
-    assert!(world.later(10 * MINUTE).killed.is_empty(), "the guest's boot does not count");
+    assert!(world.later(70 * SECOND).killed.is_empty(), "the guest's boot does not count");
+    world.ping(true);
     world.started(&container);
-    assert_eq!(world.slave.deadline(), Some(world.now.instant + MINUTE).min(world.slave.deadline()));
+    assert_eq!(world.slave.deadline(), Some(world.now.instant + MINUTE));
     let wanted = world.later(MINUTE);
     assert_eq!(wanted.killed, [(container.clone(), Duration::ZERO)]);
     assert_eq!(names(&world.say(driver(), FromExecutor::Register)), ["shutdown"]);
@@ -159,9 +161,9 @@ fn an_executor_that_does_not_register_in_time_is_ended_and_its_tasks_have_failed
 
 #[test]
 fn a_driver_that_registers_twice_is_shut_down_and_a_v1_client_that_comes_back_is_not() {
-    let (mut world, _) = World::with_executor(driver());
+    let (mut world, _) = World::talking(driver());
     assert_eq!(names(&world.say(driver(), FromExecutor::Register)), ["shutdown"]);
-    let (mut world, _) = World::with_executor(stream(7));
+    let (mut world, _) = World::talking(stream(7));
     world.update(stream(7), "a", TaskState::TaskRunning, 1);
     let wanted = world.say(stream(8), again());
     assert_eq!(names(&wanted), ["registered"]);
@@ -172,7 +174,7 @@ fn a_driver_that_registers_twice_is_shut_down_and_a_v1_client_that_comes_back_is
 
 #[test]
 fn what_a_v1_client_missed_or_could_not_say_is_settled_when_it_comes_back() {
-    let (mut world, _) = World::with_executor(stream(7));
+    let (mut world, _) = World::talking(stream(7));
     assert_eq!(names(&world.run_own("b", false)), ["launch"]);
     let running = mesos::TaskStatus {
         task_id: mesos::TaskId { value: "a".into() },
@@ -181,14 +183,15 @@ fn what_a_v1_client_missed_or_could_not_say_is_settled_when_it_comes_back() {
         ..Default::default()
     };
     let wanted = world.say(stream(8), FromExecutor::Subscribe { tasks: vec![], updates: vec![running] });
-    let statuses: Vec<_> = wanted.statuses().into_iter().map(|each| (each.task_id.value.clone(), each.state())).collect();
-    assert_eq!(statuses, [("a".to_string(), TaskState::TaskRunning), ("b".to_string(), TaskState::TaskLost)]);
+    let statuses: Vec<_> =
+        wanted.statuses().into_iter().map(|each| (each.task_id.value.clone(), each.state())).collect();
+    assert_eq!(statuses, [("a".to_string(), TaskState::TaskRunning), ("b".to_string(), TaskState::TaskDropped)]);
     assert_eq!(names(&wanted), ["acknowledge", "registered"]);
 }
 
 #[test]
 fn an_executor_that_ends_with_tasks_running_leaves_a_terminal_update_for_each_and_its_exit() {
-    let (mut world, container) = World::with_executor(driver());
+    let (mut world, container) = World::talking(driver());
     world.run_own("b", false);
     world.update(driver(), "a", TaskState::TaskRunning, 1);
     world.acknowledge("a", 1);
@@ -223,7 +226,7 @@ fn a_task_that_is_killed_before_the_executor_has_it_never_reaches_it() {
 
 #[test]
 fn a_running_task_is_killed_by_its_executor() {
-    let (mut world, _) = World::with_executor(stream(7));
+    let (mut world, _) = World::talking(stream(7));
     let policy = mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds: 7 }) };
     let kill = KillTaskMessage {
         framework_id: mesos::FrameworkId { value: "F".into() },
@@ -237,7 +240,7 @@ fn a_running_task_is_killed_by_its_executor() {
 
 #[test]
 fn an_executor_that_ignores_its_shutdown_is_killed_when_its_grace_is_over() {
-    let (mut world, container) = World::with_executor(stream(7));
+    let (mut world, container) = World::talking(stream(7));
     let message = ShutdownExecutorMessage {
         framework_id: Some(mesos::FrameworkId { value: "F".into() }),
         executor_id: Some(mesos::ExecutorId { value: "E".into() }),
@@ -250,7 +253,7 @@ fn an_executor_that_ignores_its_shutdown_is_killed_when_its_grace_is_over() {
 
 #[test]
 fn messages_go_both_ways_and_only_to_an_executor_that_runs() {
-    let (mut world, _) = World::with_executor(driver());
+    let (mut world, _) = World::talking(driver());
     let data = vec![0, 255, 10];
     let wanted = world.say(driver(), FromExecutor::Message(data.clone()));
     assert_eq!(wanted.sent[0].0, pid(MASTER), "the framework has no address of its own");
@@ -270,7 +273,7 @@ fn messages_go_both_ways_and_only_to_an_executor_that_runs() {
 
 #[test]
 fn an_executor_acts_for_its_own_tasks_only_and_from_its_own_address() {
-    let (mut world, _) = World::with_executor(driver());
+    let (mut world, _) = World::talking(driver());
     world.running("other");
     assert!(world.update(driver(), "other", TaskState::TaskFailed, 9).statuses().is_empty());
     let ids = (FrameworkId::new("F").expect("id"), ExecutorId::new("E").expect("id"));
@@ -284,7 +287,7 @@ fn an_executor_acts_for_its_own_tasks_only_and_from_its_own_address() {
 
 #[test]
 fn an_executor_that_sends_task_staging_is_shut_down() {
-    let (mut world, _) = World::with_executor(driver());
+    let (mut world, _) = World::talking(driver());
     let wanted = world.update(driver(), "a", TaskState::TaskStaging, 1);
     assert_eq!(names(&wanted), ["shutdown"]);
     assert!(wanted.statuses().is_empty());
@@ -292,7 +295,7 @@ fn an_executor_that_sends_task_staging_is_shut_down() {
 
 #[test]
 fn an_executor_whose_last_task_has_ended_lives_on_for_the_next() {
-    let (mut world, _) = World::with_executor(driver());
+    let (mut world, _) = World::talking(driver());
     world.update(driver(), "a", TaskState::TaskFinished, 1);
     world.acknowledge("a", 1);
     assert_eq!(world.slave.frameworks().len(), 1);
@@ -309,9 +312,34 @@ fn a_stranger_that_registers_is_told_to_end() {
 
 #[test]
 fn the_master_hears_of_an_executor_that_runs_when_the_slave_comes_back() {
-    let (mut world, _) = World::with_executor(driver());
+    let (mut world, _) = World::talking(driver());
     world.ping(false);
     let message: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
     assert_eq!(message.executor_infos.len(), 1);
     assert_eq!(message.tasks[0].executor_id.as_ref().expect("executor").value, "E");
+}
+
+#[test]
+fn a_group_reaches_its_executor_whole_or_not_at_all() {
+    let mut world = World::registered();
+    let group = |names: &[&str]| RunTaskGroupMessage {
+        framework: framework(),
+        executor: own_task("").executor.expect("executor"),
+        task_group: mesos::TaskGroupInfo { tasks: names.iter().map(|name| task(name)).collect() },
+        ..Default::default()
+    };
+    let wanted = world.hear(FromMaster::RunTaskGroup(Box::new(group(&["a", "b"]))));
+    let container = ContainerId::new(wanted.launched[0].container_id.clone()).expect("id");
+    world.hear(FromMaster::RunTaskGroup(Box::new(group(&["c", "d"]))));
+    let kill = KillTaskMessage {
+        framework_id: mesos::FrameworkId { value: "F".into() },
+        task_id: mesos::TaskId { value: "d".into() },
+        kill_policy: None,
+    };
+    let wanted = world.hear(FromMaster::KillTask(Box::new(kill)));
+    assert_eq!(wanted.statuses().iter().map(|each| each.state()).collect::<Vec<_>>(), [TaskState::TaskKilled; 2]);
+    world.started(&container);
+    let wanted = world.say(stream(7), again());
+    assert_eq!(names(&wanted), ["registered", "launch group"]);
+    assert!(matches!(&wanted.told[1].1, ToExecutor::LaunchGroup(group) if group.tasks.len() == 2));
 }

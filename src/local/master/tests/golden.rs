@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::super::calls::{Format, Parsed, Posted, parse};
+use super::super::calls::{EVENT, Format, Parsed, Posted, parse};
 use super::*;
 use crate::ids::{FrameworkId, SlaveId};
 
@@ -34,7 +34,9 @@ fn sorted(mut event: Value) -> Value {
 
 fn json_events(world: &mut World, peer: Peer) -> Vec<Value> {
     let events = world.taken(|action| match action {
-        Action::Event { peer: whom, event } if *whom == peer => Some(Format::Json.encode(EVENT, &**event).expect("JSON")),
+        Action::Event { peer: whom, event } if *whom == peer => {
+            Some(Format::Json.encode(EVENT, &**event).expect("JSON"))
+        }
         _ => None,
     });
     events.iter().map(|event| sorted(serde_json::from_slice(event).expect("JSON"))).collect()
