@@ -278,7 +278,7 @@ impl EventLoop {
             Action::Acknowledge { container, uuid } => {
                 self.isolation.acknowledge(&container, &uuid);
             }
-            Action::ToExecutor { via, message } => self.to_executor(&via, &message),
+            Action::ToExecutor { via, message } => self.tell_executor(&via, &message),
             Action::HangUp(connection) => self.hang_up(connection),
             Action::Exit => {
                 self.network.flush();

@@ -126,7 +126,7 @@ impl EventLoop {
     }
 
     /// Says something to an executor.
-    pub(super) fn to_executor(&mut self, via: &Via, message: &ToExecutor) {
+    pub(super) fn tell_executor(&mut self, via: &Via, message: &ToExecutor) {
         match via {
             Via::Driver(pid) => {
                 let Some(outgoing) = message.to_driver() else { return };
