@@ -8,6 +8,8 @@ use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
+use crate::resources::Resources;
+use crate::slave::executor::Conversation;
 
 /// A framework that has, or had a moment ago, an executor here.
 #[derive(Debug)]
@@ -23,6 +25,16 @@ pub struct Framework {
 }
 
 impl Framework {
+    /// A framework of which nothing is here yet.
+    pub fn new(info: mesos::FrameworkInfo, pid: Option<Pid>) -> Framework {
+        Framework { info, pid, executors: BTreeMap::new(), terminating: false }
+    }
+
+    /// It has a task of this name here, be it one that has ended and is not acknowledged.
+    pub fn has_task(&self, task: &TaskId) -> bool {
+        self.executors.values().any(|executor| executor.tasks.contains_key(task))
+    }
+
     /// The executor that has this task.
     pub fn executor_of(&mut self, task: &TaskId) -> Option<&mut Executor> {
         self.executors.values_mut().find(|executor| executor.tasks.contains_key(task))
@@ -42,6 +54,16 @@ pub enum ExecutorState {
     Gone,
 }
 
+impl ExecutorState {
+    /// There is a container.
+    pub fn is_alive(self) -> bool {
+        match self {
+            ExecutorState::Launching | ExecutorState::Running | ExecutorState::Ending => true,
+            ExecutorState::Gone => false,
+        }
+    }
+}
+
 /// An executor and its container.
 #[derive(Debug)]
 pub struct Executor {
@@ -55,8 +77,21 @@ pub struct Executor {
     pub is_command: bool,
     /// Where it is in its life.
     pub state: ExecutorState,
+    /// How its process ended, as wait(2) gives it, once that is known.
+    pub wait_status: Option<i32>,
+    /// What is between it and us, unless it is a command task's: there is no executor to talk to then.
+    pub conversation: Option<Conversation>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
+}
+
+impl Executor {
+    /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
+    pub fn resources(&self) -> Resources {
+        let tasks = self.tasks.values().filter(|task| !is_terminal(task.state));
+        let resources = tasks.flat_map(|task| &task.info.resources);
+        self.info.resources.iter().chain(resources).cloned().collect()
+    }
 }
 
 /// A task.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::authentication::Exchange;
 use super::constants::{MASTER_PING_TIMEOUT, MESOS_VERSION, REGISTER_RETRY_MAX};
 use super::framework::is_terminal;
-use super::{Action, Now, Purpose, Slave};
+use super::{Action, Now, Purpose, Slave, form};
 use crate::ids::SlaveId;
 use crate::libprocess::Pid;
 use crate::messages::mesos;
@@ -187,11 +187,11 @@ impl Slave {
                     agent_capabilities: capabilities(),
                     resource_version_uuid: Some(self.resource_version()),
                 };
-                self.send(master, &message);
+                self.send(master, &form::before_refinement(message));
             }
             Some(id) => {
                 let message = self.reregistration(&id);
-                self.send(master, &message);
+                self.send(master, &form::before_refinement(message));
             }
         }
     }
@@ -223,7 +223,7 @@ impl Slave {
         message
     }
 
-    fn resource_version(&self) -> mesos::Uuid {
+    pub(super) fn resource_version(&self) -> mesos::Uuid {
         mesos::Uuid { value: self.registration.resource_version.to_vec() }
     }
 
@@ -336,12 +336,12 @@ impl Slave {
         }
     }
 
-    pub(super) fn refused(&mut self, reason: &str) {
+    pub(super) fn refused(&mut self, reason: &str, now: Now) {
         log::error!("the master refuses this slave: {reason}; ending all containers");
-        self.stop();
+        self.stop(now);
     }
 
-    pub(super) fn unregister(&mut self) {
+    pub(super) fn unregister(&mut self, now: Now) {
         let master = self.registration.registered_master().cloned();
         if let (Some(master), Some(id)) = (master, self.registration.id.clone()) {
             log::info!("unregistering from {master}");
@@ -351,7 +351,7 @@ impl Slave {
             self.registration.state = State::Alone;
         }
         self.registration.left = matches!(self.registration.state, State::Alone);
-        self.stop();
+        self.stop(now);
     }
 
     pub(super) fn stop_deadlines(&mut self, now: Now) {
