@@ -63,10 +63,12 @@ impl Slave {
         self.launch_command_task(slave_id, ids, framework, task, pid);
     }
 
-    /// The framework has a task of this name here, be it one that has ended and is not acknowledged.
+    /// The framework has a task of this name here, be it that only an update about it is left that is not acknowledged (also
+    /// of one that was refused or was never here: sent again, it would end the new one).
     fn has_task(&self, ids: &Ids) -> bool {
         let framework = self.frameworks.get(&ids.framework);
         framework.is_some_and(|framework| framework.executors.contains_key(&ids.executor))
+            || self.updates.has(&ids.framework, &ids.task)
     }
 
     pub(super) fn run_task_group(&mut self, message: RunTaskGroupMessage, now: Now) {
