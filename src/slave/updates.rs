@@ -186,8 +186,8 @@ impl Slave {
                 if is_terminal(task.state) {
                     return log::debug!("task {task_id} of framework {framework_id} has ended already");
                 }
-                // A child repeats what it thinks we have not heard; an older state must not come back that way.
-                if task.statuses.iter().any(|each| each.uuid == status.uuid) {
+                // An older state must not come back by a repetition.
+                if task.has_seen(status.uuid()) {
                     return;
                 }
                 task.record(&status);
