@@ -66,7 +66,10 @@ impl Updates {
             backoff: Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX),
         });
         let known = stream.pending.iter().any(|each| each.uuid == update.uuid);
-        if known || stream.pending.len() >= STREAM_LIMIT {
+        let ended = stream.pending.back().is_some_and(|last| is_terminal(last.status.state()));
+        // For the task's end there is always room, since nothing follows it.
+        let full = stream.pending.len() >= STREAM_LIMIT && !is_terminal(update.status.state());
+        if known || ended || full {
             return false;
         }
         stream.pending.push_back(update);
