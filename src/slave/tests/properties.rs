@@ -8,7 +8,7 @@
 //! a failure ─► shorter and shorter sequences that still fail ─► seed, steps and reason
 //! ```
 //!
-//! The generator and the shortening are our own: a step's numbers choose among what is there when its turn comes, so every
+//! The generator and the shortening (`crate::properties`) are our own: a step's numbers choose among what is there when its turn comes, so every
 //! part of a sequence is a sequence too, and to shorten one is to leave steps out.
 
 mod observe;
@@ -19,10 +19,10 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use self::world::World;
+use crate::properties::{SEQUENCES, numbers, shortened};
 use crate::random::Random;
 
-/// How many sequences; they are dealt to a few tests, which run side by side.
-const SEQUENCES: u64 = 10_000;
+/// The sequences are dealt to so many tests, which run side by side.
 const TESTS: u64 = 4;
 /// Most steps of one sequence.
 const MOST_STEPS: u64 = 48;
@@ -101,8 +101,7 @@ enum Step {
 
 /// A random sequence: mostly one that gets registered and runs things.
 fn sequence(seed: u64) -> Vec<Step> {
-    let mut random = Random::from_seed(seed);
-    (0..4).for_each(|_| _ = random.next_u64());
+    let mut random = numbers(seed);
     let mut steps = match random.next_u64() % 8 {
         0 => vec![],
         _ => vec![Step::MasterDetected(0), Step::Pass(3), Step::Answer],
@@ -161,28 +160,6 @@ fn live(seed: u64, steps: &[Step]) -> Check {
     lived.unwrap_or_else(|_| Err("panicked".to_string()))
 }
 
-/// Leaves out what is not needed to fail: half of the steps, a quarter, … single ones, until nothing more can go.
-fn shortened(fails: &dyn Fn(&[Step]) -> bool, mut steps: Vec<Step>) -> Vec<Step> {
-    let mut size = steps.len().div_ceil(2);
-    while size > 0 {
-        let mut at = 0;
-        let before = steps.len();
-        while at < steps.len() {
-            let end = (at + size).min(steps.len());
-            let shorter = [&steps[..at], &steps[end..]].concat();
-            if fails(&shorter) {
-                steps = shorter;
-            } else {
-                at = end;
-            }
-        }
-        if size > 1 || steps.len() == before {
-            size /= 2;
-        }
-    }
-    steps
-}
-
 fn all_live(part: u64) {
     for seed in (part..SEQUENCES).step_by(TESTS as usize) {
         let steps = sequence(seed);
@@ -226,15 +203,4 @@ fn the_sequences_go_everywhere() {
     }
     let all = [seen.launches, seen.updates, seen.resent, seen.kills, seen.registrations, seen.reconciled, seen.exits];
     assert!(all.iter().all(|count| *count > 20), "{seen:?}");
-}
-
-#[test]
-fn a_failing_sequence_is_shortened_to_what_makes_it_fail() {
-    let noise = [Step::Exited; 20];
-    let steps = [&noise[..], &[Step::Stop], &noise[..], &[Step::Ping], &noise[..]].concat();
-    let fails = |steps: &[Step]| {
-        let stop = steps.iter().position(|step| *step == Step::Stop);
-        stop.is_some_and(|stop| steps[stop..].contains(&Step::Ping))
-    };
-    assert_eq!(shortened(&fails, steps), [Step::Stop, Step::Ping]);
 }
