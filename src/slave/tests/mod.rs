@@ -1,5 +1,6 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
+mod absence;
 mod authentication;
 mod golden;
 mod properties;
