@@ -5,6 +5,7 @@ mod authentication;
 mod golden;
 mod properties;
 mod streams;
+mod times;
 
 use std::time::{Duration, Instant};
 
