@@ -6,6 +6,9 @@ use crate::messages::mesos::TaskState::{TaskFailed, TaskFinished, TaskKilled, Ta
 const OTHER_MASTER: &str = "master@127.0.0.2:5050";
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// The updates of each task, by state and uuid, in the order in which they came.
+type Came = BTreeMap<String, Vec<(TaskState, u8)>>;
+
 /// A master's view: what it has received, task by task, and when anything was sent to it at all.
 struct Absence {
     world: World,
@@ -89,7 +92,7 @@ impl Absence {
     }
 
     /// The master is back: it takes the slave in, and acknowledges all that comes. What came of each task, and what was listed.
-    fn back(&mut self) -> (Vec<mesos::Task>, BTreeMap<String, Vec<(TaskState, u8)>>) {
+    fn back(&mut self) -> (Vec<mesos::Task>, Came) {
         self.sent.clear();
         self.pass(Duration::from_secs(61), false);
         let (_, question) = self.sent.last().expect("it asked within a minute");
@@ -99,7 +102,7 @@ impl Absence {
             slave_id: mesos::SlaveId { value: "S0".into() },
             ..Default::default()
         })));
-        let mut came: BTreeMap<String, Vec<(TaskState, u8)>> = BTreeMap::new();
+        let mut came = Came::new();
         while let Some((_, message)) = self.sent.pop() {
             let update = message.decode::<StatusUpdateMessage>().expect("nothing but updates").update;
             let status = &update.status;

@@ -306,7 +306,8 @@ impl World {
         let Some(lost) = pick_of(&self.inbox, pick) else { return };
         self.inbox.retain(|each| *each != lost);
         let front = self.streams.get(&lost.0).and_then(|stream| stream.queue.front());
-        if self.serves() && pick % 2 == 0 && front.is_some_and(|front| front.terminal && front.uuid == lost.1) {
+        if self.serves() && pick.is_multiple_of(2) && front.is_some_and(|front| front.terminal && front.uuid == lost.1)
+        {
             self.master.tasks.remove(&lost.0);
         }
     }
