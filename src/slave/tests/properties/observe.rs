@@ -245,7 +245,9 @@ impl World {
         ensure!(deadline.is_none_or(|deadline| deadline > self.now.instant), "its deadline has passed: it spins");
         ensure!(self.master.pid.is_none() || deadline.is_some(), "it would sleep for ever");
         if self.in_touch && !self.stopping {
-            ensure!(deadline == next, "it wakes up at {deadline:?}, and has something to do at {next:?}");
+            let until = |time: Option<Instant>| time.map(|time| time.saturating_duration_since(self.now.instant));
+            let (wakes, due) = (until(deadline), until(next));
+            ensure!(deadline == next, "it wakes up in {wakes:?}, and has something to do in {due:?}");
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ impl World {
         ensure!(self.slave.updates.is_empty(), "updates are left");
         ensure!(self.in_touch, "it is not registered");
         let deadline = self.slave.deadline();
-        ensure!(deadline == Some(self.heard_at + MASTER_PING_TIMEOUT), "it waits for more than pings: {deadline:?}");
+        ensure!(deadline == Some(self.heard_at + MASTER_PING_TIMEOUT), "it waits for more than pings");
         Ok(())
     }
 }
