@@ -1,7 +1,7 @@
 //! What runs here: frameworks, their executors, the executors' tasks. Plain records; who changes them is in `launch`,
 //! `kill` and `updates`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
@@ -10,6 +10,9 @@ use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::resources::Resources;
 use crate::slave::executor::Conversation;
+
+/// Updates of one task that are told from repetitions; a child repeats those that it has sent last.
+const REMEMBERED: usize = 1024;
 
 /// A framework that has, or had a moment ago, an executor here.
 #[derive(Debug)]
@@ -105,17 +108,28 @@ pub struct Task {
     pub statuses: Vec<mesos::TaskStatus>,
     /// The update that waits for its acknowledgement: its state and uuid.
     pub outstanding: Option<(TaskState, Vec<u8>)>,
+    /// The uuids of the updates that were taken in, the newest last.
+    seen: VecDeque<Vec<u8>>,
 }
 
 impl Task {
     /// A task that was just asked for.
     pub fn new(info: mesos::TaskInfo) -> Task {
-        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None }
+        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None, seen: VecDeque::new() }
+    }
+
+    /// This update was taken in before: a child repeats what it thinks we have not heard.
+    pub fn has_seen(&self, uuid: &[u8]) -> bool {
+        self.seen.iter().any(|seen| seen == uuid)
     }
 
     /// Takes a status in: the newest of each state is kept.
     pub fn record(&mut self, status: &mesos::TaskStatus) {
         self.state = status.state();
+        if self.seen.len() == REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(status.uuid().to_vec());
         self.statuses.retain(|each| each.state != status.state);
         self.statuses.push(status.clone());
     }

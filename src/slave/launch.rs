@@ -167,15 +167,18 @@ impl Slave {
 
     /// Nothing can be said of the tasks.
     fn is_unanswerable(&self, ids: &Ids) -> bool {
-        let Some(framework) = self.frameworks.get(&ids.framework) else {
-            return false;
-        };
-        if framework.terminating {
+        let framework = self.frameworks.get(&ids.framework);
+        if framework.is_some_and(|framework| framework.terminating) {
             // It cannot acknowledge.
             log::warn!("dropped tasks of framework {}, which is being removed from this slave", ids.framework);
             return true;
         }
-        let known = ids.tasks.iter().find(|task| framework.has_task(task));
+        // Also one of which only an update is left that is not acknowledged, be it of one that was refused: sent again, it would end
+        // the new one.
+        let is_known = |task: &&TaskId| {
+            framework.is_some_and(|framework| framework.has_task(task)) || self.updates.has(&ids.framework, task)
+        };
+        let known = ids.tasks.iter().find(is_known);
         if let Some(task) = known {
             // Whatever was said of the second would be taken for the end of the first: they have one name.
             let framework = &ids.framework;

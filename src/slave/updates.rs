@@ -91,7 +91,10 @@ impl Updates {
             Stream { pending: VecDeque::new(), resend_at: now, backoff }
         });
         let known = stream.pending.iter().any(|each| each.uuid == update.uuid);
-        if known || stream.pending.len() >= STREAM_LIMIT {
+        let ended = stream.pending.back().is_some_and(|last| is_terminal(last.status.state()));
+        // For the task's end there is always room, since nothing follows it.
+        let full = stream.pending.len() >= STREAM_LIMIT && !is_terminal(update.status.state());
+        if known || ended || full {
             return false;
         }
         stream.pending.push_back(update);
@@ -211,8 +214,8 @@ impl Slave {
                 if is_terminal(task.state) {
                     return log::debug!("task {task_id} of framework {framework_id} has ended already");
                 }
-                // A child repeats what it thinks we have not heard; an older state must not come back that way.
-                if task.statuses.iter().any(|each| each.uuid == status.uuid) {
+                // An older state must not come back by a repetition.
+                if task.has_seen(status.uuid()) {
                     return;
                 }
                 task.record(&status);

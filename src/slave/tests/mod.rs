@@ -1,11 +1,15 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
+mod absence;
 mod accounting;
 mod authentication;
 mod executors;
 mod golden;
+mod properties;
 mod refusing;
 mod requests;
+mod streams;
+mod times;
 
 use std::time::{Duration, Instant};
 
@@ -138,25 +142,38 @@ impl World {
         container
     }
 
+    fn a_status(&self, task: &str, state: TaskState, uuid: u8) -> mesos::TaskStatus {
+        mesos::TaskStatus {
+            task_id: mesos::TaskId { value: task.into() },
+            state: state as i32,
+            source: Some(Source::Executor as i32),
+            uuid: Some(vec![uuid; 16]),
+            ..Default::default()
+        }
+    }
+
     fn status(&mut self, container: &ContainerId, task: &str, state: TaskState, uuid: u8) -> Wanted {
-        self.event(Event::ContainerStatus {
-            container: container.clone(),
-            status: Box::new(mesos::TaskStatus {
-                task_id: mesos::TaskId { value: task.into() },
-                state: state as i32,
-                source: Some(Source::Executor as i32),
-                uuid: Some(vec![uuid; 16]),
-                ..Default::default()
-            }),
-        })
+        let status = Box::new(self.a_status(task, state, uuid));
+        self.event(Event::ContainerStatus { container: container.clone(), status })
+    }
+
+    fn reregistered(&mut self) -> Wanted {
+        self.hear(FromMaster::Reregistered(Box::new(SlaveReregisteredMessage {
+            slave_id: mesos::SlaveId { value: "S0".into() },
+            ..Default::default()
+        })))
     }
 
     fn acknowledge(&mut self, task: &str, uuid: u8) -> Wanted {
+        self.acknowledge_uuid(task, &[uuid; 16])
+    }
+
+    fn acknowledge_uuid(&mut self, task: &str, uuid: &[u8]) -> Wanted {
         self.hear(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
             slave_id: mesos::SlaveId { value: "S0".into() },
             framework_id: mesos::FrameworkId { value: "F".into() },
             task_id: mesos::TaskId { value: task.into() },
-            uuid: vec![uuid; 16],
+            uuid: uuid.to_vec(),
         })))
     }
 
