@@ -9,7 +9,6 @@ use super::*;
 use crate::credential::Credential;
 use crate::isolation::{self, Kind};
 use crate::libprocess::Pid;
-use crate::messages::mesos;
 use crate::messages::mesos::internal::*;
 use crate::random::Random;
 use crate::slave::{Authentication, Config};
@@ -25,8 +24,6 @@ fn listen() -> Network {
 fn shell(master: Pid) -> EventLoop {
     let network = listen();
     let config = Config {
-        pid: Pid { id: "slave(1)".into(), address: network.address() },
-        info: mesos::SlaveInfo::default(),
         work_dir: "/nonexistent".into(),
         switch_user: false,
         authentication: Some(Authentication {
@@ -37,7 +34,7 @@ fn shell(master: Pid) -> EventLoop {
         }),
         registration_backoff: Duration::from_millis(1),
         shutdown_grace: Duration::ZERO,
-        recovery_timeout: Duration::ZERO,
+        ..Config::of_tests(Pid { id: "slave(1)".into(), address: network.address() })
     };
     EventLoop {
         slave: Slave::new(config, Random::from_seed(1)),
@@ -45,12 +42,15 @@ fn shell(master: Pid) -> EventLoop {
         network,
         isolation: isolation::create(Kind::Process, "/nonexistent".into()),
         files: Files::new(),
+        streams: Streams::default(),
+        guests: None,
         signals: Signals::block(&[]).expect("signals"),
         embedded: None,
         history: History::new(),
         flags: BTreeMap::new(),
         start_time: 0.0,
         over: false,
+        failure: None,
     }
 }
 
