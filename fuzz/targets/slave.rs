@@ -1,13 +1,14 @@
 //! The slave's core, fed with any sequence of events: well-formed messages of the master's about few frameworks and tasks, raw
-//! ones, statuses and ends of containers, time.
+//! ones, statuses and ends of containers, whatever executors in hostile guests say, time.
 //!
 //! It never asks to be called again at once (a spin), answers an event with no more actions than what it knows accounts for,
 //! launches each container once and below its work directory, kills none that it did not launch or that is gone, and
-//! sends only complete messages.
+//! sends only complete messages, to masters and to executors.
 
 #![no_main]
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Component, Path};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -15,11 +16,13 @@ use std::time::{Duration, Instant};
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use mesos_slave_fuzz::credential::Credential;
-use mesos_slave_fuzz::ids::ContainerId;
-use mesos_slave_fuzz::libprocess::Pid;
+use mesos_slave_fuzz::ids::{ContainerId, ExecutorId, FrameworkId};
+use mesos_slave_fuzz::libprocess::{ConnectionId, Pid};
 use mesos_slave_fuzz::messages::mesos::{self, internal};
 use mesos_slave_fuzz::messages::{check_required, container::Spec};
 use mesos_slave_fuzz::random::Random;
+use mesos_slave_fuzz::resources::scalar;
+use mesos_slave_fuzz::slave::executor::{FromExecutor, Speaker, ToExecutor, Via};
 use mesos_slave_fuzz::slave::{
     Action, Authentication, Config, Event, FromAuthenticator, FromMaster, Now, Outgoing, Slave,
 };
@@ -95,12 +98,32 @@ fn kill_policy(input: Input) -> Result<mesos::KillPolicy> {
     Ok(mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds }) })
 }
 
+fn resources(input: Input) -> Result<Vec<mesos::Resource>> {
+    let amounts = [0.0, 0.001, 1.0, 3.0, 1e300, f64::NAN, -1.0];
+    let amount = |at: &mut Unstructured| at.choose(&amounts).copied();
+    Ok(vec![scalar("cpus", amount(input)?), scalar("mem", amount(input)?)])
+}
+
+fn executor_info(input: Input) -> Result<mesos::ExecutorInfo> {
+    Ok(mesos::ExecutorInfo {
+        executor_id: mesos::ExecutorId { value: some_id(input)? },
+        framework_id: if input.arbitrary()? { Some(framework_id(input)?) } else { None },
+        command: Some(mesos::CommandInfo { value: Some("true".into()), ..Default::default() }),
+        resources: if input.ratio(1, 4)? { resources(input)? } else { Vec::new() },
+        shutdown_grace_period: kill_policy(input)?.grace_period.filter(|period| period.nanoseconds != 0),
+        ..Default::default()
+    })
+}
+
 fn task(input: Input) -> Result<mesos::TaskInfo> {
+    let own = input.ratio(2, 3)?;
     let command = mesos::CommandInfo { value: Some("true".into()), user: Some(some_id(input)?), ..Default::default() };
     Ok(mesos::TaskInfo {
         task_id: task_id(input)?,
         slave_id: mesos::SlaveId { value: if input.ratio(15, 16)? { "S0" } else { "S1" }.into() },
-        command: input.ratio(15, 16)?.then_some(command),
+        command: (own == input.ratio(1, 16)?).then_some(command),
+        executor: if own { Some(executor_info(input)?) } else { None },
+        resources: if input.ratio(1, 2)? { resources(input)? } else { Vec::new() },
         kill_policy: if input.arbitrary()? { Some(kill_policy(input)?) } else { None },
         ..Default::default()
     })
@@ -144,12 +167,19 @@ impl World {
         };
         let config = Config {
             pid: pid("slave(1)@10.0.0.9:5051"),
-            info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
+            executor_pid: pid("slave(1)@10.0.1.1:5051"),
+            info: mesos::SlaveInfo {
+                hostname: "host".into(),
+                port: Some(5051),
+                resources: vec![scalar("cpus", 8.0), scalar("mem", 8.0)],
+                ..Default::default()
+            },
             work_dir: WORK_DIR.into(),
             switch_user: input.arbitrary()?,
             authentication: input.ratio(1, 4)?.then_some(authentication),
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
+            registration_timeout: Duration::from_secs(60),
             recovery_timeout: Duration::from_secs(900),
         };
         let slave = Slave::new(config, Random::from_seed(input.arbitrary()?));
@@ -181,6 +211,11 @@ impl World {
                 Action::Kill { container, .. } => {
                     assert_eq!(self.containers.get(container.as_str()), Some(&true), "killed, and not there");
                 }
+                Action::ResourcesChanged { container, .. } => {
+                    assert_eq!(self.containers.get(container.as_str()), Some(&true), "given more, and not there");
+                }
+                Action::CheckpointResources(_) | Action::HangUp(_) => {}
+                Action::ToExecutor { via, message } => self.told(&via, &message),
                 Action::Acknowledge { container, .. } => assert!(self.containers.contains_key(container.as_str())),
                 Action::Exit => self.exited = true,
             }
@@ -194,6 +229,21 @@ impl World {
         if message.name == internal::StatusUpdateMessage::full_name() {
             let sent = internal::StatusUpdateMessage::decode(message.body.as_slice()).expect("a status update");
             self.update = sent.update;
+        }
+    }
+
+    fn told(&mut self, via: &Via, message: &ToExecutor) {
+        match via {
+            Via::Driver(_) => {
+                if let Some(message) = message.to_driver() {
+                    check_required(&message.name, &message.body).expect("a complete message");
+                }
+            }
+            Via::Http(_) => {
+                if let Some(event) = message.to_event() {
+                    check_required("mesos.executor.Event", &event.encode_to_vec()).expect("a complete event");
+                }
+            }
         }
     }
 
@@ -252,9 +302,58 @@ impl World {
         }
     }
 
+    /// An executor, as it calls itself, and what it says.
+    fn executor(&mut self, input: Input) -> Result<()> {
+        let (Ok(framework), Ok(executor)) = (FrameworkId::new(some_id(input)?), ExecutorId::new(some_id(input)?))
+        else {
+            return Ok(());
+        };
+        let via = match input.int_in_range(0..=3u8)? {
+            0 => Via::Http(None),
+            1 => Via::Http(Some(ConnectionId(input.int_in_range(0..=3)?))),
+            _ => Via::Driver(pid("executor(1)@10.0.1.2:4000")),
+        };
+        let message = match input.int_in_range(0..=5u8)? {
+            0 | 1 => FromExecutor::Register,
+            2 => FromExecutor::Subscribe { tasks: few(input, task_id)?, updates: few(input, status)? },
+            3 | 4 => FromExecutor::Update(Box::new(status(input)?)),
+            _ => FromExecutor::Message(vec![input.arbitrary()?]),
+        };
+        self.slave.standing(&framework, &executor, Ipv4Addr::new(10, 0, 1, 2));
+        self.event(Event::Executor { speaker: Speaker { framework, executor, via }, message });
+        Ok(())
+    }
+
+    /// A driver's message as it comes.
+    fn raw_executor(&mut self, input: Input) -> Result<()> {
+        let name = *input.choose(&NAMES)?;
+        let length = input.int_in_range(0..=255usize)?.min(input.len());
+        let body = input.bytes(length)?.to_vec();
+        self.budget += length;
+        match FromExecutor::of_driver(&pid("executor(1)@10.0.1.2:4000"), name, &body) {
+            Ok(Some((speaker, message))) => self.event(Event::Executor { speaker, message }),
+            Ok(None) => {}
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+        Ok(())
+    }
+
+    /// What a container's child tells of an executor's process.
+    fn process(&mut self, input: Input) -> Result<()> {
+        let container = self.container(input)?;
+        if input.ratio(3, 4)? {
+            let address = input.arbitrary::<bool>()?.then_some(Ipv4Addr::new(10, 0, 1, 2));
+            self.event(Event::ExecutorStarted { container, address, runs: input.arbitrary()? });
+        } else {
+            let (wait_status, reason) = (input.arbitrary()?, None);
+            self.event(Event::ExecutorEnded { container, wait_status, reason, message: None });
+        }
+        Ok(())
+    }
+
     /// The master's messages about tasks and frameworks.
     fn master(&mut self, input: Input) -> Result<()> {
-        let message = match input.int_in_range(0..=10u8)? {
+        let message = match input.int_in_range(0..=12u8)? {
             0 | 1 => FromMaster::RunTask(Box::new(internal::RunTaskMessage {
                 framework: framework_info(input)?,
                 task: task(input)?,
@@ -264,6 +363,7 @@ impl World {
             })),
             2 => FromMaster::RunTaskGroup(Box::new(internal::RunTaskGroupMessage {
                 framework: framework_info(input)?,
+                executor: executor_info(input)?,
                 task_group: mesos::TaskGroupInfo { tasks: few(input, task)? },
                 ..Default::default()
             })),
@@ -293,7 +393,16 @@ impl World {
                     uuid: update.uuid().to_vec(),
                 }))
             }
-            9 => FromMaster::CheckpointResources(Box::default()),
+            9 => FromMaster::CheckpointResources(Box::new(internal::CheckpointResourcesMessage {
+                resources: resources(input)?,
+            })),
+            10 => FromMaster::FrameworkToExecutor(Box::new(internal::FrameworkToExecutorMessage {
+                slave_id: mesos::SlaveId { value: "S0".into() },
+                framework_id: framework_id(input)?,
+                executor_id: mesos::ExecutorId { value: some_id(input)? },
+                data: vec![1],
+            })),
+            11 => FromMaster::Drain(Box::default()),
             _ => return self.raw(input),
         };
         self.hear(input, message)
@@ -353,7 +462,10 @@ impl World {
     }
 
     fn step(&mut self, input: Input) -> Result<()> {
-        match input.int_in_range(0..=15u8)? {
+        match input.int_in_range(0..=21u8)? {
+            16..=18 => self.executor(input)?,
+            19 | 20 => self.process(input)?,
+            21 => self.raw_executor(input)?,
             0..=5 => self.master(input)?,
             6..=8 => self.registration(input)?,
             9..=12 => self.containers(input)?,

@@ -39,7 +39,7 @@ impl World {
     fn handle(&mut self, input: Input<'_>) {
         let most = match &input {
             Input::Bytes(bytes) => OUTPUTS + OUTPUTS * bytes.len() / 4,
-            Input::Connected | Input::Failed(_) | Input::Tick => OUTPUTS,
+            Input::Resolved | Input::Connected | Input::Failed(_) | Input::Tick => OUTPUTS,
         };
         let outputs = self.session.handle(input, self.now);
         assert!(outputs.len() <= most, "{outputs:?}");
@@ -84,7 +84,10 @@ impl World {
                 self.now += Duration::from_millis(input.arbitrary::<u16>()?.into());
                 self.handle(Input::Tick);
             }
-            2 if self.connection => self.handle(Input::Connected),
+            2 if self.connection => {
+                let input = if input.arbitrary()? { Input::Resolved } else { Input::Connected };
+                self.handle(input);
+            }
             3 if self.connection => {
                 self.connection = true;
                 self.handle(Input::Failed("gone".to_string()));

@@ -1,19 +1,21 @@
-//! As `src/libprocess/mod.rs`, open and only what is fuzzed.
+//! As `src/libprocess/mod.rs`, open.
 
-#[path = "../../src/libprocess/body.rs"]
 pub mod body;
-#[path = "../../src/libprocess/http.rs"]
+pub mod buffer;
+pub mod client;
+pub mod connection;
 pub mod http;
-#[path = "../../src/libprocess/message.rs"]
+pub mod inbound;
+pub mod link;
 pub mod message;
-#[path = "../../src/libprocess/parse.rs"]
+pub mod network;
 pub mod parse;
-#[path = "../../src/libprocess/pid.rs"]
 pub mod pid;
-#[path = "../../src/libprocess/recordio.rs"]
 pub mod recordio;
+pub mod socket;
 
 pub use http::{Headers, Request, Response};
+pub use network::{ConnectionId, Network, NetworkEvent, RequestId};
 pub use pid::Pid;
 
 /// A request as our client sends it.
