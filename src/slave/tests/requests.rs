@@ -101,17 +101,6 @@ fn a_task_group_without_tasks_and_a_second_shutdown_are_no_more_than_noted() {
 }
 
 #[test]
-fn a_command_task_that_is_shut_down_has_the_grace_of_its_own_kill_policy() {
-    let mut world = World::registered();
-    let policy = mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds: 30_000_000_000 }) };
-    world.run(mesos::TaskInfo { kill_policy: Some(policy), ..task("t") });
-    let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
-    let wanted = world.hear(FromMaster::ShutdownFramework(Box::new(message)));
-    assert_eq!(wanted.killed[0].1, Duration::from_secs(30));
-    assert!(world.kill("t").killed.is_empty(), "it is ending with its framework");
-}
-
-#[test]
 fn a_process_has_our_address_and_a_guest_its_own_or_none_yet() {
     let mut world = World::registered();
     let spec = world.run(task("t")).launched.remove(0);
