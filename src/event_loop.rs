@@ -21,12 +21,14 @@ use std::time::{Instant, SystemTime};
 use nix::sys::signal::Signal;
 
 use crate::api::{self, Files, History, State};
+use crate::checkpoint;
 use crate::detector::{Detector, DetectorEvent};
 use crate::ids::ContainerId;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
 use crate::libprocess::{Network, NetworkEvent};
 use crate::local::Embedded;
 use crate::messages::container::Spec;
+use crate::messages::mesos;
 use crate::poll::{PollSet, Signals, earlier};
 use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
 
@@ -54,6 +56,8 @@ pub struct EventLoop {
     pub start_time: f64,
     /// The core said that it is done.
     pub over: bool,
+    /// Why it cannot go on.
+    pub failure: Option<io::Error>,
 }
 
 /// The time, on both clocks.
@@ -66,7 +70,7 @@ impl EventLoop {
     /// Runs until the core is done.
     ///
     /// # Errors
-    /// What `poll(2)` gives.
+    /// What `poll(2)` gives, or what keeps the slave from writing down what it must not forget.
     pub fn run(mut self) -> io::Result<()> {
         let mut set = PollSet::new();
         while !self.over {
@@ -75,7 +79,7 @@ impl EventLoop {
             set.wait(self.deadline())?;
             self.turn(&set)?;
         }
-        Ok(())
+        self.failure.map_or(Ok(()), Err)
     }
 
     fn register(&self, set: &mut PollSet) {
@@ -195,7 +199,20 @@ impl EventLoop {
 
     fn deliver(&mut self, event: Event) {
         for action in self.slave.handle(event, now()) {
-            self.act(action);
+            // What follows from something that was to be written down is not done if it was not.
+            if self.failure.is_none() {
+                self.act(action);
+            }
+        }
+    }
+
+    /// A slave that came back with other reservations than its master has offered would be refused, or worse, not be.
+    fn checkpoint_resources(&mut self, resources: &[mesos::Resource]) {
+        let path = slave::resources_info(&self.slave.config().work_dir);
+        if let Err(error) = checkpoint::write_resources(&path, resources) {
+            let text = format!("cannot keep reservations in {}: {error}; see to --work_dir", path.display());
+            self.failure = Some(io::Error::new(error.kind(), text));
+            self.over = true;
         }
     }
 
@@ -212,6 +229,10 @@ impl EventLoop {
             Action::Link(pid) => self.network.link(&pid, instant),
             Action::Launch(spec) => self.launch(*spec),
             Action::Kill { container, grace } => self.isolation.kill(&container, grace, instant),
+            Action::ResourcesChanged { container, resources } => {
+                self.isolation.resources_changed(&container, &resources);
+            }
+            Action::CheckpointResources(resources) => self.checkpoint_resources(&resources),
             Action::Acknowledge { container, uuid } => {
                 self.isolation.acknowledge(&container, &uuid);
             }

@@ -15,6 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
+use crate::checkpoint;
 use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
 use crate::event_loop::{EventLoop, now};
@@ -28,7 +29,7 @@ use crate::poll::Signals;
 use crate::preflight;
 use crate::random::Random;
 use crate::resources::{self, Host};
-use crate::slave::{Authentication, Config, Slave};
+use crate::slave::{Authentication, Config, Slave, resources_info};
 use crate::vm::image::Image;
 
 /// Our process' name in PIDs: Mesos' agent is the first `slave` of its OS process.
@@ -134,11 +135,12 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         config.pid,
         resources::resources_text(&config.info.resources)
     );
+    let slave = with_reservations(Slave::new(config, random), &flags.work_dir)?;
     let mut files = Files::new();
     let slaves = flags.work_dir.join("slaves");
     files.attach(&slaves.to_string_lossy(), slaves.clone());
     let shell = EventLoop {
-        slave: Slave::new(config, random),
+        slave,
         detector,
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
@@ -149,8 +151,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         flags: shown_flags(flags),
         start_time: now().unix,
         over: false,
+        failure: None,
     };
-    shell.run().map_err(|error| StartError::System("cannot wait for events", error))
+    shell.run().map_err(|error| StartError::System("cannot go on", error))
 }
 
 /// With `vm`, everything that VMs will need is checked before anybody hears of us.
@@ -320,6 +323,18 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
 /// what fills a host.
 fn beyond_overhead(host: Host, overhead: u64) -> Host {
     Host { memory: host.memory.saturating_sub(overhead.saturating_mul(host.cpus)), ..host }
+}
+
+/// The slave with what masters have reserved of it.
+fn with_reservations(slave: Slave, work_dir: &Path) -> Result<Slave, StartError> {
+    let path = resources_info(work_dir);
+    let failed = |why: String, mend: &str| {
+        let text = format!("{why}; {mend}, or remove {} and with it all dynamic reservations", path.display());
+        StartError::Resources(text)
+    };
+    let kept = checkpoint::read_resources(&path)
+        .map_err(|error| failed(format!("cannot read {}: {error}", path.display()), "see to it"))?;
+    slave.with_checkpointed(kept).map_err(|why| failed(why, "give --resources that contain them"))
 }
 
 fn authentication(flags: &Flags) -> Result<Option<Authentication>, StartError> {

@@ -51,6 +51,7 @@ fn shell(master: Pid) -> EventLoop {
         flags: BTreeMap::new(),
         start_time: 0.0,
         over: false,
+        failure: None,
     }
 }
 

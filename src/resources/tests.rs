@@ -26,11 +26,6 @@ impl Resources {
         self.0.iter().cloned().map(|resource| Resource { allocation_info: Some(info.clone()), ..resource }).collect()
     }
 
-    /// The same allocated to nobody, as a slave has them.
-    fn unallocated(&self) -> Resources {
-        self.0.iter().cloned().map(|resource| Resource { allocation_info: None, ..resource }).collect()
-    }
-
     /// None at all.
     fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -8,6 +8,10 @@ use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
+use crate::resources::Resources;
+
+/// Tasks of one executor that are kept when they have ended and that is acknowledged (`MAX_COMPLETED_TASKS_PER_EXECUTOR`).
+const COMPLETED: usize = 200;
 
 /// Updates of one task that are told from repetitions; a child repeats those that it has sent last.
 const REMEMBERED: usize = 1024;
@@ -26,6 +30,16 @@ pub struct Framework {
 }
 
 impl Framework {
+    /// A framework of which nothing is here yet.
+    pub fn new(info: mesos::FrameworkInfo, pid: Option<Pid>) -> Framework {
+        Framework { info, pid, executors: BTreeMap::new(), terminating: false }
+    }
+
+    /// It has a task of this name here, be it one that has ended and is not acknowledged.
+    pub fn has_task(&self, task: &TaskId) -> bool {
+        self.executors.values().any(|executor| executor.tasks.contains_key(task))
+    }
+
     /// The executor that has this task.
     pub fn executor_of(&mut self, task: &TaskId) -> Option<&mut Executor> {
         self.executors.values_mut().find(|executor| executor.tasks.contains_key(task))
@@ -45,6 +59,16 @@ pub enum ExecutorState {
     Gone,
 }
 
+impl ExecutorState {
+    /// There is a container.
+    pub fn is_alive(self) -> bool {
+        match self {
+            ExecutorState::Launching | ExecutorState::Running | ExecutorState::Ending => true,
+            ExecutorState::Gone => false,
+        }
+    }
+}
+
 /// An executor and its container.
 #[derive(Debug)]
 pub struct Executor {
@@ -58,8 +82,30 @@ pub struct Executor {
     pub is_command: bool,
     /// Where it is in its life.
     pub state: ExecutorState,
+    /// How its process ended, as wait(2) gives it, once that is known.
+    pub wait_status: Option<i32>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
+    /// Its last tasks whose end has been acknowledged, oldest first: for operators alone, masters have forgotten them.
+    pub completed: VecDeque<Task>,
+}
+
+impl Executor {
+    /// A task's end is acknowledged.
+    pub fn complete(&mut self, task: &TaskId) {
+        let Some(task) = self.tasks.remove(task) else { return };
+        if self.completed.len() == COMPLETED {
+            self.completed.pop_front();
+        }
+        self.completed.push_back(task);
+    }
+
+    /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
+    pub fn resources(&self) -> Resources {
+        let tasks = self.tasks.values().filter(|task| !is_terminal(task.state));
+        let resources = tasks.flat_map(|task| &task.info.resources);
+        self.info.resources.iter().chain(resources).cloned().collect()
+    }
 }
 
 /// A task.

@@ -1,5 +1,6 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
+use super::executors::{kill_grace, shutdown_grace};
 use super::framework::{ExecutorState, is_terminal};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
@@ -17,13 +18,18 @@ impl Slave {
             return log::warn!("dropped the kill of a task whose id is none");
         };
         let framework = self.frameworks.get_mut(&framework_id);
+        if framework.as_ref().is_some_and(|framework| framework.terminating) {
+            return log::debug!("task {task_id} of framework {framework_id} is ending with its framework");
+        }
         let Some(executor) = framework.and_then(|framework| framework.executor_of(&task_id)) else {
             log::warn!("asked to kill task {task_id} of framework {framework_id}, which is not here");
             let (framework, task) = (&message.framework_id, &message.task_id);
+            // Mesos' agent says nothing if the framework is unknown, too (that of 0.9 did): the master believes in the task, or it
+            // would not have passed the kill on.
             return self.report_unknown_task(framework, None, task, Reason::ExecutorTerminated, now);
         };
         let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
-        let grace = Slave::grace([message.kill_policy.as_ref(), own]);
+        let grace = kill_grace(message.kill_policy.as_ref(), own);
         if executor.state == ExecutorState::Gone {
             return log::debug!("task {task_id} of framework {framework_id} has ended already");
         }
@@ -75,18 +81,23 @@ impl Slave {
         let (Ok(framework), Ok(executor)) = (FrameworkId::try_from(framework), ExecutorId::try_from(executor)) else {
             return log::warn!("dropped the shutdown of an executor whose id is none");
         };
-        let grace = self.config.shutdown_grace;
-        let found = self.frameworks.get_mut(&framework);
-        let Some(found) = found.and_then(|framework| framework.executors.get_mut(&executor)) else {
-            return log::warn!("asked to shut down executor {executor} of framework {framework}, which is not here");
+        self.end_executor(&framework, &executor);
+    }
+
+    pub(super) fn end_executor(&mut self, framework_id: &FrameworkId, executor_id: &ExecutorId) {
+        let found = self.frameworks.get_mut(framework_id);
+        let Some(found) = found.and_then(|framework| framework.executors.get_mut(executor_id)) else {
+            return log::warn!(
+                "asked to shut down executor {executor_id} of framework {framework_id}, which is not here"
+            );
         };
-        if found.state == ExecutorState::Gone {
+        if !found.state.is_alive() {
             return;
         }
-        log::info!("shutting down executor {executor} of framework {framework}");
+        log::info!("shutting down executor {executor_id} of framework {framework_id}");
         found.state = ExecutorState::Ending;
-        let container = found.container.clone();
-        self.actions.push(Action::Kill { container, grace });
+        let grace = shutdown_grace(found, self.config.shutdown_grace);
+        self.actions.push(Action::Kill { container: found.container.clone(), grace });
     }
 
     /// Ends everything; [`Action::Exit`] follows when the last container is gone.
@@ -100,21 +111,12 @@ impl Slave {
     }
 
     fn end_executors(&mut self, which: impl Fn(&FrameworkId) -> bool) {
-        let grace = self.config.shutdown_grace;
-        for (id, framework) in &mut self.frameworks {
-            if !which(id) {
-                continue;
-            }
-            for executor in framework.executors.values_mut() {
-                match executor.state {
-                    ExecutorState::Gone => {}
-                    ExecutorState::Launching | ExecutorState::Running | ExecutorState::Ending => {
-                        executor.state = ExecutorState::Ending;
-                        let container = executor.container.clone();
-                        self.actions.push(Action::Kill { container, grace });
-                    }
-                }
-            }
+        let frameworks = self.frameworks.iter_mut().filter(|(id, _)| which(id));
+        let executors = frameworks.flat_map(|(_, framework)| framework.executors.values_mut());
+        for executor in executors.filter(|executor| executor.state.is_alive()) {
+            executor.state = ExecutorState::Ending;
+            let grace = shutdown_grace(executor, self.config.shutdown_grace);
+            self.actions.push(Action::Kill { container: executor.container.clone(), grace });
         }
     }
 
@@ -137,6 +139,7 @@ impl Slave {
             }
         }
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
+        let (is_command, wait_status) = (executor.is_command, executor.wait_status);
         let open: Vec<mesos::TaskId> = executor
             .tasks
             .values()
@@ -145,9 +148,13 @@ impl Slave {
             .collect();
         if !terminating {
             for task in open {
-                let status = end_of_task(was, reason.as_deref());
+                let status = end_of_task(was, is_command, reason.as_deref());
                 self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
+        }
+        // Masters do not count the executors that are made up for command tasks.
+        if !is_command {
+            self.report_exit(framework_id.to_proto(), executor_id.to_proto(), wait_status);
         }
         self.remove_what_is_done();
     }
@@ -174,10 +181,11 @@ pub(super) fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState 
 }
 
 /// What is said of a task whose container ended without a word about it.
-fn end_of_task(was: ExecutorState, reason: Option<&str>) -> SlaveStatus {
+fn end_of_task(was: ExecutorState, is_command: bool, reason: Option<&str>) -> SlaveStatus {
     let why = reason.unwrap_or("the container ended without reporting its task");
     match was {
-        ExecutorState::Ending => SlaveStatus {
+        // A framework's own executor is asked to end its tasks, and may have been about something else when it died.
+        ExecutorState::Ending if is_command => SlaveStatus {
             state: TaskState::TaskKilled,
             reason: Reason::ExecutorTerminated,
             message: format!("killed; the container did not end in order: {why}"),
@@ -187,7 +195,7 @@ fn end_of_task(was: ExecutorState, reason: Option<&str>) -> SlaveStatus {
             reason: Reason::ContainerLaunchFailed,
             message: format!("the container could not be launched: {why}"),
         },
-        ExecutorState::Running | ExecutorState::Gone => SlaveStatus {
+        ExecutorState::Running | ExecutorState::Ending | ExecutorState::Gone => SlaveStatus {
             state: TaskState::TaskFailed,
             reason: Reason::ExecutorTerminated,
             message: format!("the container died: {why}"),

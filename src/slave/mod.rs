@@ -11,13 +11,20 @@
 //!
 //! The shell around it is `event_loop`.
 
+mod accounts;
 mod authentication;
 mod constants;
+mod decision;
+mod environment;
+mod executors;
+mod form;
 mod framework;
 mod kill;
 mod launch;
 mod message;
+mod operations;
 mod paths;
+mod refusal;
 mod registration;
 #[cfg(test)]
 mod tests;
@@ -33,7 +40,7 @@ pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
 pub use message::{FromAuthenticator, FromMaster, Outgoing};
-pub use paths::virtual_sandbox;
+pub use paths::{resources_info, virtual_sandbox};
 use registration::Registration;
 use updates::Updates;
 
@@ -151,6 +158,16 @@ pub enum Action {
         /// Between TERM and KILL.
         grace: Duration,
     },
+    /// Tell a container's child that its executor holds these resources now, all of them.
+    ResourcesChanged {
+        /// Which container.
+        container: ContainerId,
+        /// The executor's and its tasks'.
+        resources: Vec<mesos::Resource>,
+    },
+    /// Write down the reservations and volumes that masters have made, all of them, before anything that follows is done. If it
+    /// cannot be done the slave has to end: it would come back with others than its master has offered.
+    CheckpointResources(Vec<mesos::Resource>),
     /// Tell a container's child that its update is in our hands.
     Acknowledge {
         /// Which container.
@@ -241,12 +258,15 @@ impl Slave {
         if let FromMaster::Ping(ping) = &message {
             return self.ping(from, ping.connected, now);
         }
+        if let FromMaster::FrameworkToExecutor(message) = &message {
+            return self.framework_message(&from, message);
+        }
         if !self.registration.is_master(&from) {
             log::warn!("dropped {} from {from}, which is not our master", message.name());
             return;
         }
         match message {
-            FromMaster::Ping(_) => {}
+            FromMaster::Ping(_) | FromMaster::FrameworkToExecutor(_) => {}
             FromMaster::Registered(message) => self.registered(*message, now),
             FromMaster::Reregistered(message) => self.reregistered(*message, now),
             FromMaster::RunTask(message) => self.run_task(*message, now),
@@ -256,9 +276,11 @@ impl Slave {
             FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message),
             FromMaster::UpdateFramework(message) => self.update_framework(*message, now),
             FromMaster::Acknowledge(message) => self.acknowledged(&message, now),
-            FromMaster::CheckpointResources(message) => {
-                self.checkpointed_resources = message.resources;
-            }
+            FromMaster::CheckpointResources(message) => self.checkpoint_resources(*message),
+            FromMaster::ApplyOperation(message) => self.apply_operation(*message),
+            FromMaster::ReconcileOperations(message) => self.reconcile_operations(*message),
+            FromMaster::AcknowledgeOperation(message) => self.operation_acknowledged(&message),
+            FromMaster::Drain(message) => self.drain(&message),
             FromMaster::Shutdown(message) => self.refused(message.message()),
         }
     }
@@ -268,9 +290,11 @@ impl Slave {
             return;
         };
         let Some(framework) = self.frameworks.get_mut(&id) else {
-            log::debug!("framework {id} was updated, but has nothing here");
-            return;
+            return log::debug!("framework {id} was updated, but has nothing here");
         };
+        if framework.terminating {
+            return log::debug!("framework {id} was updated, but is being removed from this slave");
+        }
         framework.pid = scheduler_pid(message.pid.as_deref());
         if let Some(info) = message.framework_info {
             framework.info = info;

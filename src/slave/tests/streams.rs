@@ -13,7 +13,7 @@ fn an_id_is_in_use_as_long_as_an_update_about_it_is_not_acknowledged() {
     let mut world = World::registered();
     world.running("other");
     let wanted = lost_acknowledgement_then_run_again(&mut world);
-    assert!(wanted.launched.is_empty() && wanted.sent.is_empty(), "what is sent again would end the new task");
+    assert!(wanted.launched.is_empty() && wanted.statuses().is_empty(), "what is sent again would end the new task");
     let again = world.later(Duration::from_secs(10)).statuses();
     assert_eq!(again[0].state(), TaskState::TaskDropped);
     world.acknowledge_uuid("t", again[0].uuid());
@@ -41,6 +41,20 @@ fn a_task_whose_end_is_acknowledged_is_not_listed_while_its_container_goes() {
     world.acknowledge("t", 2);
     let again: ReregisterSlaveMessage = world.later(Duration::from_secs(2)).only();
     assert!(again.tasks.is_empty(), "nobody would acknowledge it a second time");
+}
+
+#[test]
+fn a_task_of_that_name_is_answered_while_the_container_goes() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    world.status(&container, "t", TaskState::TaskFinished, 2);
+    world.acknowledge("t", 2);
+    let wanted = world.run(task("t"));
+    assert!(wanted.launched.is_empty());
+    assert_eq!(wanted.statuses()[0].state(), TaskState::TaskDropped, "the master has forgotten the first, and waits");
+    world.acknowledge_uuid("t", wanted.statuses()[0].uuid());
+    world.gone(&container, None);
+    assert_eq!(world.run(task("t")).launched.len(), 1);
 }
 
 #[test]

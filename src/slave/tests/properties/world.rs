@@ -9,6 +9,7 @@ use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::random::Random;
+use crate::resources::scalar;
 use crate::slave::{Config, Now, Slave};
 
 /// A framework's id and a task's: what names a stream.
@@ -18,10 +19,15 @@ pub type Key = (String, String);
 pub const FRAMEWORKS: u8 = 3;
 pub const TASKS: u8 = 4;
 
+/// What the slave has, in thousandths of a CPU.
+pub const CPUS: u32 = 2000;
+
 /// A container, from its launch on, for ever.
 #[derive(Debug)]
 pub struct Container {
     pub key: Key,
+    /// Thousandths.
+    pub cpus: u32,
     /// Its child has not been reported gone.
     pub alive: bool,
     /// The slave has asked for its end.
@@ -144,7 +150,12 @@ impl World {
     pub fn new(seed: u64) -> World {
         let config = Config {
             pid: pid("slave(1)@127.0.0.1:5051"),
-            info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
+            info: mesos::SlaveInfo {
+                hostname: "host".into(),
+                port: Some(5051),
+                resources: vec![scalar("cpus", f64::from(CPUS) / 1000.0)],
+                ..Default::default()
+            },
             work_dir: "/work_dir".into(),
             switch_user: true,
             authentication: None,
@@ -200,7 +211,21 @@ impl World {
     pub fn owner(&mut self, key: &Key) -> Option<&mut Container> {
         let living = self.lives(&key.0);
         let mut newest = self.containers.iter_mut().rev().map(|(_, container)| container);
-        newest.find(|container| container.key == *key && living && (container.alive || !container.acknowledged))
+        newest.find(|container| container.key == *key && living && !container.acknowledged)
+    }
+
+    /// The container of this task, be it that the task itself has ended and is forgotten.
+    pub fn executor(&self, key: &Key) -> Option<&Container> {
+        let living = self.lives(&key.0);
+        let mut all = self.containers.iter().map(|(_, container)| container);
+        all.find(|container| container.key == *key && living && container.alive)
+    }
+
+    /// What tasks hold, in thousandths of a CPU.
+    pub fn used(&self) -> u32 {
+        let all = self.containers.iter().map(|(_, container)| container);
+        let holds = |container: &&Container| container.alive && !container.ended && self.lives(&container.key.0);
+        all.filter(holds).map(|container| container.cpus).sum()
     }
 
     /// One of those for which the condition holds.
