@@ -206,6 +206,7 @@ impl Slave {
             checkpoint: framework.checkpoint,
             vm: None,
             environment: self.environment(&slave_id, &framework, &executor, role, &sandbox),
+            hostname: Some(self.config.info.hostname.clone()),
         };
         self.actions.push(Action::Launch(Box::new(spec)));
         let executor = Executor {
