@@ -8,6 +8,7 @@
 //!  detector ─┘
 //! ```
 
+mod executors;
 #[cfg(test)]
 mod tests;
 
@@ -20,15 +21,18 @@ use std::time::{Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
+pub use self::executors::Streams;
 use crate::api::{self, Files, History, State};
 use crate::checkpoint;
+use crate::container::status::Update;
 use crate::detector::{Detector, DetectorEvent};
 use crate::ids::ContainerId;
+pub use crate::isolation::vm::Guests;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
-use crate::libprocess::{Network, NetworkEvent};
+use crate::libprocess::{Network, NetworkEvent, Response};
 use crate::local::Embedded;
 use crate::messages::container::Spec;
-use crate::messages::mesos;
+use crate::messages::mesos::{self, TaskState};
 use crate::poll::{PollSet, Signals, earlier};
 use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
 
@@ -44,6 +48,10 @@ pub struct EventLoop {
     pub isolation: Box<dyn Isolation>,
     /// What `/files` shows.
     pub files: Files,
+    /// The subscriptions of v1 executors.
+    pub streams: Streams,
+    /// Where guests are, with `--isolation=vm`.
+    pub guests: Option<Guests>,
     /// TERM, INT, USR1.
     pub signals: Signals,
     /// The embedded master, with `--master=local`.
@@ -93,7 +101,8 @@ impl EventLoop {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let shells = earlier(self.network.deadline(), self.isolation.deadline());
+        let network = earlier(self.network.deadline(), self.streams.deadline());
+        let shells = earlier(network, self.isolation.deadline());
         earlier(earlier(shells, self.detector.deadline(Instant::now())), self.slave.deadline())
     }
 
@@ -119,6 +128,7 @@ impl EventLoop {
             self.embedded = None;
             self.deliver(Event::Stop);
         }
+        self.heartbeats(instant);
         self.deliver(Event::Tick);
         Ok(())
     }
@@ -138,7 +148,13 @@ impl EventLoop {
 
     fn network_event(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Message { from, to, name, body, .. } => {
+            NetworkEvent::Message { from, to, name, body, peer } => {
+                if to == self.slave.config().pid.id && self.driver_message(&from, &name, &body, peer) {
+                    return;
+                }
+                if self.is_guest(peer) {
+                    return log::warn!("dropped {name} from the guest {peer}, which says that it is {from}");
+                }
                 let event = if to == self.slave.config().pid.id {
                     FromMaster::decode(&name, &body).map(|message| Event::Message { from: from.clone(), message })
                 } else if slave::is_authenticatee(&to) {
@@ -152,14 +168,21 @@ impl EventLoop {
                     Err(error) => log::warn!("dropped a message from {from}: {error}"),
                 }
             }
-            NetworkEvent::Request { connection, request, .. } => {
+            NetworkEvent::Request { connection, request, peer } => {
                 let own_name = &self.slave.config().pid.id;
+                if api::is_executor_call(&request, own_name) {
+                    return self.executor_request(connection, &request, peer);
+                }
+                if self.is_guest(peer) {
+                    let text = "Guests may use the executor API only";
+                    return self.network.respond(connection, Response::text(403, text));
+                }
                 let response = api::handle(&request, own_name, || self.state(), &self.files);
                 self.network.respond(connection, response);
             }
             NetworkEvent::Exited { pid } => self.deliver(Event::Exited(pid)),
-            NetworkEvent::Closed { .. }
-            | NetworkEvent::Response { .. }
+            NetworkEvent::Closed { connection } => self.streams.closed(connection),
+            NetworkEvent::Response { .. }
             | NetworkEvent::StreamHead { .. }
             | NetworkEvent::StreamData { .. }
             | NetworkEvent::RequestEnded { .. } => {}
@@ -172,7 +195,7 @@ impl EventLoop {
                 log::info!("container {container}: {name} took {:.3} s", took.as_secs_f64())
             }
             ContainerEvent::Update { container, update } => {
-                self.deliver(Event::ContainerStatus { container, status: Box::new(update.status) });
+                self.container_update(container, update);
             }
             ContainerEvent::Exited { container, ended } => {
                 let reason = match ended {
@@ -182,6 +205,25 @@ impl EventLoop {
                 self.container_gone(container, reason);
             }
         }
+    }
+
+    /// Of a command task or, of a task without a name, of the executor itself.
+    fn container_update(&mut self, container: ContainerId, update: Update) {
+        let Update { status, wait_status } = update;
+        if !status.task_id.value.is_empty() {
+            return self.deliver(Event::ContainerStatus { container, status: Box::new(status) });
+        }
+        self.isolation.acknowledge(&container, status.uuid());
+        let networks = status.container_status.iter().flat_map(|status| &status.network_infos);
+        let address = networks.flat_map(|network| &network.ip_addresses).find_map(|ip| ip.ip_address().parse().ok());
+        self.deliver(match status.state() {
+            TaskState::TaskStarting => Event::ExecutorStarted { container, address, runs: false },
+            TaskState::TaskRunning => Event::ExecutorStarted { container, address, runs: true },
+            _ => {
+                let reason = status.reason.is_some().then(|| status.reason());
+                Event::ExecutorEnded { container, wait_status, reason, message: status.message }
+            }
+        });
     }
 
     /// Tells the core, and remembers for `/state` what the core forgets: as it was before, and with its last states.
@@ -236,6 +278,8 @@ impl EventLoop {
             Action::Acknowledge { container, uuid } => {
                 self.isolation.acknowledge(&container, &uuid);
             }
+            Action::ToExecutor { via, message } => self.tell_executor(&via, &message),
+            Action::HangUp(connection) => self.hang_up(connection),
             Action::Exit => {
                 self.network.flush();
                 self.over = true;

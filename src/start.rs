@@ -18,7 +18,7 @@ use crate::api::{Files, History};
 use crate::checkpoint;
 use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
-use crate::event_loop::{EventLoop, now};
+use crate::event_loop::{EventLoop, Guests, Streams, now};
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
 use crate::libprocess::{Network, Pid};
@@ -53,6 +53,8 @@ pub enum StartError {
     Taken(PathBuf),
     /// A directory cannot be made.
     Directory(PathBuf, io::Error),
+    /// The libvirt network cannot be made or read.
+    Guests(String, String),
     /// The port cannot be listened on.
     Listen(SocketAddrV4, io::Error),
     /// The master's name has no IPv4 address.
@@ -88,6 +90,7 @@ impl fmt::Display for StartError {
                 }
                 write!(f, " (--work_dir, --runtime_dir, --vm_dir, --log_dir)")
             }
+            StartError::Guests(network, reason) => write!(f, "cannot use libvirt's network {network}: {reason}"),
             StartError::Listen(address, source) => {
                 write!(f, "cannot listen on {address}: {source}; choose another with --ip and --port")
             }
@@ -125,10 +128,12 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
     isolation::settle::settle(&flags.runtime_dir, &kind);
+    let guests = find_guests(&kind)?;
     let (detector, towards, embedded) = find_master(flags, &random)?;
-    let network = listen(flags)?;
+    let network = listen(flags, guests)?;
     let pid = own_pid(flags, &network, towards);
-    let config = configure(flags, pid)?;
+    let executor_pid = executor_pid(&pid, &network, guests);
+    let config = configure(flags, pid, executor_pid)?;
     log::info!(
         "listening on {}, known as {}; resources: {}",
         network.address(),
@@ -145,6 +150,8 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
         files,
+        streams: Streams::default(),
+        guests,
         signals,
         embedded,
         history: History::new(),
@@ -259,9 +266,31 @@ fn master_pid(address: SocketAddrV4) -> Pid {
     Pid { id: MASTER.to_string(), address }
 }
 
-fn listen(flags: &Flags) -> Result<Network, StartError> {
+/// Where guests will be: the libvirt network's gateway is this host to them. The network is made if it is ours to make.
+fn find_guests(kind: &Kind) -> Result<Option<Guests>, StartError> {
+    let Kind::Vm(config) = kind else { return Ok(None) };
+    let found = isolation::vm::guests(config).map_err(|reason| StartError::Guests(config.network.clone(), reason))?;
+    Ok(Some(found))
+}
+
+/// On `--ip` and, where that does not include it, on the gateway: executors in guests speak to us there.
+fn listen(flags: &Flags, guests: Option<Guests>) -> Result<Network, StartError> {
     let address = SocketAddrV4::new(flags.ip.unwrap_or(Ipv4Addr::UNSPECIFIED), flags.port);
-    Network::listen(address).map_err(|error| StartError::Listen(address, error))
+    let mut network = Network::listen(address).map_err(|error| StartError::Listen(address, error))?;
+    if let Some(gateway) = guests.map(|guests| guests.gateway)
+        && !address.ip().is_unspecified()
+        && *address.ip() != gateway
+    {
+        let address = SocketAddrV4::new(gateway, network.address().port());
+        network.add_listener(address).map_err(|error| StartError::Listen(address, error))?;
+    }
+    Ok(network)
+}
+
+/// The address that executors are told: what others are told, or the gateway of the guests, whose side of this host it is.
+fn executor_pid(pid: &Pid, network: &Network, guests: Option<Guests>) -> Pid {
+    let gateway = guests.map(|guests| SocketAddrV4::new(guests.gateway, network.address().port()));
+    Pid { address: gateway.unwrap_or(pid.address), ..pid.clone() }
 }
 
 /// The address that others are told: the advertised one, the one listened on, or the one that leads to the master; if that is not
@@ -286,7 +315,7 @@ fn address_towards(peer: SocketAddrV4) -> Option<Ipv4Addr> {
     }
 }
 
-fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
+fn configure(flags: &Flags, pid: Pid, executor_pid: Pid) -> Result<Config, StartError> {
     let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
     let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
     let with_ports = flags.isolation == flags::Isolation::Process;
@@ -305,6 +334,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
     };
     Ok(Config {
         pid,
+        executor_pid,
         info,
         work_dir: flags.work_dir.clone(),
         switch_user: flags.switch_user,
@@ -316,6 +346,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
+        registration_timeout: flags.executor_registration_timeout,
     })
 }
 
@@ -403,16 +434,9 @@ mod tests {
 
     fn slave(resources: &str) -> Slave {
         let resources = resources::parse(resources).expect("resources");
-        let config = Config {
-            pid: "slave(1)@127.0.0.1:5051".parse().expect("pid"),
-            info: mesos::SlaveInfo { resources, ..Default::default() },
-            work_dir: "/nonexistent".into(),
-            switch_user: false,
-            authentication: None,
-            registration_backoff: Default::default(),
-            shutdown_grace: Default::default(),
-            recovery_timeout: Default::default(),
-        };
+        let pid = "slave(1)@127.0.0.1:5051".parse().expect("pid");
+        let info = mesos::SlaveInfo { resources, ..Default::default() };
+        let config = Config { info, ..Config::of_tests(pid) };
         Slave::new(config, Random::from_seed(1))
     }
 

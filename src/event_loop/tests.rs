@@ -9,7 +9,6 @@ use super::*;
 use crate::credential::Credential;
 use crate::isolation::{self, Kind};
 use crate::libprocess::Pid;
-use crate::messages::mesos;
 use crate::messages::mesos::internal::*;
 use crate::random::Random;
 use crate::slave::{Authentication, Config};
@@ -29,8 +28,6 @@ fn shell(master: Pid) -> EventLoop {
 fn shell_in(master: Pid, work_dir: std::path::PathBuf) -> EventLoop {
     let network = listen();
     let config = Config {
-        pid: Pid { id: "slave(1)".into(), address: network.address() },
-        info: mesos::SlaveInfo::default(),
         work_dir,
         switch_user: false,
         authentication: Some(Authentication {
@@ -41,7 +38,7 @@ fn shell_in(master: Pid, work_dir: std::path::PathBuf) -> EventLoop {
         }),
         registration_backoff: Duration::from_millis(1),
         shutdown_grace: Duration::ZERO,
-        recovery_timeout: Duration::ZERO,
+        ..Config::of_tests(Pid { id: "slave(1)".into(), address: network.address() })
     };
     EventLoop {
         slave: Slave::new(config, Random::from_seed(1)),
@@ -49,6 +46,8 @@ fn shell_in(master: Pid, work_dir: std::path::PathBuf) -> EventLoop {
         network,
         isolation: isolation::create(Kind::Process, "/nonexistent".into()),
         files: Files::new(),
+        streams: Streams::default(),
+        guests: None,
         signals: Signals::block(&[]).expect("signals"),
         embedded: None,
         history: History::new(),

@@ -9,6 +9,7 @@ use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::resources::Resources;
+use crate::slave::executor::Conversation;
 
 /// Tasks of one executor that are kept when they have ended and that is acknowledged (`MAX_COMPLETED_TASKS_PER_EXECUTOR`).
 const COMPLETED: usize = 200;
@@ -84,6 +85,8 @@ pub struct Executor {
     pub state: ExecutorState,
     /// How its process ended, as wait(2) gives it, once that is known.
     pub wait_status: Option<i32>,
+    /// What is between it and us, unless it is a command task's: there is no executor to talk to then.
+    pub conversation: Option<Conversation>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
     /// Its last tasks whose end has been acknowledged, oldest first: for operators alone, masters have forgotten them.

@@ -1,7 +1,7 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
-use super::executors::{kill_grace, shutdown_grace};
-use super::framework::{ExecutorState, is_terminal};
+use super::executors::kill_grace;
+use super::framework::{ExecutorState, Framework, is_terminal};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
@@ -28,6 +28,10 @@ impl Slave {
             // would not have passed the kill on.
             return self.report_unknown_task(framework, None, task, Reason::ExecutorTerminated, now);
         };
+        if executor.conversation.is_some() {
+            let executor_id = executor.info.executor_id.clone();
+            return self.kill_executors_task(message, &framework_id, &executor_id, &task_id, now);
+        }
         let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
         let grace = kill_grace(message.kill_policy.as_ref(), own);
         if executor.state == ExecutorState::Gone {
@@ -58,7 +62,7 @@ impl Slave {
         self.report(framework_id, None, task_id, status, now);
     }
 
-    pub(super) fn shutdown_framework(&mut self, message: &ShutdownFrameworkMessage) {
+    pub(super) fn shutdown_framework(&mut self, message: &ShutdownFrameworkMessage, now: Now) {
         let Ok(id) = FrameworkId::try_from(&message.framework_id) else {
             return;
         };
@@ -69,11 +73,11 @@ impl Slave {
         };
         log::info!("framework {id} is shut down by the master; ending its containers");
         framework.terminating = true;
-        self.end_executors(|framework| *framework == id);
+        self.end_executors(|framework| *framework == id, now);
         self.remove_what_is_done();
     }
 
-    pub(super) fn shutdown_executor(&mut self, message: &ShutdownExecutorMessage) {
+    pub(super) fn shutdown_executor(&mut self, message: &ShutdownExecutorMessage, now: Now) {
         let ids = (message.framework_id.as_ref(), message.executor_id.as_ref());
         let (Some(framework), Some(executor)) = ids else {
             return log::warn!("dropped the shutdown of an executor without ids");
@@ -81,42 +85,37 @@ impl Slave {
         let (Ok(framework), Ok(executor)) = (FrameworkId::try_from(framework), ExecutorId::try_from(executor)) else {
             return log::warn!("dropped the shutdown of an executor whose id is none");
         };
-        self.end_executor(&framework, &executor);
+        self.end_executor(&framework, &executor, now);
     }
 
-    pub(super) fn end_executor(&mut self, framework_id: &FrameworkId, executor_id: &ExecutorId) {
-        let found = self.frameworks.get_mut(framework_id);
-        let Some(found) = found.and_then(|framework| framework.executors.get_mut(executor_id)) else {
+    pub(super) fn end_executor(&mut self, framework_id: &FrameworkId, executor_id: &ExecutorId, now: Now) {
+        let framework = self.frameworks.get(framework_id);
+        if framework.is_none_or(|framework| !framework.executors.contains_key(executor_id)) {
             return log::warn!(
                 "asked to shut down executor {executor_id} of framework {framework_id}, which is not here"
             );
-        };
-        if !found.state.is_alive() {
-            return;
         }
-        log::info!("shutting down executor {executor_id} of framework {framework_id}");
-        found.state = ExecutorState::Ending;
-        let grace = shutdown_grace(found, self.config.shutdown_grace);
-        self.actions.push(Action::Kill { container: found.container.clone(), grace });
+        self.shut_down_executor(framework_id, executor_id, now);
     }
 
     /// Ends everything; [`Action::Exit`] follows when the last container is gone.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, now: Now) {
         if self.purpose != Purpose::Serve {
             return;
         }
         log::info!("stopping; {} tasks are to be ended", self.running_tasks());
         self.purpose = Purpose::Stop { linger_until: None };
-        self.end_executors(|_| true);
+        self.end_executors(|_| true, now);
     }
 
-    fn end_executors(&mut self, which: impl Fn(&FrameworkId) -> bool) {
-        let frameworks = self.frameworks.iter_mut().filter(|(id, _)| which(id));
-        let executors = frameworks.flat_map(|(_, framework)| framework.executors.values_mut());
-        for executor in executors.filter(|executor| executor.state.is_alive()) {
-            executor.state = ExecutorState::Ending;
-            let grace = shutdown_grace(executor, self.config.shutdown_grace);
-            self.actions.push(Action::Kill { container: executor.container.clone(), grace });
+    fn end_executors(&mut self, which: impl Fn(&FrameworkId) -> bool, now: Now) {
+        let frameworks = self.frameworks.iter().filter(|(id, _)| which(id));
+        let ids = |(framework, known): (&FrameworkId, &Framework)| {
+            known.executors.keys().map(|executor| (framework.clone(), executor.clone())).collect::<Vec<_>>()
+        };
+        let executors: Vec<(FrameworkId, ExecutorId)> = frameworks.flat_map(ids).collect();
+        for (framework, executor) in executors {
+            self.shut_down_executor(&framework, &executor, now);
         }
     }
 
@@ -147,8 +146,9 @@ impl Slave {
             .map(|task| task.info.task_id.clone())
             .collect();
         if !terminating {
+            let end = executor.conversation.as_mut().and_then(|conversation| conversation.end.take());
             for task in open {
-                let status = end_of_task(was, is_command, reason.as_deref());
+                let status = end.clone().unwrap_or_else(|| end_of_task(was, is_command, reason.as_deref()));
                 self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
         }

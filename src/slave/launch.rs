@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::decision::{Verdict, Wish, decide};
+use super::executor::{Conversation, Together};
 use super::executors::command_executor;
 use super::framework::{Executor, ExecutorState, Framework, Task};
 use super::refusal::{Refusal, unsupported};
@@ -146,7 +147,7 @@ impl Slave {
             let refusal = Refusal::Dropped(Reason::ExecutorTerminated, why.to_string());
             self.refuse(&assignment, here, &refusal, now);
             if shut_down {
-                self.end_executor(&ids.framework, &ids.executor);
+                self.end_executor(&ids.framework, &ids.executor, now);
             }
             return;
         }
@@ -155,7 +156,7 @@ impl Slave {
         }
         match verdict {
             Verdict::Launch => self.launch(slave_id, ids, assignment),
-            Verdict::Join => self.join(&ids.framework, &ids.executor, assignment.tasks),
+            Verdict::Join => self.join(ids, assignment),
             Verdict::Drop { .. } => {}
         }
     }
@@ -189,7 +190,7 @@ impl Slave {
         };
         let resources = assignment.resources().cloned().collect();
         let role = assignment.role();
-        let Assignment { framework, pid, mut executor, is_command, tasks, .. } = assignment;
+        let Assignment { framework, pid, mut executor, is_command, is_group, tasks, .. } = assignment;
         executor.framework_id.get_or_insert_with(|| ids.framework.to_proto());
         let sandbox = paths::sandbox(&self.config.work_dir, &slave_id, &ids.framework, &ids.executor, &container);
         log::info!("launching executor {} of framework {} in container {container}", ids.executor, ids.framework);
@@ -216,6 +217,7 @@ impl Slave {
             is_command,
             state: ExecutorState::Launching,
             wait_status: None,
+            conversation: (!is_command).then(|| Conversation::waiting_for(Together { tasks: ids.tasks, is_group })),
             tasks: named(tasks),
             completed: Default::default(),
         };
@@ -224,12 +226,22 @@ impl Slave {
         framework.executors.insert(ids.executor, executor);
     }
 
-    /// Gives tasks to an executor that is here.
-    pub(super) fn join(&mut self, framework_id: &FrameworkId, executor_id: &ExecutorId, tasks: Vec<TaskInfo>) {
-        let framework = self.frameworks.get_mut(framework_id);
-        if let Some(executor) = framework.and_then(|framework| framework.executors.get_mut(executor_id)) {
-            executor.tasks.extend(named(tasks));
-            self.resources_changed(framework_id, executor_id);
+    /// Gives tasks to an executor that is here: at once, or when it has registered.
+    fn join(&mut self, ids: Ids, assignment: Assignment) {
+        let Ids { framework: framework_id, executor: executor_id, tasks } = ids;
+        let together = Together { tasks, is_group: assignment.is_group };
+        let framework = self.frameworks.get_mut(&framework_id);
+        let Some(executor) = framework.and_then(|framework| framework.executors.get_mut(&executor_id)) else {
+            return;
+        };
+        executor.tasks.extend(named(assignment.tasks));
+        let runs = executor.state == ExecutorState::Running;
+        if let (Some(conversation), false) = (&mut executor.conversation, runs) {
+            conversation.queue.push(together.clone());
+        }
+        self.resources_changed(&framework_id, &executor_id);
+        if runs {
+            self.send_tasks(&framework_id, &executor_id, &together);
         }
     }
 }

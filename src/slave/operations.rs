@@ -1,7 +1,8 @@
 //! What a master may ask of agents that can do more, and messages to executors that are not here. A master asks only those that
 //! say they can, so this is for one that has taken us for another: it gets the answer that lets it set its books right.
 
-use super::Slave;
+use super::executor::ToExecutor;
+use super::{ExecutorState, Slave};
 use crate::ids::{ExecutorId, FrameworkId};
 use crate::libprocess::Pid;
 use crate::messages::mesos::internal::{
@@ -78,29 +79,38 @@ impl Slave {
     /// A framework's words to its executor come through the master, or from the scheduler itself.
     pub(super) fn framework_message(&mut self, from: &Pid, message: &FrameworkToExecutorMessage) {
         let (framework, executor) = (&message.framework_id.value, &message.executor_id.value);
-        if let Err(why) = self.addressee(from, message) {
-            log::warn!("dropped a message of framework {framework:?} to its executor {executor:?}: {why}");
+        match self.addressee(from, message) {
+            Ok((framework, executor)) => self.tell(&framework, &executor, ToExecutor::Message(message.clone())),
+            Err(why) => log::warn!("dropped a message of framework {framework:?} to its executor {executor:?}: {why}"),
         }
     }
 
-    /// Nobody takes messages yet: a command task's executor is the container's child, and Mesos' own does not listen either.
-    fn addressee(&self, from: &Pid, message: &FrameworkToExecutorMessage) -> Result<(), &'static str> {
+    /// Who is to get it. A command task's executor is the container's child, which takes no messages; nor does Mesos' own.
+    fn addressee(
+        &self,
+        from: &Pid,
+        message: &FrameworkToExecutorMessage,
+    ) -> Result<(FrameworkId, ExecutorId), &'static str> {
         if self.registration.registered_master().is_none() {
             return Err("the slave is not registered");
         }
-        let framework = FrameworkId::try_from(&message.framework_id).ok().and_then(|id| self.frameworks.get(&id));
-        let framework = framework.ok_or("the framework has nothing here")?;
+        let framework_id =
+            FrameworkId::try_from(&message.framework_id).map_err(|_| "the framework has nothing here")?;
+        let framework = self.frameworks.get(&framework_id).ok_or("the framework has nothing here")?;
         if !self.registration.is_master(from) && framework.pid.as_ref() != Some(from) {
             return Err("it is neither from the master nor from the framework's scheduler");
         }
         if framework.terminating {
             return Err("the framework is being removed from this slave");
         }
-        let executor = ExecutorId::try_from(&message.executor_id).ok().and_then(|id| framework.executors.get(&id));
-        match executor {
-            None => Err("the executor is not here"),
-            Some(executor) if executor.is_command => Err("a command task takes no messages"),
-            Some(_) => Err("the executor is not running"),
+        let executor_id = ExecutorId::try_from(&message.executor_id).map_err(|_| "the executor is not here")?;
+        let executor = framework.executors.get(&executor_id).ok_or("the executor is not here")?;
+        match executor.state {
+            _ if executor.is_command => Err("a command task takes no messages"),
+            ExecutorState::Running => Ok((framework_id, executor_id)),
+            ExecutorState::Launching | ExecutorState::Ending | ExecutorState::Gone => {
+                Err("the executor is not running")
+            }
         }
     }
 }

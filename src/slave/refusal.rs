@@ -131,15 +131,17 @@ impl Slave {
 
 /// What an assignment asks for that nothing here can give. It is refused, never left out in silence.
 pub(super) fn unsupported(assignment: &Assignment) -> Option<Refusal> {
-    if assignment.is_group {
-        return Some(Refusal::Container("this slave does not run task groups yet; launch the tasks one by one".into()));
-    }
-    if !assignment.is_command {
-        let text = "this slave runs command tasks only; give the task a command instead of an executor";
+    if assignment.executor.r#type() == mesos::executor_info::Type::Default {
+        let text = "this slave has no default executor yet; launch the group's tasks one by one, or bring an executor";
         return Some(Refusal::Container(text.into()));
     }
+    let task = |task: &TaskInfo| match assignment.is_command {
+        true => unsupported_task(task),
+        // What it is to do for its tasks is the executor's affair.
+        false => task.container.as_ref().and_then(unsupported_container),
+    };
     unsupported_executor(&assignment.executor)
-        .or_else(|| assignment.tasks.iter().find_map(unsupported_task))
+        .or_else(|| assignment.tasks.iter().find_map(task))
         .or_else(|| assignment.resources().find_map(unsupported_resource))
         .map(Refusal::Container)
 }

@@ -336,12 +336,12 @@ impl Slave {
         }
     }
 
-    pub(super) fn refused(&mut self, reason: &str) {
+    pub(super) fn refused(&mut self, reason: &str, now: Now) {
         log::error!("the master refuses this slave: {reason}; ending all containers");
-        self.stop();
+        self.stop(now);
     }
 
-    pub(super) fn unregister(&mut self) {
+    pub(super) fn unregister(&mut self, now: Now) {
         let master = self.registration.registered_master().cloned();
         if let (Some(master), Some(id)) = (master, self.registration.id.clone()) {
             log::info!("unregistering from {master}");
@@ -351,7 +351,7 @@ impl Slave {
             self.registration.state = State::Alone;
         }
         self.registration.left = matches!(self.registration.state, State::Alone);
-        self.stop();
+        self.stop(now);
     }
 
     pub(super) fn stop_deadlines(&mut self, now: Now) {

@@ -117,7 +117,7 @@ impl Updates {
 }
 
 /// A status that the slave itself gives, for want of anybody who could.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SlaveStatus {
     pub state: TaskState,
     pub reason: Reason,
@@ -151,7 +151,7 @@ impl Slave {
 
     /// The container's id and, for a process of this host, our own address. The child of a guest gives the guest's, or a network
     /// without any while it has none.
-    fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
+    pub(super) fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
         let known = status.container_status.get_or_insert_default();
         known.container_id.get_or_insert_with(|| container.to_proto());
         if known.network_infos.is_empty() {
@@ -197,7 +197,7 @@ impl Slave {
         }
     }
 
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         framework_id: &FrameworkId,
         executor_id: Option<&ExecutorId>,
@@ -209,7 +209,7 @@ impl Slave {
         let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
         let mut ended = None;
         if let Some(executor) = framework.and_then(|each| each.executor_of(&task_id)) {
-            if executor.state == ExecutorState::Launching {
+            if executor.state == ExecutorState::Launching && executor.conversation.is_none() {
                 executor.state = ExecutorState::Running;
             }
             if let Some(task) = executor.tasks.get_mut(&task_id) {

@@ -79,14 +79,15 @@ fn a_framework_that_is_being_removed_holds_nothing_for_its_master_has_offered_it
 fn an_executor_that_holds_several_tasks_is_told_of_their_sum_when_one_comes_or_ends() {
     let mut world = World::with_resources("cpus:4");
     let container = world.with_executor("e", ExecutorState::Running);
-    let (framework, executor) = (FrameworkId::new("F").expect("id"), ExecutorId::new("e").expect("id"));
-    let one = |name, cpus| mesos::TaskInfo { resources: vec![scalar("cpus", cpus)], ..custom(name, "e") };
-    world.slave.join(&framework, &executor, vec![one("a", 1.0), one("b", 0.5)]);
-    let wanted = world.event(Event::Tick);
-    assert_eq!(wanted.changed, [(container.clone(), "cpus:1.5".to_string())]);
+    let mut give = |name, cpus| {
+        let one = mesos::TaskInfo { resources: vec![scalar("cpus", cpus)], ..custom(name, "e") };
+        world.hear(FromMaster::RunTask(Box::new(run(one, Some(false))))).changed
+    };
+    assert_eq!(give("a", 1.0), [(container.clone(), "cpus(allocated: *):1".to_string())]);
+    assert_eq!(give("b", 0.5), [(container.clone(), "cpus(allocated: *):1.5".to_string())]);
     assert_eq!(world.free(), "cpus:2.5");
     let wanted = world.status(&container, "a", TaskState::TaskFinished, 1);
-    assert_eq!(wanted.changed, [(container, "cpus:0.5".to_string())]);
+    assert_eq!(wanted.changed, [(container, "cpus(allocated: *):0.5".to_string())]);
     assert_eq!(world.free(), "cpus:3.5");
 }
 

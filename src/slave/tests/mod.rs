@@ -3,6 +3,7 @@
 mod absence;
 mod accounting;
 mod authentication;
+mod executors;
 mod golden;
 mod killing;
 mod properties;
@@ -36,6 +37,8 @@ struct Wanted {
     checkpointed: Vec<Vec<mesos::Resource>>,
     killed: Vec<(ContainerId, Duration)>,
     acknowledged: Vec<Vec<u8>>,
+    told: Vec<(executor::Via, executor::ToExecutor)>,
+    hung_up: Vec<ConnectionId>,
     exit: bool,
 }
 
@@ -62,16 +65,8 @@ fn pid(text: &str) -> Pid {
 
 impl World {
     fn new() -> World {
-        let config = Config {
-            pid: pid("slave(1)@127.0.0.1:5051"),
-            info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
-            work_dir: "/work_dir".into(),
-            switch_user: true,
-            authentication: None,
-            registration_backoff: Duration::from_secs(1),
-            shutdown_grace: Duration::from_secs(5),
-            recovery_timeout: Duration::from_secs(900),
-        };
+        let config =
+            Config { executor_pid: pid("slave(1)@10.0.0.1:5051"), ..Config::of_tests(pid("slave(1)@127.0.0.1:5051")) };
         World {
             slave: Slave::new(config, Random::from_seed(1)),
             now: Now { instant: Instant::now(), unix: 1_795_512_667.5 },
@@ -104,6 +99,8 @@ impl World {
                 Action::CheckpointResources(resources) => wanted.checkpointed.push(resources),
                 Action::Kill { container, grace } => wanted.killed.push((container, grace)),
                 Action::Acknowledge { uuid, .. } => wanted.acknowledged.push(uuid),
+                Action::ToExecutor { via, message } => wanted.told.push((via, *message)),
+                Action::HangUp(connection) => wanted.hung_up.push(connection),
                 Action::Exit => wanted.exit = true,
             }
         }

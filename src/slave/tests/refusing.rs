@@ -38,6 +38,7 @@ impl World {
             is_command: false,
             state,
             wait_status: None,
+            conversation: Some(Default::default()),
             tasks: BTreeMap::new(),
             completed: Default::default(),
         };
@@ -123,23 +124,15 @@ fn limits_are_dropped_as_by_an_agent_that_cannot_enforce_them() {
 }
 
 #[test]
-fn an_executor_of_the_frameworks_own_is_refused_and_its_exit_told() {
-    let mut world = World::registered();
-    let expected = (TaskState::TaskFailed, Reason::ContainerLaunchFailed, vec!["e".to_string()]);
-    assert_eq!(world.refused(run(custom("t", "e"), Some(true))), expected);
-    // An older master counts it as well.
-    assert_eq!(world.refused(run(custom("u", "e"), None)), expected);
-    let exit = world.hear(FromMaster::RunTask(Box::new(run(custom("v", "e"), Some(true)))));
-    let exit = exit.only::<ExitedExecutorMessage>();
-    assert_eq!((exit.slave_id.value.as_str(), exit.framework_id.value.as_str(), exit.status), ("S0", "F", -1));
-}
-
-#[test]
 fn each_task_of_a_group_is_refused_and_the_groups_executor_told_of_once() {
     let mut world = World::registered();
     let message = RunTaskGroupMessage {
         framework: framework(),
-        executor: custom("", "group").executor.expect("executor"),
+        executor: mesos::ExecutorInfo {
+            r#type: Some(mesos::executor_info::Type::Default as i32),
+            command: None,
+            ..custom("", "group").executor.expect("executor")
+        },
         task_group: mesos::TaskGroupInfo { tasks: vec![task("a"), task("b")] },
         launch_executor: Some(true),
         ..Default::default()
@@ -195,7 +188,7 @@ fn an_executor_that_the_master_has_given_up_is_ended_and_its_exit_told_when_it_i
     let container = world.with_executor("e", ExecutorState::Running);
     let wanted = world.hear(FromMaster::RunTask(Box::new(run(custom("t", "e"), Some(true)))));
     assert_eq!(wanted.statuses()[0].reason(), Reason::ExecutorTerminated);
-    assert_eq!(wanted.killed, [(container.clone(), Duration::from_secs(5))]);
+    assert_eq!(wanted.killed, [(container.clone(), Duration::ZERO)], "it has not registered, and so cannot be asked");
     assert_eq!(wanted.exits(), NOBODY);
     assert_eq!(world.gone(&container, None).exits(), ["e"]);
 }

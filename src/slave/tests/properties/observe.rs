@@ -40,6 +40,7 @@ impl World {
                 Action::ResourcesChanged { .. } | Action::CheckpointResources(_) => {
                     return Err("a command task's resources do not change, and nothing is reserved".to_string());
                 }
+                Action::ToExecutor { .. } | Action::HangUp(_) => return Err("there is no executor".to_string()),
                 Action::Acknowledge { container, uuid } => taken.push((container, uuid)),
                 Action::Exit => self.exit()?,
             }

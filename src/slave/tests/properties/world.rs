@@ -148,21 +148,8 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> World {
-        let config = Config {
-            pid: pid("slave(1)@127.0.0.1:5051"),
-            info: mesos::SlaveInfo {
-                hostname: "host".into(),
-                port: Some(5051),
-                resources: vec![scalar("cpus", f64::from(CPUS) / 1000.0)],
-                ..Default::default()
-            },
-            work_dir: "/work_dir".into(),
-            switch_user: true,
-            authentication: None,
-            registration_backoff: Duration::from_secs(1),
-            shutdown_grace: Duration::from_secs(5),
-            recovery_timeout: Duration::from_secs(900),
-        };
+        let mut config = Config::of_tests(pid("slave(1)@127.0.0.1:5051"));
+        config.info.resources = vec![scalar("cpus", f64::from(CPUS) / 1000.0)];
         let instant = Instant::now();
         World {
             slave: Slave::new(config, Random::from_seed(!seed)),
