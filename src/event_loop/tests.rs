@@ -22,9 +22,13 @@ fn listen() -> Network {
 
 /// A slave that runs nothing and has a credential.
 fn shell(master: Pid) -> EventLoop {
+    shell_in(master, "/nonexistent".into())
+}
+
+fn shell_in(master: Pid, work_dir: std::path::PathBuf) -> EventLoop {
     let network = listen();
     let config = Config {
-        work_dir: "/nonexistent".into(),
+        work_dir,
         switch_user: false,
         authentication: Some(Authentication {
             credential: Credential::new("agentp", "agentsecret"),
@@ -121,4 +125,23 @@ fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registrati
             "slave(1) to master: RegisterSlaveMessage",
         ]
     );
+}
+
+#[test]
+fn reservations_that_cannot_be_written_down_end_the_slave() {
+    let scratch = crate::container::scratch::Scratch::new();
+    let master = Pid { id: "master".into(), address: listen().address() };
+    let reserved = vec![crate::resources::scalar("cpus", 1.0)];
+    let mut good = shell_in(master.clone(), scratch.path().into());
+    good.act(Action::CheckpointResources(reserved.clone()));
+    assert!(!good.over);
+    let kept = checkpoint::read_resources(&slave::resources_info(scratch.path())).expect("written");
+    assert_eq!(kept, reserved);
+
+    let file = scratch.path().join("no directory");
+    fs::write(&file, "").expect("a file");
+    let mut bad = shell_in(master, file);
+    bad.act(Action::CheckpointResources(reserved));
+    let error = bad.run().expect_err("not written").to_string();
+    assert!(error.contains("cannot keep reservations in") && error.contains("resources.info"), "{error}");
 }

@@ -149,7 +149,8 @@ impl Slave {
         self.enqueue(&framework_id, Some(&executor_id), task_id, status, now);
     }
 
-    /// The container's id and, where the child does not name the guest's, our own address.
+    /// The container's id and, for a process of this host, our own address. The child of a guest gives the guest's, or a network
+    /// without any while it has none.
     pub(super) fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
         let known = status.container_status.get_or_insert_default();
         known.container_id.get_or_insert_with(|| container.to_proto());
@@ -162,6 +163,7 @@ impl Slave {
                 ..Default::default()
             });
         }
+        known.network_infos.retain(|network| !network.ip_addresses.is_empty());
     }
 
     /// A status of the slave's own.
@@ -296,8 +298,12 @@ impl Slave {
             return;
         };
         let key = (framework, task);
-        if self.updates.acknowledge(&key, &message.uuid).is_none() {
+        let Some(update) = self.updates.acknowledge(&key, &message.uuid) else {
             return log::debug!("an acknowledgement for task {} of framework {} that is not outstanding", key.1, key.0);
+        };
+        let executor = self.frameworks.get_mut(&key.0).and_then(|framework| framework.executor_of(&key.1));
+        if let Some(executor) = executor.filter(|_| is_terminal(update.status.state())) {
+            executor.complete(&key.1);
         }
         if self.updates.has(&key.0, &key.1) {
             self.send_front(&key, now);
