@@ -1,10 +1,10 @@
 //! What a master of 2012 (0.9.0) is told otherwise than one of 1.x, and what it tells us otherwise. Everything else is one slave.
 //!
 //! ```text
-//! the master is        registration                        a task's state             updates are acknowledged by
-//! of 1.x               as 1.x has it                       as it is                   the master
-//! of 2012              with what 0.9 requires              one that 0.9 knows         the scheduler, directly
-//! not known yet        the same: 1.x takes it, too         as for the last master     either
+//! the master is    registration                   a task's state           updates are acknowledged by    and sent again after
+//! of 1.x           as 1.x has it                  as it is                 the master                     10 s to 10 min
+//! of 2012          with what 0.9 requires         one that 0.9 knows       the scheduler, directly        10 s
+//! not known yet    the same: 1.x takes it, too    as for the last master   either                         10 s to 10 min
 //! ```
 //!
 //! The network says which it is ([`Dialect`]), at the latest with the master's first answer, and forgets it when the connection
@@ -18,7 +18,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
+use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
 use super::framework::Executor;
 use super::message::Outgoing;
 use super::{FromMaster, Slave, scheduler_pid};
@@ -190,6 +192,15 @@ impl Slave {
         self.registration.spoken.now() != Dialect::V2012 || known()
     }
 
+    /// How long an update waits for its acknowledgement at most. In 2012 nothing but the next copy makes good for one that was
+    /// lost on its way through master and scheduler, or for a lost acknowledgement, and its slave never waits longer.
+    pub(super) fn longest_update_retry(&self) -> Duration {
+        match self.registration.spoken.now() {
+            Dialect::V2012 => UPDATE_RETRY_MIN,
+            Dialect::V1 | Dialect::Unknown => UPDATE_RETRY_MAX,
+        }
+    }
+
     /// Remembers where a task's scheduler is.
     pub(super) fn note_scheduler(&mut self, message: &RunTaskMessage) {
         let id = message.framework.id.as_ref().and_then(|id| FrameworkId::try_from(id).ok());
@@ -239,8 +250,15 @@ impl Slave {
     /// Tells the master, if we are in touch with it and it wants to know, that an executor has ended. `status` is one of wait(2).
     pub(super) fn report_exit(&mut self, framework: &FrameworkId, executor: &ExecutorId, status: i32) {
         let found = self.frameworks.get(framework).and_then(|framework| framework.executors.get(executor));
+        if found.is_some_and(|executor| self.owes_exit_of(executor)) {
+            self.send_exit(framework, executor, status);
+        }
+    }
+
+    /// The same, whatever the executor was; also for one that was never launched, which the master has counted all the same.
+    pub(super) fn send_exit(&mut self, framework: &FrameworkId, executor: &ExecutorId, status: i32) {
         let ids = (self.registration.id().cloned(), self.registration.registered_master().cloned());
-        let (true, (Some(id), Some(master))) = (found.is_some_and(|executor| self.owes_exit_of(executor)), ids) else {
+        let (Some(id), Some(master)) = ids else {
             return;
         };
         let message = ExitedExecutorMessage {

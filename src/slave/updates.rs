@@ -212,13 +212,14 @@ impl Slave {
 
     /// Sends a stream's first update and sets its next time.
     fn send_front(&mut self, key: &Key, now: Now) {
+        let at_most = self.longest_update_retry();
         let Some(stream) = self.updates.streams.get_mut(key) else {
             return;
         };
         let Some(update) = stream.pending.front().cloned() else {
             return;
         };
-        stream.resend_at = now.instant + stream.backoff.next_wait();
+        stream.resend_at = now.instant + stream.backoff.next_wait().min(at_most);
         let task = self
             .frameworks
             .get_mut(&key.0)
