@@ -208,8 +208,8 @@ impl Slave {
             return;
         };
         if self.schedulers.0.len() >= MAX_SCHEDULERS {
-            let (frameworks, updates) = (&self.frameworks, &self.updates);
-            self.schedulers.0.retain(|id, _| frameworks.contains_key(id) || updates.has_framework(id));
+            let (frameworks, waiting) = (&self.frameworks, self.updates.frameworks());
+            self.schedulers.0.retain(|id, _| frameworks.contains_key(id) || waiting.contains(id));
         }
         self.schedulers.0.insert(id, pid);
     }
@@ -221,7 +221,7 @@ impl Slave {
         };
         match (scheduler_pid(message.pid.as_deref()), self.schedulers.0.get_mut(&id)) {
             (Some(pid), Some(known)) => *known = pid,
-            (Some(pid), None) if self.frameworks.contains_key(&id) || self.updates.has_framework(&id) => {
+            (Some(pid), None) if self.frameworks.contains_key(&id) || self.updates.frameworks().contains(&id) => {
                 self.schedulers.0.insert(id, pid);
             }
             (Some(_), None) => {}

@@ -1,7 +1,7 @@
 //! Status updates: a stream per task, in order, one outstanding, sent again until it is acknowledged
 //! (Mesos' `status_update_manager`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
@@ -45,8 +45,9 @@ impl Updates {
         self.streams.contains_key(&(framework.clone(), task.clone()))
     }
 
-    pub fn has_framework(&self, framework: &FrameworkId) -> bool {
-        self.streams.keys().any(|(id, _)| id == framework)
+    /// The frameworks for whose acknowledgements something waits.
+    pub fn frameworks(&self) -> BTreeSet<&FrameworkId> {
+        self.streams.keys().map(|(framework, _)| framework).collect()
     }
 
     pub fn deadline(&self) -> Option<Instant> {
