@@ -173,8 +173,8 @@ impl EventLoop {
             ContainerEvent::Step { container, name, took } => {
                 log::info!("container {container}: {name} took {:.3} s", took.as_secs_f64())
             }
-            ContainerEvent::Update { container, status } => {
-                self.deliver(Event::ContainerStatus { container, status: Box::new(status) });
+            ContainerEvent::Update { container, update } => {
+                self.deliver(Event::ContainerStatus { container, status: Box::new(update.status) });
             }
             ContainerEvent::Exited { container, ended } => {
                 let reason = match ended {

@@ -197,6 +197,14 @@ impl Exit {
     pub fn is_success(self) -> bool {
         self == Exit::Status(0)
     }
+
+    /// The status as wait(2) gives it, which is how Mesos' messages have it: a signal's number, or an exit status in the second byte.
+    pub fn wait_status(self) -> i32 {
+        match self {
+            Exit::Status(status) => (status & 0xff) << 8,
+            Exit::Signal(signal) => signal & 0x7f,
+        }
+    }
 }
 
 impl fmt::Display for Exit {

@@ -6,7 +6,7 @@
 //! pid      the child's pid, by the slave
 //! log      the child's stderr
 //! vm       container.VmState: what must be undone if the child dies
-//! outcome  the terminal mesos.TaskStatus, written before it is sent
+//! outcome  the container.FromChild with the terminal update, written before it is sent
 //! done     empty: the child has cleaned up everything but this directory
 //! ```
 //!
@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 
 use prost::{Message, Name};
 
+use super::status::Update;
 use super::text::printable;
-use crate::messages::container::{Spec, VmState};
-use crate::messages::mesos::TaskStatus;
+use crate::messages::container::{FromChild, Spec, VmState};
 use crate::messages::{self, DecodeError};
 
 /// The largest file that is read, in bytes. A spec carries a task as its framework sent it, `data` included.
@@ -198,19 +198,19 @@ impl RuntimeDirectory {
     ///
     /// # Errors
     /// What the system gives.
-    pub fn write_outcome(&self, status: &TaskStatus) -> Result<(), DirectoryError> {
-        self.write("outcome", &status.encode_to_vec())
+    pub fn write_outcome(&self, update: &Update) -> Result<(), DirectoryError> {
+        self.write("outcome", &update.to_message().encode_to_vec())
     }
 
     /// Reads `outcome`, if there is one.
     ///
     /// # Errors
-    /// When it is not a status.
-    pub fn read_outcome(&self) -> Result<Option<TaskStatus>, DirectoryError> {
+    /// When it is not an update.
+    pub fn read_outcome(&self) -> Result<Option<Update>, DirectoryError> {
         if !self.path.join("outcome").exists() {
             return Ok(None);
         }
-        self.read_message("outcome").map(Some)
+        Ok(Update::of(&self.read_message::<FromChild>("outcome")?))
     }
 
     /// Writes `pid`.

@@ -26,3 +26,11 @@ pub const VERSION: u32 = 1;
 
 /// The descriptor under which a child finds its listening socket.
 pub const CHANNEL_FD: i32 = 3;
+
+impl crate::messages::container::Spec {
+    /// What the child runs: the command task's command or, without a task, the executor's own.
+    pub fn command(&self) -> Option<&crate::messages::mesos::CommandInfo> {
+        let task = self.task.as_ref();
+        task.map_or(self.executor.command.as_ref(), |task| task.command.as_ref())
+    }
+}

@@ -15,9 +15,10 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::connection::Connection;
+use super::status::Update;
 use super::{CHANNEL_FD, VERSION};
 use crate::messages::container::{FromChild, Hello, ToChild, from_child};
-use crate::messages::mesos::{Resource, TaskStatus};
+use crate::messages::mesos::Resource;
 use crate::poll::{Interest, PollSet};
 
 /// How long a child waits for its first connection; the slave connects as soon as it has started the child.
@@ -73,7 +74,7 @@ pub struct Channel {
     container: String,
     checkpoint: bool,
     connection: Option<Connection>,
-    updates: VecDeque<TaskStatus>,
+    updates: VecDeque<Update>,
     expected_by: Option<Instant>,
     gone: bool,
 }
@@ -161,10 +162,10 @@ impl Channel {
         self.send(&FromChild { step: Some(step), ..Default::default() });
     }
 
-    /// A status that is repeated until it is acknowledged.
-    pub fn send_update(&mut self, status: TaskStatus) {
-        self.send(&update(&status));
-        self.updates.push_back(status);
+    /// An update that is repeated until it is acknowledged.
+    pub fn send_update(&mut self, update: Update) {
+        self.send(&update.to_message());
+        self.updates.push_back(update);
     }
 
     /// Whether every update has been acknowledged.
@@ -203,8 +204,8 @@ impl Channel {
                     hello: Some(Hello { version: VERSION, container_id: self.container.clone() }),
                     ..Default::default()
                 });
-                for status in &self.updates {
-                    connection.send(&update(status));
+                for update in &self.updates {
+                    connection.send(&update.to_message());
                 }
                 self.connection = Some(connection);
                 self.expected_by = None;
@@ -241,16 +242,12 @@ impl Channel {
             check_hello(&hello, &self.container)?;
         }
         if let Some(uuid) = message.acknowledge {
-            self.updates.retain(|status| status.uuid.as_ref() != Some(&uuid));
+            self.updates.retain(|update| update.status.uuid.as_ref() != Some(&uuid));
         }
         let kill = message.kill.map(|kill| FromParent::Kill { grace: Duration::from_millis(kill.grace_ms) });
         let changed = message.resources_changed.map(|changed| FromParent::ResourcesChanged(changed.resources));
         Ok(kill.into_iter().chain(changed).collect())
     }
-}
-
-fn update(status: &TaskStatus) -> FromChild {
-    FromChild { update: Some(status.clone()), ..Default::default() }
 }
 
 /// Whether the other side is of our version and means this container.
@@ -283,7 +280,7 @@ mod tests {
     use crate::container::directory::RuntimeDirectory;
     use crate::container::scratch::Scratch;
     use crate::messages::container::to_child;
-    use crate::messages::mesos::{TaskId, TaskState};
+    use crate::messages::mesos::{TaskId, TaskState, TaskStatus};
 
     struct Pair {
         directory: RuntimeDirectory,
@@ -308,13 +305,14 @@ mod tests {
         }
     }
 
-    fn status(uuid: u8) -> TaskStatus {
-        TaskStatus {
+    fn status(uuid: u8) -> Update {
+        let status = TaskStatus {
             task_id: TaskId { value: "t".into() },
             state: TaskState::TaskRunning as i32,
             uuid: Some(vec![uuid; 16]),
             ..Default::default()
-        }
+        };
+        Update { status, wait_status: None }
     }
 
     fn uuids(connection: &mut Connection) -> Vec<u8> {

@@ -1,11 +1,11 @@
-//! How a container's child makes the status of its command task.
+//! How a container's child makes the statuses of what it runs: a command task, or an executor, which is a task without a name here.
 
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::printable;
-use crate::messages::container::Spec;
+use crate::messages::container::{FromChild, Spec};
 use crate::messages::mesos::{self, NetworkInfo, TaskState, TaskStatus, network_info, task_status};
 use crate::random::Random;
 use crate::subprocess::Exit;
@@ -22,12 +22,35 @@ pub struct Report {
     pub reason: Option<task_status::Reason>,
     /// What happened and what to do about it.
     pub message: Option<String>,
+    /// How the command ended, when it had begun.
+    pub exit: Option<Exit>,
 }
 
 impl Report {
     /// A state that speaks for itself.
     pub fn plain(state: TaskState) -> Report {
-        Report { state, reason: None, message: None }
+        Report { state, reason: None, message: None, exit: None }
+    }
+}
+
+/// A status on its way to the slave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// The status, with its uuid.
+    pub status: TaskStatus,
+    /// With a terminal one: how the command ended, as wait(2) gives it.
+    pub wait_status: Option<i32>,
+}
+
+impl Update {
+    /// As it goes over the channel, and into the runtime directory.
+    pub fn to_message(&self) -> FromChild {
+        FromChild { update: Some(self.status.clone()), wait_status: self.wait_status, ..Default::default() }
+    }
+
+    /// The update in a message, if there is one.
+    pub fn of(message: &FromChild) -> Option<Update> {
+        Some(Update { status: message.update.clone()?, wait_status: message.wait_status })
     }
 }
 
@@ -41,22 +64,23 @@ pub struct StatusMaker {
 }
 
 impl StatusMaker {
-    /// For the command task of a spec; none without one.
-    pub fn new(spec: &Spec) -> Option<StatusMaker> {
-        Some(StatusMaker {
-            task: spec.task.as_ref()?.task_id.clone(),
+    /// For the command task of a spec or, without one, for its executor.
+    pub fn new(spec: &Spec) -> StatusMaker {
+        StatusMaker {
+            task: spec.task.as_ref().map(|task| task.task_id.clone()).unwrap_or_default(),
             slave: spec.slave_id.clone(),
             executor: spec.executor.executor_id.clone(),
             container: spec.container_id.clone(),
-        })
+        }
     }
 
     /// A status with a time and a uuid of its own.
     ///
     /// # Errors
     /// When there are no random bytes.
-    pub fn make(&self, report: &Report, address: Option<Ipv4Addr>) -> io::Result<TaskStatus> {
-        Ok(self.fill(report, address, now(), Random::from_system()?.uuid()))
+    pub fn make(&self, report: &Report, address: Option<Ipv4Addr>) -> io::Result<Update> {
+        let status = self.fill(report, address, now(), Random::from_system()?.uuid());
+        Ok(Update { status, wait_status: report.exit.map(Exit::wait_status) })
     }
 
     fn fill(&self, report: &Report, address: Option<Ipv4Addr>, timestamp: f64, uuid: [u8; 16]) -> TaskStatus {
@@ -147,13 +171,15 @@ mod tests {
             task: Some(mesos::TaskInfo { task_id: mesos::TaskId { value: "t".into() }, ..Default::default() }),
             ..Default::default()
         };
-        StatusMaker::new(&spec).expect("a spec with a task")
+        StatusMaker::new(&spec)
     }
 
     #[test]
     fn a_status_names_task_container_address_and_source() {
         let report = Report::plain(TaskState::TaskRunning);
-        let status = maker().make(&report, Some(Ipv4Addr::new(10, 0, 0, 2))).expect("random bytes");
+        let update = maker().make(&report, Some(Ipv4Addr::new(10, 0, 0, 2))).expect("random bytes");
+        assert_eq!(update.wait_status, None);
+        let status = update.status;
         assert_eq!(status.task_id.value, "t");
         assert_eq!(status.state(), TaskState::TaskRunning);
         assert_eq!(status.source(), task_status::Source::Executor);
@@ -168,6 +194,16 @@ mod tests {
     fn a_guests_words_in_a_message_command_no_terminal() {
         let hostile = Report { message: Some("\x1b[2J\nno".into()), ..Report::plain(TaskState::TaskFailed) };
         assert_eq!(maker().fill(&hostile, None, 0.0, [0; 16]).message(), "\\u{1b}[2J\\nno");
+    }
+
+    #[test]
+    fn an_executors_end_has_no_task_and_what_wait_gives() {
+        let maker = StatusMaker::new(&Spec::default());
+        let ended = |exit| Report { exit: Some(exit), ..Report::plain(TaskState::TaskFailed) };
+        let update = maker.make(&ended(Exit::Status(3)), None).expect("random bytes");
+        assert_eq!((update.status.task_id.value.as_str(), update.wait_status), ("", Some(3 << 8)));
+        assert_eq!(maker.make(&ended(Exit::Signal(9)), None).expect("random bytes").wait_status, Some(9));
+        assert_eq!(Update::of(&update.to_message()), Some(update));
     }
 
     #[test]

@@ -87,6 +87,7 @@ mod tests {
     use super::super::Ended;
     use super::*;
     use crate::container::scratch::Scratch;
+    use crate::container::status::Update;
     use crate::messages::mesos::{TaskState, TaskStatus};
 
     fn shell(script: &str, directory: &Path) -> Spawn {
@@ -166,12 +167,13 @@ mod tests {
     fn an_outcome_that_was_written_but_not_sent_is_sent_for_the_dead_child() {
         fn program(directory: &Path) -> Spawn {
             let status = TaskStatus { state: TaskState::TaskFinished as i32, ..Default::default() };
-            RuntimeDirectory::new(directory).write_outcome(&status).expect("outcome");
+            let update = Update { status, wait_status: Some(0) };
+            RuntimeDirectory::new(directory).write_outcome(&update).expect("outcome");
             shell("exit 9", directory)
         }
         let (events, _) = life(program, Cleanup::Worker(clean_up), false);
         assert!(
-            matches!(&events[0], ContainerEvent::Update { status, .. } if status.state() == TaskState::TaskFinished)
+            matches!(&events[0], ContainerEvent::Update { update, .. } if update.status.state() == TaskState::TaskFinished)
         );
         let ended = Ended::Orderly;
         assert_eq!(events[1], ContainerEvent::Exited { container: id(), ended });

@@ -18,6 +18,7 @@ use super::{ContainerEvent, Ended, LaunchError, session};
 use crate::container::connection::Connection;
 use crate::container::directory::RuntimeDirectory;
 use crate::container::server::check_hello;
+use crate::container::status::Update;
 use crate::container::{CHANNEL_FD, VERSION};
 use crate::ids::ContainerId;
 use crate::messages::container::{FromChild, Hello, Spec, ToChild, to_child};
@@ -187,18 +188,18 @@ impl Member {
     }
 
     fn understand(&mut self, message: FromChild) -> Vec<ContainerEvent> {
+        let update = Update::of(&message).map(|update| self.update(update));
         let step = message.step.map(|step| ContainerEvent::Step {
             container: self.container.clone(),
             name: step.name,
             took: Duration::from_millis(step.took_ms),
         });
-        let update = message.update.map(|status| self.update(status));
         step.into_iter().chain(update).collect()
     }
 
-    fn update(&mut self, status: mesos::TaskStatus) -> ContainerEvent {
-        self.terminal_seen |= is_terminal(status.state());
-        ContainerEvent::Update { container: self.container.clone(), status }
+    fn update(&mut self, update: Update) -> ContainerEvent {
+        self.terminal_seen |= is_terminal(update.status.state());
+        ContainerEvent::Update { container: self.container.clone(), update }
     }
 
     fn kill_by(&mut self, at: Instant) {
@@ -274,8 +275,8 @@ impl Member {
             None
         });
         let mut events = Vec::new();
-        if let (Some(status), false) = (outcome, self.terminal_seen) {
-            events.push(self.update(status));
+        if let (Some(update), false) = (outcome, self.terminal_seen) {
+            events.push(self.update(update));
         }
         let ended = match died.filter(|_| !self.terminal_seen) {
             Some(reason) => Ended::Died { reason },

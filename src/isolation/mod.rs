@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::container::directory::DirectoryError;
+use crate::container::status::Update;
 use crate::ids::{ContainerId, IdError};
 use crate::messages::container::Spec;
 use crate::messages::mesos;
@@ -39,12 +40,13 @@ pub enum ContainerEvent {
         /// How long it took.
         took: Duration,
     },
-    /// A command task's status. It is repeated until it is acknowledged, so the same uuid may come twice.
+    /// What became of a command task or, of a task without a name, an executor. It is repeated until it is acknowledged, so the same
+    /// uuid may come twice.
     Update {
         /// Whose.
         container: ContainerId,
         /// With its uuid.
-        status: mesos::TaskStatus,
+        update: Update,
     },
     /// The child is gone, and so is everything of the container. The last event of a container.
     Exited {

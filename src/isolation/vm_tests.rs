@@ -121,7 +121,8 @@ impl Story {
             self.events.extend(self.children.turn(&set, Instant::now()));
             for event in &self.events[from..] {
                 println!("{:7.3} {event:?}", self.began.elapsed().as_secs_f64());
-                if let ContainerEvent::Update { container, status } = event {
+                if let ContainerEvent::Update { container, update } = event {
+                    let status = &update.status;
                     self.children.acknowledge(container, status.uuid());
                 }
             }
@@ -137,7 +138,7 @@ impl Story {
     }
 
     fn until_state(self, state: TaskState) -> Story {
-        self.until(|event| matches!(event, ContainerEvent::Update { status, .. } if status.state() == state))
+        self.until(|event| matches!(event, ContainerEvent::Update { update, .. } if update.status.state() == state))
     }
 
     fn until_step(self, step: &str) -> Story {
@@ -160,7 +161,7 @@ impl Story {
         assert!(!story.vm_dir.join("vms").join(story.container.as_str()).exists(), "the VM's directory is left");
         assert!(!story.scratch.path().join("run/containers").join(story.container.as_str()).exists());
         let terminal = story.events.iter().rev().find_map(|event| match event {
-            ContainerEvent::Update { status, .. } => Some(status.clone()),
+            ContainerEvent::Update { update, .. } => Some(update.status.clone()),
             _ => None,
         });
         End { status: terminal.expect("a terminal update"), story }

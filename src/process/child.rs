@@ -51,9 +51,9 @@ impl Child {
     /// Takes over what the slave left.
     ///
     /// # Errors
-    /// A spec without a task; signals that cannot be blocked.
+    /// Signals that cannot be blocked.
     pub fn new(directory: RuntimeDirectory, spec: Spec, channel: Channel) -> Result<Child, String> {
-        let maker = StatusMaker::new(&spec).ok_or("the spec has no task, and this slave runs command tasks only")?;
+        let maker = StatusMaker::new(&spec);
         let signals = Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])
             .map_err(|error| format!("cannot block signals: {error}"))?;
         Ok(Child { directory, spec, channel, maker, signals, state: State::Reporting, abandoned: false })
@@ -74,6 +74,7 @@ impl Child {
                 state: TaskState::TaskFailed,
                 reason: Some(Reason::ContainerLaunchFailed),
                 message: Some(error.to_string()),
+                exit: None,
             })?,
         }
         let mut set = PollSet::new();
@@ -170,16 +171,16 @@ impl Child {
     }
 
     fn report(&mut self, report: &Report) -> Result<(), String> {
-        let status = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
-        self.channel.send_update(status);
+        let update = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
+        self.channel.send_update(update);
         Ok(())
     }
 
     /// The terminal status: written before it is sent.
     fn conclude(&mut self, report: &Report) -> Result<(), String> {
-        let status = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
-        self.directory.write_outcome(&status).map_err(|error| error.to_string())?;
-        self.channel.send_update(status);
+        let update = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
+        self.directory.write_outcome(&update).map_err(|error| error.to_string())?;
+        self.channel.send_update(update);
         Ok(())
     }
 }
@@ -191,7 +192,7 @@ fn ended(exit: Exit, killed: bool) -> Report {
         Exit::Status(0) => TaskState::TaskFinished,
         Exit::Status(_) | Exit::Signal(_) => TaskState::TaskFailed,
     };
-    Report { state, reason: None, message: Some(command_ended(exit)) }
+    Report { state, reason: None, message: Some(command_ended(exit)), exit: Some(exit) }
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::NoCommand => write!(f, "the task has no command"),
+            StartError::NoCommand => write!(f, "there is no command to run"),
             StartError::Value(error) => write!(f, "{error}"),
             StartError::NoUser(user) => {
                 write!(
@@ -73,12 +73,12 @@ impl std::error::Error for StartError {
     }
 }
 
-/// Starts the command of a spec's task. It stays in our session and dies with us; its input is empty, its output is in the sandbox.
+/// Starts the command of a spec's task or, without one, of its executor. It stays in our session and dies with us; its input is empty, its output is in the sandbox.
 ///
 /// # Errors
 /// [`StartError`]; nothing of it runs then.
 pub fn start(spec: &Spec) -> Result<Subprocess, StartError> {
-    let info = spec.task.as_ref().and_then(|task| task.command.as_ref()).ok_or(StartError::NoCommand)?;
+    let info = spec.command().ok_or(StartError::NoCommand)?;
     let user = find_user(spec.user.as_deref())?;
     let (stdout, stderr) = prepare(Path::new(&spec.sandbox), &user)?;
     let mut command = words(info)?;

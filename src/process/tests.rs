@@ -63,8 +63,10 @@ impl Container {
             ..Default::default()
         };
         change(&mut spec, &mut command);
-        let task_id = TaskId { value: "t".into() };
-        spec.task = Some(TaskInfo { task_id, command: Some(command), ..Default::default() });
+        if spec.executor.command.is_none() {
+            let task_id = TaskId { value: "t".into() };
+            spec.task = Some(TaskInfo { task_id, command: Some(command), ..Default::default() });
+        }
         directory.write_spec(&spec).expect("spec");
         // The sandbox must be reachable for whoever the command runs as.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -88,6 +90,12 @@ impl Container {
             updates: vec![],
             _scratch: scratch,
         }
+    }
+
+    /// A container of an executor, which has no task of its own.
+    fn executor(command: &str) -> Container {
+        let command = CommandInfo { value: Some(command.into()), ..Default::default() };
+        Container::launch(|spec, _| spec.executor.command = Some(command))
     }
 
     fn shell(command: &str) -> Container {
@@ -138,8 +146,8 @@ impl Container {
         assert_eq!(self.child.try_wait(), Some(Exit::Status(0)), "{:?}", self.updates);
         assert!(self.directory.is_done());
         let outcome = self.directory.read_outcome().expect("outcome").expect("an outcome");
-        assert_eq!(self.updates.last().map(|status| &status.uuid), Some(&outcome.uuid));
-        (self.updates.iter().map(TaskStatus::state).collect(), outcome.message().to_string())
+        assert_eq!(self.updates.last().map(|status| &status.uuid), Some(&outcome.status.uuid));
+        (self.updates.iter().map(TaskStatus::state).collect(), outcome.status.message().to_string())
     }
 }
 
@@ -271,7 +279,7 @@ fn when_the_slave_is_gone_so_is_the_container_unless_it_checkpoints() {
     container.until(|container| container.child.try_wait().is_some());
     assert!(container.directory.is_done() && !is_running(&pid));
     let outcome = container.directory.read_outcome().expect("outcome").expect("an outcome");
-    assert_eq!(outcome.state(), TaskState::TaskKilled);
+    assert_eq!(outcome.status.state(), TaskState::TaskKilled);
 
     let mut container = Container::launch(|spec, info| {
         spec.checkpoint = Some(true);
@@ -287,4 +295,14 @@ fn when_the_slave_is_gone_so_is_the_container_unless_it_checkpoints() {
     container.until(|_| outcome.exists());
     container.connection = Some(Connection::new(container.directory.connect().expect("connect")).expect("connection"));
     assert_eq!(container.run().0.last(), Some(&TaskState::TaskFinished));
+}
+
+#[test]
+fn an_executors_own_end_is_told_with_its_wait_status_and_no_task() {
+    let mut container = Container::executor("echo I am the executor; exit 7");
+    assert_eq!(container.run().0, [TaskState::TaskStarting, TaskState::TaskRunning, TaskState::TaskFailed]);
+    assert!(container.updates.iter().all(|status| status.task_id.value.is_empty()));
+    let outcome = container.directory.read_outcome().expect("outcome").expect("an outcome");
+    assert_eq!(outcome.wait_status, Some(7 << 8));
+    assert_eq!(container.read("stdout"), "I am the executor\n");
 }

@@ -136,6 +136,7 @@ impl Slave {
             checkpoint: framework_info.checkpoint,
             vm: None,
             environment: self.environment(&slave_id, &ids, &framework_info, &task, &sandbox),
+            hostname: Some(self.config.info.hostname.clone()),
         };
         let executor = Executor {
             info,

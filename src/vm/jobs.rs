@@ -142,8 +142,9 @@ impl Plan {
         // read into the shell that there is. It comes by the input, since arguments can be read by everybody on both hosts.
         let script = format!(
             "umask 022; mkdir -p -m 0750 {directory} {sandbox} || exit 1; umask 077; head -c {} >{launcher} || exit 1; \
-             launcher={launcher}; set -- start; . {launcher} </dev/null",
+             launcher={launcher} address={}; export address; set -- start; . {launcher} </dev/null",
             input.len(),
+            ssh.address,
         );
         let text = if ssh.user == "root" { script } else { as_root(&script) };
         Ok(Script { text, input })
@@ -176,9 +177,7 @@ impl Plan {
     }
 
     fn script(&self) -> Result<Vec<u8>, String> {
-        let task = self.spec.task.as_ref();
-        let command = task.and_then(|task| task.command.as_ref()).or(self.spec.executor.command.as_ref());
-        let command = command.ok_or("the task has no command")?;
+        let command = self.spec.command().ok_or("there is no command to run")?;
         let variables = self.spec.environment.iter();
         let script = LauncherScript {
             state: self.state(),
@@ -186,6 +185,8 @@ impl Plan {
             user: self.spec.user.clone(),
             environment: variables.map(|variable| (variable.name.clone(), variable.value.clone())).collect(),
             program: program(command)?,
+            hostname: self.spec.hostname.clone(),
+            names_address: self.spec.task.is_none(),
         };
         launcher::script(&script).map_err(|error| error.to_string())
     }
@@ -251,9 +252,9 @@ fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
 fn program(command: &CommandInfo) -> Result<Program, String> {
     let value = command.value.clone();
     if command.shell() {
-        return value.map(Program::Shell).ok_or("the task's command has no value".to_string());
+        return value.map(Program::Shell).ok_or("the command has no value".to_string());
     }
-    let file = value.ok_or("the task's command has no value; with shell=false it is the file to execute")?;
+    let file = value.ok_or("the command has no value; with shell=false it is the file to execute")?;
     Ok(Program::Exec { file, arguments: command.arguments.clone() })
 }
 

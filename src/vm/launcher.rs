@@ -62,6 +62,10 @@ pub struct LauncherScript {
     pub environment: Vec<(String, String)>,
     /// The command.
     pub program: Program,
+    /// The slave's hostname, which is to lead to the guest itself.
+    pub hostname: Option<String>,
+    /// The command is an executor, which is told the guest's address as `LIBPROCESS_IP`.
+    pub names_address: bool,
 }
 
 /// Why there can be no launcher for a command.
@@ -163,13 +167,24 @@ pub fn script(launcher: &LauncherScript) -> Result<Vec<u8>, LauncherError> {
     text.push_str("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PATH\n");
     text.push_str(&format!("state={}\n", quote(&launcher.state)));
     text.push_str(&format!("sandbox={}\n", quote(&launcher.sandbox)));
-    text.push_str(&format!("user={}\n\n", quote(launcher.user.as_deref().unwrap_or(""))));
+    text.push_str(&format!("user={}\n", quote(launcher.user.as_deref().unwrap_or(""))));
+    let hostname = launcher.hostname.as_deref().filter(|name| is_hostname(name)).unwrap_or("");
+    text.push_str(&format!("hostname={}\nhosts=/etc/hosts\n\n", quote(hostname)));
     text.push_str("task() {\n    exec setsid /bin/sh -c \"$stub\" \"$boot\" \"$state\" \"$@\" env -i --");
+    if launcher.names_address {
+        text.push_str(" \\\n        \"LIBPROCESS_IP=$address\"");
+    }
     environment(&mut text, &launcher.environment)?;
     program(&mut text, &launcher.program)?;
     text.push_str("\n}\n\n");
     text.push_str(include_str!("launcher.sh"));
     Ok(text.into_bytes())
+}
+
+/// Whether `/etc/hosts` can have this name: letters, digits, `.`, `-` and `_`, and not an address.
+fn is_hostname(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    !name.is_empty() && name.len() <= 253 && name.bytes().all(fits) && name.parse::<std::net::Ipv4Addr>().is_err()
 }
 
 /// The variables that a login would set, for those that the framework does not name; then all that it does.

@@ -1,5 +1,5 @@
-# The rest is the same for every executor. What is above: $state, $sandbox, $user, and task, which replaces the
-# shell by the command, behind the words it is given.
+# The rest is the same for every executor. What is above: $state, $sandbox, $user, $hostname, $hosts, and task, which replaces the
+# shell by the command, behind the words it is given. Whoever calls "start" exports $address, the guest's own.
 #
 #   start        start the command, once; prints pid= and boot_id=      3: no such user  5: may not switch user
 #   wait         until the command has ended; prints exit= or signal=, stdout= and stderr= (sizes)
@@ -185,7 +185,21 @@ prepare() {
     if [ "$me" = 0 ] && [ "$uid:$gid" != 0:0 ]; then
         chown "$uid:$gid" "$sandbox/stdout" "$sandbox/stderr" "$sandbox" || exit 1
     fi
+    name_guest
     mkfifo "$state/alive" "$state/ready" || exit 1
+}
+
+# The slave's name leads to the guest itself: an executor takes it for that of its own host, and binds it (Spark does). In
+# front, since the first line that has a name wins; a guest that does not let us keeps its own idea of the name.
+name_guest() {
+    [ "$hostname" ] && [ "$address" ] && [ "$me" = 0 ] || return 0
+    line="$address $hostname" rest=
+    [ -f "$hosts" ] && while IFS= read -r known || [ "$known" ]; do
+        [ "$known" = "$line" ] && return 0
+        rest="$rest$known
+"
+    done <"$hosts"
+    { printf '%s\n%s' "$line" "$rest" >"$hosts"; } 2>/dev/null || :
 }
 
 # The supervisor: in a session of its own, it lives as long as the command.

@@ -40,6 +40,8 @@ impl Guest {
             user: None,
             environment: vec![],
             program: Program::Shell("true".to_string()),
+            hostname: None,
+            names_address: false,
         };
         change(&mut launcher);
         fs::create_dir_all(&launcher.state).expect("state");
@@ -349,6 +351,48 @@ fn a_launcher_of_several_megabytes_works() {
 }
 
 #[test]
+fn an_executor_knows_the_guests_address_and_finds_it_by_the_slaves_name() {
+    let guest = Guest::new(&["/bin/sh"], |launcher| {
+        launcher.hostname = Some("slave-1.example".into());
+        launcher.names_address = true;
+        launcher.program = Program::Shell("echo $LIBPROCESS_IP".into());
+    });
+    // The test's own host keeps its names.
+    let (launcher, hosts) = (path(&guest.path("state")), guest.path("hosts"));
+    let text = fs::read_to_string(&launcher).expect("launcher").replace("hosts=/etc/hosts", &format!("hosts={hosts}"));
+    fs::write(&launcher, text).expect("launcher");
+    fs::write(&hosts, "127.0.0.1 localhost\n127.0.1.1 slave-1.example").expect("hosts");
+    let mut start = guest.command(&["start"]);
+    assert!(start.env("address", "10.0.0.7").output().expect("launcher").status.success());
+    assert_eq!(parse_wait(&guest.verb(&["wait"])).expect("wait").exit, Exit::Status(0));
+    assert_eq!(guest.read("stdout"), "10.0.0.7\n");
+    if nix::unistd::geteuid().is_root() {
+        let lines = "10.0.0.7 slave-1.example\n127.0.0.1 localhost\n127.0.1.1 slave-1.example\n";
+        assert_eq!(fs::read_to_string(&hosts).expect("hosts"), lines);
+    }
+}
+
+#[test]
+fn a_hostname_that_could_be_more_than_a_name_is_left_out() {
+    for name in ["a b", "a\nb", "1.2.3.4", "", "a#b"] {
+        let mut launcher = LauncherScript {
+            state: "/run/x".into(),
+            sandbox: "/x".into(),
+            user: None,
+            environment: vec![],
+            program: Program::Shell("true".into()),
+            hostname: Some(name.into()),
+            names_address: false,
+        };
+        let text = String::from_utf8(script(&launcher).expect("script")).expect("utf-8");
+        assert!(text.contains("\nhostname=''\n"), "{name}");
+        launcher.hostname = Some("host".into());
+        let text = String::from_utf8(script(&launcher).expect("script")).expect("utf-8");
+        assert!(text.contains("\nhostname='host'\n") || text.contains("\nhostname=host\n"));
+    }
+}
+
+#[test]
 fn what_cannot_be_handed_to_a_program_is_refused_before_anything_is_sent() {
     let launcher = |change: fn(&mut LauncherScript)| {
         let mut launcher = LauncherScript {
@@ -357,6 +401,8 @@ fn what_cannot_be_handed_to_a_program_is_refused_before_anything_is_sent() {
             user: None,
             environment: vec![],
             program: Program::Shell("true".into()),
+            hostname: None,
+            names_address: false,
         };
         change(&mut launcher);
         script(&launcher)

@@ -67,7 +67,7 @@ pub enum VmError {
     Directory(DirectoryError),
     /// The channel to the slave.
     Channel(ChannelError),
-    /// The spec has no VM, or no command task.
+    /// The spec has no VM.
     Spec(&'static str),
     /// The VM's directory could not be made.
     Files(PathBuf, io::Error),
@@ -129,7 +129,7 @@ fn run(args: &[String]) -> Result<(), VmError> {
     let channel = Channel::inherited(&spec.container_id, spec.checkpoint(), now).map_err(VmError::Channel)?;
     let signals = Signals::block(&SIGNALS).map_err(|error| VmError::Io("cannot block signals", error))?;
     let vm = spec.vm.clone().ok_or(VmError::Spec("virtual machine"))?;
-    let statuses = StatusMaker::new(&spec).ok_or(VmError::Spec("command task"))?;
+    let statuses = StatusMaker::new(&spec);
     let files = PathBuf::from(&vm.directory);
     let state = write_state(&directory, &spec, &vm)?;
     image::make_directory(&files).map_err(|error| VmError::Files(files.clone(), error))?;

@@ -20,9 +20,9 @@ use super::qemu::Qemu;
 use super::record::{self, Record};
 use super::ssh::Ssh;
 use crate::container::server::{Channel, FromParent};
-use crate::container::status::{Report, StatusMaker};
+use crate::container::status::{Report, StatusMaker, Update};
 use crate::container::text::printable;
-use crate::messages::mesos::{TaskState, TaskStatus};
+use crate::messages::mesos::TaskState;
 use crate::poll::{Interest, PollSet, Signals, earlier};
 use crate::subprocess::Job;
 
@@ -50,7 +50,7 @@ pub struct Shell {
     followers: Option<[Follower; 2]>,
     sizes: (u64, u64),
     qemu: Option<Qemu>,
-    outcome: Option<TaskStatus>,
+    outcome: Option<Update>,
     lost: Vec<String>,
     told: bool,
     exit: bool,
@@ -377,13 +377,13 @@ impl Shell {
         if let Some(message) = &report.message {
             self.record.note(message);
         }
-        let Some(status) = self.status(report) else {
+        let Some(update) = self.update(report) else {
             return;
         };
-        if let Err(error) = self.plan.directory.write_outcome(&status) {
+        if let Err(error) = self.plan.directory.write_outcome(&update) {
             log::error!("{error}");
         }
-        self.outcome = Some(status);
+        self.outcome = Some(update);
     }
 
     fn report(&mut self, report: Report) {
@@ -393,24 +393,24 @@ impl Shell {
             report.message.as_deref().map(|text| format!(": {}", printable(text))).unwrap_or_default()
         );
         let terminal = !matches!(report.state, TaskState::TaskStarting | TaskState::TaskRunning);
-        let status =
-            if terminal { self.outcome.take().map(|outcome| self.with_losses(outcome)) } else { self.status(&report) };
-        if let Some(status) = status {
-            self.channel.send_update(status);
+        let update =
+            if terminal { self.outcome.take().map(|outcome| self.with_losses(outcome)) } else { self.update(&report) };
+        if let Some(update) = update {
+            self.channel.send_update(update);
         }
         self.told |= terminal;
     }
 
     /// The terminal update, with what is missing on the host: the note in the sandbox may not have found room there.
-    fn with_losses(&self, mut status: TaskStatus) -> TaskStatus {
-        if let (Some(message), false) = (&mut status.message, self.lost.is_empty()) {
+    fn with_losses(&self, mut update: Update) -> Update {
+        if let (Some(message), false) = (&mut update.status.message, self.lost.is_empty()) {
             message.push_str("; ");
             message.push_str(&self.lost.join("; "));
         }
-        status
+        update
     }
 
-    fn status(&self, report: &Report) -> Option<TaskStatus> {
+    fn update(&self, report: &Report) -> Option<Update> {
         self.statuses
             .make(report, self.life.address())
             .inspect_err(|error| log::error!("no random bytes for an update: {error}"))

@@ -142,6 +142,8 @@ fn a_command_started_over_ssh_outlives_the_connection() {
         user: None,
         environment: vec![],
         program: launcher::Program::Shell("read x <go; echo got $x; kill -TERM $$".into()),
+        hostname: None,
+        names_address: false,
     });
     fs::create_dir_all(path("sandbox")).expect("sandbox");
     nix::unistd::mkfifo(path("sandbox/go").as_str(), nix::sys::stat::Mode::S_IRWXU).expect("fifo");

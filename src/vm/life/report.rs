@@ -10,7 +10,7 @@ use crate::messages::mesos::task_status::Reason;
 use crate::subprocess::Exit;
 
 fn failed(reason: Reason, message: String) -> Report {
-    Report { state: TaskState::TaskFailed, reason: Some(reason), message: Some(message) }
+    Report { reason: Some(reason), message: Some(message), ..Report::plain(TaskState::TaskFailed) }
 }
 
 fn not_launched(step: &str, cause: &str) -> Report {
@@ -138,20 +138,20 @@ pub fn lost(message: &str) -> Report {
 /// The command ended by itself: as Mesos' command executor has it, without a reason (`CommandExecutor::reaped`).
 pub fn exited(exit: Exit) -> Report {
     let state = if exit.is_success() { TaskState::TaskFinished } else { TaskState::TaskFailed };
-    Report { state, reason: None, message: Some(command_ended(exit)) }
+    Report { state, reason: None, message: Some(command_ended(exit)), exit: Some(exit) }
 }
 
 /// The command ended because it was told to, or with its VM.
 pub fn killed(exit: Option<Exit>) -> Report {
     let message = exit.map_or("Command terminated with its virtual machine".to_string(), command_ended);
-    Report { state: TaskState::TaskKilled, reason: None, message: Some(message) }
+    Report { message: Some(message), exit, ..Report::plain(TaskState::TaskKilled) }
 }
 
 /// The kill came before the command.
 pub fn killed_during_launch(when: &str) -> Report {
     Report {
-        state: TaskState::TaskKilled,
         reason: Some(Reason::TaskKilledDuringLaunch),
         message: Some(format!("killed while the virtual machine {when}")),
+        ..Report::plain(TaskState::TaskKilled)
     }
 }
