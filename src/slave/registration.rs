@@ -33,7 +33,7 @@ use crate::messages::mesos::internal::{
 };
 use crate::messages::mesos::slave_info::{Capability, capability};
 use crate::messages::mesos::task_status::Reason;
-use crate::poll::Backoff;
+use crate::poll::{Backoff, earlier};
 
 #[derive(Debug)]
 enum State {
@@ -118,7 +118,7 @@ impl Registration {
         match &self.state {
             State::Alone => None,
             State::Authenticating { exchange, .. } => Some(exchange.deadline()),
-            State::Registering { send_at, .. } => Some(*send_at),
+            State::Registering { send_at, unanswered, .. } => earlier(Some(*send_at), unanswered.deadline()),
             State::Registered { ping_due, .. } => Some(*ping_due),
         }
     }
@@ -176,12 +176,11 @@ impl Slave {
         match &mut self.registration.state {
             State::Alone | State::Authenticating { .. } => {}
             State::Registering { master, send_at, backoff, unanswered, .. } => {
+                unanswered.hint(master, self.config.authentication.is_some(), now.instant);
                 if *send_at > now.instant {
                     return;
                 }
-                if unanswered.one_more(now.instant) {
-                    unanswered.hint(master, self.config.authentication.is_some());
-                }
+                unanswered.one_more(now.instant);
                 let limit = backoff.next_wait();
                 // Half of it at least: a limit of a random part alone would now and then send twice at once.
                 *send_at = now.instant + limit / 2 + self.random.duration_up_to(limit / 2);

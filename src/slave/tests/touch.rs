@@ -64,6 +64,23 @@ fn a_registration_that_is_answered_after_the_link_broke_links_again() {
 }
 
 #[test]
+fn a_slave_wakes_up_to_say_that_its_registrations_stay_unanswered() {
+    let mut world = World::new();
+    world.event(Event::MasterDetected(pid(MASTER)));
+    let start = world.now.instant;
+    let mut woken = Vec::new();
+    while world.now.instant < start + Duration::from_secs(120) {
+        let next = world.slave.deadline().expect("a deadline");
+        assert!(next > world.now.instant, "a deadline that has passed is a spin");
+        let sent = world.later(next - world.now.instant).sent.len();
+        woken.push((next - start, sent));
+    }
+    let silent: Vec<&(Duration, usize)> = woken.iter().filter(|(_, sent)| *sent == 0).collect();
+    assert_eq!(silent.len(), 1, "{woken:?}");
+    assert_eq!(silent[0].0, woken[0].0 + Duration::from_secs(60), "a minute after the first");
+}
+
+#[test]
 fn the_same_master_found_again_is_known_still_and_another_is_not() {
     let mut world = World::registered();
     world.shows(Dialect::V1);
