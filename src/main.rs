@@ -3,6 +3,7 @@
 //! This file turns arguments into a command and its outcome into an exit status; nothing else decides one.
 
 mod api;
+mod checkpoint;
 mod container;
 mod credential;
 mod detector;
@@ -17,6 +18,8 @@ mod messages;
 mod poll;
 mod preflight;
 mod process;
+#[cfg(test)]
+mod properties;
 mod random;
 mod resources;
 mod slave;

@@ -15,9 +15,10 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
+use crate::checkpoint;
 use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
-use crate::event_loop::{EventLoop, now};
+use crate::event_loop::{EventLoop, Guests, Streams, now};
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
 use crate::libprocess::{Network, Pid};
@@ -28,7 +29,7 @@ use crate::poll::Signals;
 use crate::preflight;
 use crate::random::Random;
 use crate::resources::{self, Host};
-use crate::slave::{Authentication, Config, Slave};
+use crate::slave::{Authentication, Config, Slave, resources_info};
 use crate::vm::image::Image;
 
 /// Our process' name in PIDs: Mesos' agent is the first `slave` of its OS process.
@@ -52,6 +53,8 @@ pub enum StartError {
     Taken(PathBuf),
     /// A directory cannot be made.
     Directory(PathBuf, io::Error),
+    /// The libvirt network cannot be made or read.
+    Guests(String, String),
     /// The port cannot be listened on.
     Listen(SocketAddrV4, io::Error),
     /// The master's name has no IPv4 address.
@@ -87,6 +90,7 @@ impl fmt::Display for StartError {
                 }
                 write!(f, " (--work_dir, --runtime_dir, --vm_dir, --log_dir)")
             }
+            StartError::Guests(network, reason) => write!(f, "cannot use libvirt's network {network}: {reason}"),
             StartError::Listen(address, source) => {
                 write!(f, "cannot listen on {address}: {source}; choose another with --ip and --port")
             }
@@ -124,33 +128,39 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
     isolation::settle::settle(&flags.runtime_dir, &kind);
+    let guests = find_guests(&kind)?;
     let (detector, towards, embedded) = find_master(flags, &random)?;
-    let network = listen(flags)?;
+    let network = listen(flags, guests)?;
     let pid = own_pid(flags, &network, towards);
-    let config = configure(flags, pid)?;
+    let executor_pid = executor_pid(&pid, &network, guests);
+    let config = configure(flags, pid, executor_pid)?;
     log::info!(
         "listening on {}, known as {}; resources: {}",
         network.address(),
         config.pid,
         resources::resources_text(&config.info.resources)
     );
+    let slave = with_reservations(Slave::new(config, random), &flags.work_dir)?;
     let mut files = Files::new();
     let slaves = flags.work_dir.join("slaves");
     files.attach(&slaves.to_string_lossy(), slaves.clone());
     let shell = EventLoop {
-        slave: Slave::new(config, random),
+        slave,
         detector,
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
         files,
+        streams: Streams::default(),
+        guests,
         signals,
         embedded,
         history: History::new(),
         flags: shown_flags(flags),
         start_time: now().unix,
         over: false,
+        failure: None,
     };
-    shell.run().map_err(|error| StartError::System("cannot wait for events", error))
+    shell.run().map_err(|error| StartError::System("cannot go on", error))
 }
 
 /// With `vm`, everything that VMs will need is checked before anybody hears of us.
@@ -256,9 +266,31 @@ fn master_pid(address: SocketAddrV4) -> Pid {
     Pid { id: MASTER.to_string(), address }
 }
 
-fn listen(flags: &Flags) -> Result<Network, StartError> {
+/// Where guests will be: the libvirt network's gateway is this host to them. The network is made if it is ours to make.
+fn find_guests(kind: &Kind) -> Result<Option<Guests>, StartError> {
+    let Kind::Vm(config) = kind else { return Ok(None) };
+    let found = isolation::vm::guests(config).map_err(|reason| StartError::Guests(config.network.clone(), reason))?;
+    Ok(Some(found))
+}
+
+/// On `--ip` and, where that does not include it, on the gateway: executors in guests speak to us there.
+fn listen(flags: &Flags, guests: Option<Guests>) -> Result<Network, StartError> {
     let address = SocketAddrV4::new(flags.ip.unwrap_or(Ipv4Addr::UNSPECIFIED), flags.port);
-    Network::listen(address).map_err(|error| StartError::Listen(address, error))
+    let mut network = Network::listen(address).map_err(|error| StartError::Listen(address, error))?;
+    if let Some(gateway) = guests.map(|guests| guests.gateway)
+        && !address.ip().is_unspecified()
+        && *address.ip() != gateway
+    {
+        let address = SocketAddrV4::new(gateway, network.address().port());
+        network.add_listener(address).map_err(|error| StartError::Listen(address, error))?;
+    }
+    Ok(network)
+}
+
+/// The address that executors are told: what others are told, or the gateway of the guests, whose side of this host it is.
+fn executor_pid(pid: &Pid, network: &Network, guests: Option<Guests>) -> Pid {
+    let gateway = guests.map(|guests| SocketAddrV4::new(guests.gateway, network.address().port()));
+    Pid { address: gateway.unwrap_or(pid.address), ..pid.clone() }
 }
 
 /// The address that others are told: the advertised one, the one listened on, or the one that leads to the master; if that is not
@@ -283,7 +315,7 @@ fn address_towards(peer: SocketAddrV4) -> Option<Ipv4Addr> {
     }
 }
 
-fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
+fn configure(flags: &Flags, pid: Pid, executor_pid: Pid) -> Result<Config, StartError> {
     let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
     let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
     let with_ports = flags.isolation == flags::Isolation::Process;
@@ -302,6 +334,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
     };
     Ok(Config {
         pid,
+        executor_pid,
         info,
         work_dir: flags.work_dir.clone(),
         switch_user: flags.switch_user,
@@ -313,6 +346,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
+        registration_timeout: flags.executor_registration_timeout,
     })
 }
 
@@ -320,6 +354,18 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
 /// what fills a host.
 fn beyond_overhead(host: Host, overhead: u64) -> Host {
     Host { memory: host.memory.saturating_sub(overhead.saturating_mul(host.cpus)), ..host }
+}
+
+/// The slave with what masters have reserved of it.
+fn with_reservations(slave: Slave, work_dir: &Path) -> Result<Slave, StartError> {
+    let path = resources_info(work_dir);
+    let failed = |why: String, mend: &str| {
+        let text = format!("{why}; {mend}, or remove {} and with it all dynamic reservations", path.display());
+        StartError::Resources(text)
+    };
+    let kept = checkpoint::read_resources(&path)
+        .map_err(|error| failed(format!("cannot read {}: {error}", path.display()), "see to it"))?;
+    slave.with_checkpointed(kept).map_err(|why| failed(why, "give --resources that contain them"))
 }
 
 fn authentication(flags: &Flags) -> Result<Option<Authentication>, StartError> {
@@ -384,6 +430,39 @@ pub fn redirect_log(log_dir: &Path) -> Result<fs::File, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::scratch::Scratch;
+
+    fn slave(resources: &str) -> Slave {
+        let resources = resources::parse(resources).expect("resources");
+        let config = Config {
+            info: mesos::SlaveInfo { resources, ..Default::default() },
+            ..Config::of_tests("slave(1)@127.0.0.1:5051".parse().expect("pid"))
+        };
+        Slave::new(config, Random::from_seed(1))
+    }
+
+    #[test]
+    fn reservations_that_were_kept_come_back_or_are_the_reason_not_to_start() {
+        let scratch = Scratch::new();
+        let path = resources_info(scratch.path());
+        let reserved = mesos::Resource {
+            role: Some("a".into()),
+            reservation: Some(Default::default()),
+            ..resources::scalar("cpus", 1.0)
+        };
+        checkpoint::write_resources(&path, &[reserved]).expect("written");
+        let total = with_reservations(slave("cpus:2"), scratch.path()).expect("compatible").total_resources();
+        assert_eq!(total.to_string(), "cpus:1; cpus(reservations: [(DYNAMIC,a)]):1");
+        let told = |slave| with_reservations(slave, scratch.path()).expect_err("refused").to_string();
+        let error = told(slave("mem:64"));
+        assert!(
+            error.contains("incompatible with agent resources mem:64") && error.contains("give --resources"),
+            "{error}"
+        );
+        fs::write(&path, "x").expect("damaged");
+        let error = told(slave("cpus:2"));
+        assert!(error.contains("the file is damaged") && error.contains(&*path.to_string_lossy()), "{error}");
+    }
 
     #[test]
     fn the_overhead_of_a_vm_for_each_cpu_is_not_offered() {

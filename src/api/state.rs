@@ -225,7 +225,8 @@ impl State {
         let mut state = State {
             pid: config.pid.clone(),
             id: slave.id().map(ToString::to_string),
-            info: config.info.clone(),
+            // With what masters have reserved of it.
+            info: mesos::SlaveInfo { resources: slave.total_resources().into_vec(), ..config.info.clone() },
             master: slave.registered_master().cloned(),
             start_time,
             now,

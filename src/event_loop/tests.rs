@@ -10,7 +10,6 @@ use super::*;
 use crate::credential::Credential;
 use crate::isolation::{self, Kind};
 use crate::libprocess::Pid;
-use crate::messages::mesos;
 use crate::messages::mesos::internal::*;
 use crate::random::Random;
 use crate::slave::{Authentication, Config};
@@ -27,18 +26,20 @@ fn authentication() -> Authentication {
     Authentication { credential, timeout_min: PATIENCE, timeout_max: PATIENCE, backoff: PATIENCE }
 }
 
-/// A slave that runs nothing.
-fn shell(master: Pid, authentication: Option<Authentication>) -> EventLoop {
+/// A slave that runs nothing and has a credential.
+fn shell(master: Pid) -> EventLoop {
+    shell_in(master, "/nonexistent".into(), Some(authentication()))
+}
+
+fn shell_in(master: Pid, work_dir: std::path::PathBuf, authentication: Option<Authentication>) -> EventLoop {
     let network = listen();
     let config = Config {
-        pid: Pid { id: "slave(1)".into(), address: network.address() },
-        info: mesos::SlaveInfo::default(),
-        work_dir: "/nonexistent".into(),
+        work_dir,
         switch_user: false,
         authentication,
         registration_backoff: Duration::from_millis(1),
         shutdown_grace: Duration::ZERO,
-        recovery_timeout: Duration::ZERO,
+        ..Config::of_tests(Pid { id: "slave(1)".into(), address: network.address() })
     };
     EventLoop {
         slave: Slave::new(config, Random::from_seed(1)),
@@ -46,12 +47,15 @@ fn shell(master: Pid, authentication: Option<Authentication>) -> EventLoop {
         network,
         isolation: isolation::create(Kind::Process, "/nonexistent".into()),
         files: Files::new(),
+        streams: Streams::default(),
+        guests: None,
         signals: Signals::block(&[]).expect("signals"),
         embedded: None,
         history: History::new(),
         flags: BTreeMap::new(),
         start_time: 0.0,
         over: false,
+        failure: None,
     }
 }
 
@@ -98,7 +102,7 @@ impl Script {
 #[test]
 fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registration_follows() {
     let mut script = Script { network: listen(), heard: Vec::new() };
-    let mut shell = shell(script.pid("master"), Some(authentication()));
+    let mut shell = shell(script.pid("master"));
     let end = Instant::now() + PATIENCE;
     let mut set = PollSet::new();
     while script.heard.len() < 4 {
@@ -142,7 +146,7 @@ fn a_master_of_2012_finds_its_way_through_the_shell_and_is_answered_in_its_own_f
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
     listener.set_nonblocking(true).expect("non-blocking");
     let Ok(SocketAddr::V4(address)) = listener.local_addr() else { panic!("IPv4") };
-    let mut shell = shell(Pid { id: "master".into(), address }, None);
+    let mut shell = shell_in(Pid { id: "master".into(), address }, "/nonexistent".into(), None);
     let (mut seen, mut ours, mut theirs) = (String::new(), None::<TcpStream>, None::<TcpStream>);
     let (end, mut set) = (Instant::now() + PATIENCE, PollSet::new());
     while !seen.contains("/2/PONG") {
@@ -179,4 +183,23 @@ fn a_master_of_2012_finds_its_way_through_the_shell_and_is_answered_in_its_own_f
     );
     assert!(seen.contains("POST /2/PONG HTTP/1.0\r\nUser-Agent: libprocess/slave(1)@"), "{seen}");
     assert_eq!(shell.slave.registered_master().map(|master| master.address), Some(address));
+}
+
+#[test]
+fn reservations_that_cannot_be_written_down_end_the_slave() {
+    let scratch = crate::container::scratch::Scratch::new();
+    let master = Pid { id: "master".into(), address: listen().address() };
+    let reserved = vec![crate::resources::scalar("cpus", 1.0)];
+    let mut good = shell_in(master.clone(), scratch.path().into(), None);
+    good.act(Action::CheckpointResources(reserved.clone()));
+    assert!(!good.over);
+    let kept = checkpoint::read_resources(&slave::resources_info(scratch.path())).expect("written");
+    assert_eq!(kept, reserved);
+
+    let file = scratch.path().join("no directory");
+    fs::write(&file, "").expect("a file");
+    let mut bad = shell_in(master, file, None);
+    bad.act(Action::CheckpointResources(reserved));
+    let error = bad.run().expect_err("not written").to_string();
+    assert!(error.contains("cannot keep reservations in") && error.contains("resources.info"), "{error}");
 }

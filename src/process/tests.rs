@@ -13,7 +13,7 @@ use crate::container::connection::Connection;
 use crate::container::scratch::Scratch;
 use crate::container::{CHANNEL_FD, VERSION};
 use crate::messages::container::{FromChild, Hello, Spec, ToChild, Variable, to_child};
-use crate::messages::mesos::{CommandInfo, TaskId, TaskInfo, TaskState, TaskStatus};
+use crate::messages::mesos::{CommandInfo, TaskId, TaskInfo, TaskState, TaskStatus, framework_info};
 use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
 
@@ -238,6 +238,19 @@ fn the_command_runs_as_its_user_and_no_more() {
     assert_eq!(lines[..3], ["nobody", "nogroup", "/nonexistent"]);
     assert!(container.sandbox.join("mine").exists());
     assert_eq!(container.read("x"), "", "the user read a file of root's");
+}
+
+#[test]
+fn a_framework_that_knows_of_killing_hears_of_it_before_the_end() {
+    let mut container = Container::launch(|spec, info| {
+        let kind = Some(framework_info::capability::Type::TaskKillingState as i32);
+        spec.framework.capabilities.push(framework_info::Capability { r#type: kind });
+        info.value = Some("trap 'exit 0' TERM; echo ready > ready; while :; do sleep 0.01; done".into());
+    });
+    container.await_file("ready");
+    container.kill(60_000);
+    let (states, _) = container.run();
+    assert_eq!(states[START.len()..], [TaskState::TaskKilling, TaskState::TaskKilled]);
 }
 
 #[test]

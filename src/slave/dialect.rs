@@ -21,16 +21,13 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
-use super::framework::Executor;
 use super::message::Outgoing;
 use super::{FromMaster, Slave, scheduler_pid};
-use crate::ids::{ExecutorId, FrameworkId, SlaveId};
+use crate::ids::{FrameworkId, SlaveId};
 use crate::libprocess::{Dialect, Pid};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
-use crate::messages::mesos::internal::{
-    ExitedExecutorMessage, ReregisterSlaveMessage, RunTaskMessage, StatusUpdate, UpdateFrameworkMessage,
-};
+use crate::messages::mesos::internal::{ReregisterSlaveMessage, RunTaskMessage, StatusUpdate, UpdateFrameworkMessage};
 
 /// The id under which 0.9 knows every slave.
 pub const SLAVE_OF_2012: &str = "slave";
@@ -241,32 +238,9 @@ impl Slave {
         framework.is_ok_and(|framework| self.schedulers.0.get(&framework) == Some(from))
     }
 
-    /// Whether the master wants to hear that this executor's container is gone. Masters of 1.x never knew of a command task's
-    /// executor; those of 2012 are told of each.
-    pub(super) fn owes_exit_of(&self, executor: &Executor) -> bool {
-        !executor.is_command || self.registration.spoken.now() == Dialect::V2012
-    }
-
-    /// Tells the master, if we are in touch with it and it wants to know, that an executor has ended. `status` is one of wait(2).
-    pub(super) fn report_exit(&mut self, framework: &FrameworkId, executor: &ExecutorId, status: i32) {
-        let found = self.frameworks.get(framework).and_then(|framework| framework.executors.get(executor));
-        if found.is_some_and(|executor| self.owes_exit_of(executor)) {
-            self.send_exit(framework, executor, status);
-        }
-    }
-
-    /// The same, whatever the executor was; also for one that was never launched, which the master has counted all the same.
-    pub(super) fn send_exit(&mut self, framework: &FrameworkId, executor: &ExecutorId, status: i32) {
-        let ids = (self.registration.id().cloned(), self.registration.registered_master().cloned());
-        let (Some(id), Some(master)) = ids else {
-            return;
-        };
-        let message = ExitedExecutorMessage {
-            slave_id: id.to_proto(),
-            framework_id: framework.to_proto(),
-            executor_id: executor.to_proto(),
-            status,
-        };
-        self.send(&master, &message);
+    /// Whether the master wants to hear of the ends of command tasks' executors. One of 1.x never knew of them; one of 2012 is told
+    /// of each.
+    pub(super) fn counts_command_executors(&self) -> bool {
+        self.registration.spoken.now() == Dialect::V2012
     }
 }

@@ -3,11 +3,12 @@
 use prost::{Message, Name};
 
 use crate::messages::mesos::internal::{
-    AuthenticationCompletedMessage, AuthenticationErrorMessage, AuthenticationFailedMessage,
-    AuthenticationMechanismsMessage, AuthenticationStepMessage, CheckpointResourcesMessage, KillTaskMessage,
-    PingSlaveMessage, RunTaskGroupMessage, RunTaskMessage, ShutdownExecutorMessage, ShutdownFrameworkMessage,
-    ShutdownMessage, SlaveRegisteredMessage, SlaveReregisteredMessage, StatusUpdateAcknowledgementMessage,
-    UpdateFrameworkMessage,
+    AcknowledgeOperationStatusMessage, ApplyOperationMessage, AuthenticationCompletedMessage,
+    AuthenticationErrorMessage, AuthenticationFailedMessage, AuthenticationMechanismsMessage,
+    AuthenticationStepMessage, CheckpointResourcesMessage, DrainSlaveMessage, FrameworkToExecutorMessage,
+    KillTaskMessage, PingSlaveMessage, ReconcileOperationsMessage, RunTaskGroupMessage, RunTaskMessage,
+    ShutdownExecutorMessage, ShutdownFrameworkMessage, ShutdownMessage, SlaveRegisteredMessage,
+    SlaveReregisteredMessage, StatusUpdateAcknowledgementMessage, UpdateFrameworkMessage,
 };
 use crate::messages::{self, DecodeError};
 
@@ -98,6 +99,16 @@ messages! {
         Acknowledge(StatusUpdateAcknowledgementMessage),
         /// The slave's reservations and volumes, all of them.
         CheckpointResources(CheckpointResourcesMessage),
+        /// A framework has something to say to its executor; its scheduler may send it to us directly.
+        FrameworkToExecutor(FrameworkToExecutorMessage),
+        /// An operation on resources is to be done (for agents with RESOURCE_PROVIDER).
+        ApplyOperation(ApplyOperationMessage),
+        /// Operations that the master, or a framework, does not know the state of.
+        ReconcileOperations(ReconcileOperationsMessage),
+        /// A framework has received an operation's status.
+        AcknowledgeOperation(AcknowledgeOperationStatusMessage),
+        /// All tasks are to be ended, and no more taken (for agents with AGENT_DRAINING).
+        Drain(DrainSlaveMessage),
         /// The master refuses this slave.
         Shutdown(ShutdownMessage);
         /// A master of 2012 asks for a sign of life, with a word that is no protobuf.

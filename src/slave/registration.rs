@@ -9,8 +9,8 @@
 //! with a master that is lost: Alone; containers go on, updates wait
 //! ```
 //!
-//! Each registration links the master first, which does nothing while the link holds: so a master that starts after us, or again
-//! while we ask, is found by the next one, and its loss is noticed. Between two registrations nothing is tried.
+//! Each registration first links a master whose connection has broken: so one that starts after us, or again while we ask, is
+//! found by the next one, and its loss is noticed. Between two registrations nothing is tried.
 //!
 //! The first message waits a random part of `--registration_backoff_factor`, so that a cluster's slaves do not all come at
 //! once; every further wait is a random part of a limit that doubles (`Slave::doReliableRegistration`).
@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use super::authentication::Exchange;
 use super::constants::{MASTER_PING_TIMEOUT, MESOS_VERSION, REGISTER_RETRY_MAX};
 use super::dialect::Spoken;
-use super::framework::is_terminal;
+use super::framework::{Task, is_terminal};
 use super::message::Outgoing;
 use super::unanswered::Unanswered;
-use super::{Action, Now, Purpose, Slave};
-use crate::ids::SlaveId;
+use super::{Action, Now, Purpose, Slave, form};
+use crate::ids::{SlaveId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::internal::{
@@ -73,12 +73,22 @@ pub(super) struct Registration {
     resource_version: [u8; 16],
     /// How the master is spoken to.
     pub spoken: Spoken,
+    /// Its connection has not broken since we linked it.
+    linked: bool,
 }
 
 impl Registration {
     pub fn new(resource_version: [u8; 16]) -> Registration {
         let spoken = Spoken::default();
-        Registration { state: State::Alone, id: None, left: false, attempts: 0, resource_version, spoken }
+        Registration {
+            state: State::Alone,
+            id: None,
+            left: false,
+            attempts: 0,
+            resource_version,
+            spoken,
+            linked: false,
+        }
     }
 
     pub fn id(&self) -> Option<&SlaveId> {
@@ -133,8 +143,20 @@ impl Slave {
         if self.registration.master() != Some(&master) {
             self.registration.spoken.forget();
         }
-        self.actions.push(Action::Link(master.clone()));
+        self.link(&master);
         self.begin_registering(master, now);
+    }
+
+    fn link(&mut self, master: &Pid) {
+        self.actions.push(Action::Link(master.clone()));
+        self.registration.linked = true;
+    }
+
+    /// Links the master again if its connection has broken.
+    fn keep_linked(&mut self, master: &Pid) {
+        if !self.registration.linked {
+            self.link(master);
+        }
     }
 
     /// Nothing of ours depends on a master: containers go on, and updates wait for the next one.
@@ -185,7 +207,7 @@ impl Slave {
                 // Half of it at least: a limit of a random part alone would now and then send twice at once.
                 *send_at = now.instant + limit / 2 + self.random.duration_up_to(limit / 2);
                 let master = master.clone();
-                self.actions.push(Action::Link(master.clone()));
+                self.keep_linked(&master);
                 self.send_registration(&master);
             }
             State::Registered { master, ping_timeout, ping_due } => {
@@ -194,7 +216,7 @@ impl Slave {
                 }
                 log::warn!("no ping from master {master} for {} s; registering again", ping_timeout.as_secs());
                 let master = master.clone();
-                self.actions.push(Action::Link(master.clone()));
+                self.link(&master);
                 self.begin_registering(master, now);
             }
         }
@@ -210,11 +232,11 @@ impl Slave {
                     agent_capabilities: capabilities(),
                     resource_version_uuid: Some(self.resource_version()),
                 };
-                self.send(master, &message);
+                self.send(master, &form::before_refinement(message));
             }
             Some(id) => {
                 let message = self.reregistration(&id);
-                self.send(master, &message);
+                self.send(master, &form::before_refinement(message));
             }
         }
     }
@@ -239,7 +261,10 @@ impl Slave {
                 if named.is_some() {
                     message.executor_infos.push(executor.info.clone());
                 }
-                let tasks = executor.tasks.values();
+                // One whose end is acknowledged waits for its container alone: the master has forgotten it.
+                let open =
+                    |(id, task): &(&TaskId, &Task)| !is_terminal(task.state) || self.updates.has(framework_id, id);
+                let tasks = executor.tasks.iter().filter(open).map(|(_, task)| task);
                 message.tasks.extend(tasks.map(|task| task.to_proto(framework_id, named)));
             }
         }
@@ -247,7 +272,7 @@ impl Slave {
         message
     }
 
-    fn resource_version(&self) -> mesos::Uuid {
+    pub(super) fn resource_version(&self) -> mesos::Uuid {
         mesos::Uuid { value: self.registration.resource_version.to_vec() }
     }
 
@@ -314,7 +339,7 @@ impl Slave {
             .filter(|seconds| seconds.is_finite() && *seconds > 0.0 && *seconds < 1e6)
             .map_or(MASTER_PING_TIMEOUT, Duration::from_secs_f64);
         // The link may have broken since we asked.
-        self.actions.push(Action::Link(master.clone()));
+        self.keep_linked(&master);
         self.registration.state = State::Registered { master, ping_timeout, ping_due: now.instant + ping_timeout };
         self.resend_updates(None, now);
     }
@@ -332,7 +357,7 @@ impl Slave {
         if !connected {
             log::warn!("master {master} says that we are disconnected; registering again");
             let master = master.clone();
-            self.actions.push(Action::Link(master.clone()));
+            self.link(&master);
             self.begin_registering(master, now);
         }
     }
@@ -342,6 +367,7 @@ impl Slave {
             return;
         }
         self.registration.spoken.forget();
+        self.registration.linked = false;
         match &mut self.registration.state {
             State::Alone => {}
             // Who comes back at that address may be another, which knows nothing of us.
@@ -356,20 +382,20 @@ impl Slave {
             State::Authenticating { complained, .. } => complain_of(pid, complained),
             State::Registered { .. } => {
                 log::warn!("lost master {pid}; registering again");
-                self.actions.push(Action::Link(pid.clone()));
+                self.link(pid);
                 self.begin_registering(pid.clone(), now);
             }
         }
     }
 
-    pub(super) fn refused(&mut self, reason: &str) {
+    pub(super) fn refused(&mut self, reason: &str, now: Now) {
         // A master of 2012 gives no reason.
         let reason = if reason.is_empty() { "it has taken it for lost, or is shut down" } else { reason };
         log::error!("the master refuses this slave: {reason}; ending all containers");
-        self.stop();
+        self.stop(now);
     }
 
-    pub(super) fn unregister(&mut self) {
+    pub(super) fn unregister(&mut self, now: Now) {
         let master = self.registration.registered_master().cloned();
         if let (Some(master), Some(id)) = (master, self.registration.id.clone()) {
             log::info!("unregistering from {master}");
@@ -379,7 +405,7 @@ impl Slave {
             self.registration.state = State::Alone;
         }
         self.registration.left = matches!(self.registration.state, State::Alone);
-        self.stop();
+        self.stop(now);
     }
 
     pub(super) fn stop_deadlines(&mut self, now: Now) {

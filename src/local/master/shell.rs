@@ -168,14 +168,7 @@ impl Shell {
     fn scheduler_call(&mut self, connection: ConnectionId, request: &Request, now: Instant) {
         let peer = Peer(connection.0);
         let stream_id = request.headers.get("Mesos-Stream-Id");
-        let posted = Posted {
-            method: &request.method,
-            content_type: request.headers.get("Content-Type"),
-            accept: request.headers.get("Accept"),
-            stream_id,
-            body: &request.body,
-        };
-        match calls::parse(&posted) {
+        match calls::parse(&Posted::of(request)) {
             Ok(Parsed::Subscribe(subscribe, format)) => {
                 self.streams.insert(peer, format);
                 let stream_id = self.random.uuid_text();
@@ -229,7 +222,7 @@ impl Shell {
 
     /// Writes an event to a stream; a stream that cannot be written to is closed.
     fn write(&mut self, peer: Peer, event: &crate::messages::mesos::scheduler::Event) -> Option<Event> {
-        let record = match self.streams.get(&peer)?.encode(event) {
+        let record = match self.streams.get(&peer)?.encode(calls::EVENT, event) {
             Ok(record) => record,
             Err(error) => {
                 log::error!("cannot write an event to a scheduler: {error}");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::messages::mesos::internal::StatusUpdateAcknowledgementMessage as Acknowledgement;
+use crate::resources::scalar;
 
 const OLD_MASTER: &str = "master@127.0.0.1:5060";
 const OLD_OBSERVER: &str = "2@127.0.0.1:5060";
@@ -43,6 +44,7 @@ impl World {
     /// Registered with the recorded master.
     fn registered_in_2012() -> World {
         let mut world = World::new();
+        world.slave.config.info.resources = vec![scalar("cpus", 4.0), scalar("mem", 1024.0)];
         world.event(Event::MasterDetected(pid(OLD_MASTER)));
         world.later(Duration::from_secs(1));
         world.old_master_shows_itself();
@@ -83,6 +85,9 @@ fn a_registration_with_a_master_of_2012_has_all_that_the_recorded_slave_said() {
     world.event(Event::MasterDetected(pid(OLD_MASTER)));
     world.old_master_shows_itself();
     let ours = world.later(Duration::from_secs(1)).only::<RegisterSlaveMessage>().slave;
+    // 0.9 knows no roles; "*" is what having none is called since.
+    let mut ours = ours;
+    ours.resources.iter_mut().for_each(|resource| assert_eq!(resource.role.take().as_deref(), Some("*")));
     // Where a slave's page is: there it is a port of its own, here the only one.
     let same_port = mesos::SlaveInfo { webui_port: theirs.webui_port, port: None, ..ours };
     assert_eq!(mesos::SlaveInfo { webui_hostname: theirs.webui_hostname.clone(), ..same_port }, theirs);
@@ -115,7 +120,7 @@ fn a_task_of_0_9_reaches_its_container_though_its_framework_is_named_beside_its_
     assert_eq!(message.framework.id, None);
     let spec = world.replay_old(OLD_MASTER, TASK).launched.remove(0);
     assert_eq!(spec.framework.id, message.framework_id);
-    assert_eq!(spec.task, Some(message.task));
+    assert_eq!(spec.task.map(|task| (task.name, task.command)), Some((message.task.name, message.task.command)));
 }
 
 #[test]
@@ -162,7 +167,7 @@ fn a_scheduler_says_nothing_to_us_but_acknowledgements() {
 fn the_refusal_of_a_task_is_acknowledged_by_a_scheduler_that_has_nothing_else_here() {
     let mut world = World::registered_in_2012();
     let mut message: RunTaskMessage = decoded(TASK);
-    message.task.slave_id.value = "elsewhere".into();
+    message.task.command = None;
     let task_id = message.task.task_id.clone();
     let framework_id = message.framework_id.clone().expect("id");
     let wanted = world.event(Event::Message { from: pid(OLD_MASTER), message: FromMaster::RunTask(Box::new(message)) });

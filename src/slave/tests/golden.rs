@@ -68,7 +68,10 @@ fn launched(world: &mut World) -> ContainerId {
     world.event(Event::MasterDetected(pid(MASTER)));
     world.later(Duration::from_secs(1));
     world.replay::<SlaveRegisteredMessage>("registered.pb");
-    let spec = world.replay::<RunTaskMessage>("run-task.pb").launched.remove(0);
+    let mut run: RunTaskMessage = captured("run-task.pb");
+    // The version of the resources that the recorded agent was offered with is its own.
+    run.resource_version_uuids[0].uuid = world.slave.resource_version();
+    let spec = world.hear(FromMaster::RunTask(Box::new(run))).launched.remove(0);
     ContainerId::new(spec.container_id).expect("container id")
 }
 

@@ -24,6 +24,8 @@ pub struct Settings {
     pub user: String,
     /// The VM's MAC.
     pub mac: String,
+    /// The framework wants to hear that its task is being killed.
+    pub tells_of_killing: bool,
 }
 
 /// What is done in a process of its own.
