@@ -434,10 +434,9 @@ mod tests {
 
     fn slave(resources: &str) -> Slave {
         let resources = resources::parse(resources).expect("resources");
-        let config = Config {
-            info: mesos::SlaveInfo { resources, ..Default::default() },
-            ..Config::of_tests("slave(1)@127.0.0.1:5051".parse().expect("pid"))
-        };
+        let pid = "slave(1)@127.0.0.1:5051".parse().expect("pid");
+        let info = mesos::SlaveInfo { resources, ..Default::default() };
+        let config = Config { info, ..Config::of_tests(pid) };
         Slave::new(config, Random::from_seed(1))
     }
 

@@ -92,7 +92,12 @@ impl Executor {
             container: executor.container.to_string(),
             directory: executor.sandbox.to_string_lossy().into_owned(),
             state: executor.state,
-            tasks: executor.tasks.values().map(|task| task.to_proto(framework, Some(id))).collect(),
+            tasks: executor
+                .completed
+                .iter()
+                .chain(executor.tasks.values())
+                .map(|task| task.to_proto(framework, Some(id)))
+                .collect(),
         }
     }
 

@@ -27,9 +27,8 @@ pub const UPDATE_RETRY_MIN: Duration = Duration::from_secs(10);
 /// Longest wait for it (`STATUS_UPDATE_RETRY_INTERVAL_MAX`).
 pub const UPDATE_RETRY_MAX: Duration = Duration::from_secs(600);
 
-/// A killed task's time between TERM and KILL when neither the kill nor the task says otherwise (`CommandExecutor::killTask` in
-/// `src/launcher/executor.cpp`; for a shutdown it comes to the same: `--executor_shutdown_grace_period` less 1 s for reaping and
-/// 1 s for itself).
+/// A killed task's time between TERM and KILL when neither the kill nor the task says otherwise
+/// (`CommandExecutor::kill` in `src/launcher/executor.cpp`).
 pub const KILL_GRACE: Duration = Duration::from_secs(3);
 
 /// What Mesos' command executor keeps back of its time to shut down: 1 s for reaping, 1 s to send TASK_KILLED before the agent

@@ -11,6 +11,9 @@ use crate::messages::mesos::TaskState;
 use crate::resources::Resources;
 use crate::slave::executor::Conversation;
 
+/// Tasks of one executor that are kept when they have ended and that is acknowledged (`MAX_COMPLETED_TASKS_PER_EXECUTOR`).
+const COMPLETED: usize = 200;
+
 /// Updates of one task that are told from repetitions; a child repeats those that it has sent last.
 const REMEMBERED: usize = 1024;
 
@@ -86,9 +89,20 @@ pub struct Executor {
     pub conversation: Option<Conversation>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
+    /// Its last tasks whose end has been acknowledged, oldest first: for operators alone, masters have forgotten them.
+    pub completed: VecDeque<Task>,
 }
 
 impl Executor {
+    /// A task's end is acknowledged.
+    pub fn complete(&mut self, task: &TaskId) {
+        let Some(task) = self.tasks.remove(task) else { return };
+        if self.completed.len() == COMPLETED {
+            self.completed.pop_front();
+        }
+        self.completed.push_back(task);
+    }
+
     /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
     pub fn resources(&self) -> Resources {
         let tasks = self.tasks.values().filter(|task| !is_terminal(task.state));

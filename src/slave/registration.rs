@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use super::authentication::Exchange;
 use super::constants::{MASTER_PING_TIMEOUT, MESOS_VERSION, REGISTER_RETRY_MAX};
 use super::dialect::Spoken;
-use super::framework::{Task, is_terminal};
+use super::framework::is_terminal;
 use super::message::Outgoing;
 use super::unanswered::Unanswered;
 use super::{Action, Now, Purpose, Slave, form};
-use crate::ids::{SlaveId, TaskId};
+use crate::ids::SlaveId;
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::internal::{
@@ -261,10 +261,7 @@ impl Slave {
                 if named.is_some() {
                     message.executor_infos.push(executor.info.clone());
                 }
-                // One whose end is acknowledged waits for its container alone: the master has forgotten it.
-                let open =
-                    |(id, task): &(&TaskId, &Task)| !is_terminal(task.state) || self.updates.has(framework_id, id);
-                let tasks = executor.tasks.iter().filter(open).map(|(_, task)| task);
+                let tasks = executor.tasks.values();
                 message.tasks.extend(tasks.map(|task| task.to_proto(framework_id, named)));
             }
         }

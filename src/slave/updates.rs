@@ -306,8 +306,12 @@ impl Slave {
             return;
         };
         let key = (framework, task);
-        if self.updates.acknowledge(&key, &message.uuid).is_none() {
+        let Some(update) = self.updates.acknowledge(&key, &message.uuid) else {
             return log::debug!("an acknowledgement for task {} of framework {} that is not outstanding", key.1, key.0);
+        };
+        let executor = self.frameworks.get_mut(&key.0).and_then(|framework| framework.executor_of(&key.1));
+        if let Some(executor) = executor.filter(|_| is_terminal(update.status.state())) {
+            executor.complete(&key.1);
         }
         if self.updates.has(&key.0, &key.1) {
             self.send_front(&key, now);

@@ -44,6 +44,20 @@ fn a_task_whose_end_is_acknowledged_is_not_listed_while_its_container_goes() {
 }
 
 #[test]
+fn a_task_of_that_name_is_answered_while_the_container_goes() {
+    let mut world = World::registered();
+    let container = world.running("t");
+    world.status(&container, "t", TaskState::TaskFinished, 2);
+    world.acknowledge("t", 2);
+    let wanted = world.run(task("t"));
+    assert!(wanted.launched.is_empty());
+    assert_eq!(wanted.statuses()[0].state(), TaskState::TaskDropped, "the master has forgotten the first, and waits");
+    world.acknowledge_uuid("t", wanted.statuses()[0].uuid());
+    world.gone(&container, None);
+    assert_eq!(world.run(task("t")).launched.len(), 1);
+}
+
+#[test]
 fn the_end_of_a_task_finds_room_behind_a_flood_of_its_updates() {
     let mut world = World::registered();
     let container = world.running("t");

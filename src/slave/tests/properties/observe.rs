@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::world::{Container, Key, Question, Stream, Waiting, World};
+use super::world::{CPUS, Container, Key, Question, Stream, Waiting, World};
 use super::{Check, ensure};
 use crate::ids::ContainerId;
 use crate::libprocess::Pid;
@@ -37,11 +37,11 @@ impl World {
                 }
                 Action::Launch(spec) => self.launched(&spec)?,
                 Action::Kill { container, .. } => self.killed(&container)?,
+                Action::ResourcesChanged { .. } | Action::CheckpointResources(_) => {
+                    return Err("a command task's resources do not change, and nothing is reserved".to_string());
+                }
+                Action::ToExecutor { .. } | Action::HangUp(_) => return Err("there is no executor".to_string()),
                 Action::Acknowledge { container, uuid } => taken.push((container, uuid)),
-                other @ (Action::ResourcesChanged { .. }
-                | Action::CheckpointResources(_)
-                | Action::ToExecutor { .. }
-                | Action::HangUp(_)) => return Err(format!("command tasks alone do not lead to {other:?}")),
                 Action::Exit => self.exit()?,
             }
         }
@@ -86,8 +86,11 @@ impl World {
         let task = spec.task.as_ref().map(|task| task.task_id.value.clone()).unwrap_or_default();
         let framework = spec.framework.id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
         ensure!(self.lives(&framework), "a launch for {framework}, which is gone");
+        let cpus =
+            spec.resources.iter().filter_map(|each| each.scalar).map(|cpus| (cpus.value * 1000.0).round() as u32);
         let container = Container {
             key: (framework, task),
+            cpus: cpus.sum(),
             alive: true,
             told: false,
             reported: Vec::new(),
@@ -98,6 +101,7 @@ impl World {
         };
         self.seen.launches += 1;
         self.containers.push((id, container));
+        ensure!(self.used() <= CPUS, "more is given away than there is: {} of {CPUS}", self.used());
         Ok(())
     }
 
@@ -128,8 +132,7 @@ impl World {
         }
         ensure!(Some(to) == self.master.pid.as_ref(), "{} was sent to {to}, which does not lead", message.name);
         if message.decode::<ExitedExecutorMessage>().is_some() {
-            // A task that is dropped, with a master that counts an executor for it.
-            ensure!(self.in_touch, "an exit was told to a master that does not know the slave");
+            ensure!(self.in_touch, "an exit is told to a master that it is not registered with");
             return Ok(());
         }
         ensure!(!self.in_touch, "{} was sent, though it is registered", message.name);

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::super::{pid, task};
-use super::world::{Container, Key, Question, Waiting, World};
+use super::world::{CPUS, Container, Key, Question, Waiting, World};
 use super::{Check, Step, ensure};
 use crate::ids::ContainerId;
 use crate::libprocess::Pid;
 use crate::messages::mesos::internal::*;
 use crate::messages::mesos::task_status::Source;
-use crate::messages::mesos::{self, TaskState};
+use crate::messages::mesos::{self, TaskInfo, TaskState};
+use crate::resources::scalar;
 use crate::slave::{Event, FromMaster, is_terminal};
 
 const MASTERS: [&str; 2] = ["master@127.0.0.1:5050", "master@127.0.0.2:5050"];
@@ -130,28 +131,31 @@ impl World {
             return Ok(());
         }
         let key = self.key(pick);
-        let busy = self.owner(&key).is_some()
-            || self.streams.get(&key).is_some_and(|stream| stream.owed || stream.allowed || !stream.queue.is_empty());
-        self.master.tasks.insert(key.clone());
-        if self.stopping && !busy {
+        let stream = self.streams.get(&key);
+        let waits = stream.is_some_and(|stream| stream.owed || !stream.queue.is_empty());
+        // A kill of an unknown task may have been answered, though nobody has heard of it yet.
+        let uncertain = stream.is_some_and(|stream| stream.allowed);
+        let busy = waits || self.owner(&key).is_some();
+        let cpus = 300 * (1 + u32::from(pick % 5));
+        let refused = self.stopping || self.executor(&key).is_some() || self.used() + cpus > CPUS;
+        if refused && !busy {
             self.owe(&key);
         }
+        self.master.tasks.insert(key.clone());
         let launched = self.containers.len();
         self.hear(FromMaster::RunTask(Box::new(RunTaskMessage {
             framework: framework(&key.0),
-            task: task(&key.1),
+            task: TaskInfo { resources: vec![scalar("cpus", f64::from(cpus) / 1000.0)], ..task(&key.1) },
             pid: Some("@0.0.0.0:0".into()),
-            launch_executor: Some(true),
+            // Of a command task it says nothing.
+            launch_executor: [Some(true), Some(false), None][usize::from(pick / 3 % 3)],
             ..Default::default()
         })))?;
         let launched = self.containers.len() - launched;
-        match busy || self.stopping {
-            // One may have been asked for and not heard of yet; then it is free.
-            true => {
-                ensure!(launched == 0 || !self.stopping && self.owner(&key).is_some(), "{key:?} was launched twice")
-            }
-            false => ensure!(launched == 1, "{key:?} was launched {launched} times"),
-        }
+        ensure!(
+            launched == usize::from(!busy && !refused) || uncertain && launched == 0,
+            "{key:?} was launched {launched} times"
+        );
         Ok(())
     }
 
@@ -182,7 +186,7 @@ impl World {
         }
         let key = self.key(pick);
         let kills = self.seen.kills;
-        let expected = usize::from(self.owner(&key).is_some_and(|container| container.alive));
+        let expected = usize::from(self.executor(&key).is_some());
         self.hear(FromMaster::ShutdownExecutor(Box::new(ShutdownExecutorMessage {
             framework_id: Some(mesos::FrameworkId { value: key.0.clone() }),
             executor_id: Some(mesos::ExecutorId { value: key.1.clone() }),

@@ -9,6 +9,7 @@ use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::random::Random;
+use crate::resources::scalar;
 use crate::slave::{Config, Now, Slave};
 
 /// A framework's id and a task's: what names a stream.
@@ -18,10 +19,15 @@ pub type Key = (String, String);
 pub const FRAMEWORKS: u8 = 3;
 pub const TASKS: u8 = 4;
 
+/// What the slave has, in thousandths of a CPU.
+pub const CPUS: u32 = 2000;
+
 /// A container, from its launch on, for ever.
 #[derive(Debug)]
 pub struct Container {
     pub key: Key,
+    /// Thousandths.
+    pub cpus: u32,
     /// Its child has not been reported gone.
     pub alive: bool,
     /// The slave has asked for its end.
@@ -142,7 +148,8 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> World {
-        let config = Config::of_tests(pid("slave(1)@127.0.0.1:5051"));
+        let mut config = Config::of_tests(pid("slave(1)@127.0.0.1:5051"));
+        config.info.resources = vec![scalar("cpus", f64::from(CPUS) / 1000.0)];
         let instant = Instant::now();
         World {
             slave: Slave::new(config, Random::from_seed(!seed)),
@@ -191,7 +198,21 @@ impl World {
     pub fn owner(&mut self, key: &Key) -> Option<&mut Container> {
         let living = self.lives(&key.0);
         let mut newest = self.containers.iter_mut().rev().map(|(_, container)| container);
-        newest.find(|container| container.key == *key && living && (container.alive || !container.acknowledged))
+        newest.find(|container| container.key == *key && living && !container.acknowledged)
+    }
+
+    /// The container of this task, be it that the task itself has ended and is forgotten.
+    pub fn executor(&self, key: &Key) -> Option<&Container> {
+        let living = self.lives(&key.0);
+        let mut all = self.containers.iter().map(|(_, container)| container);
+        all.find(|container| container.key == *key && living && container.alive)
+    }
+
+    /// What tasks hold, in thousandths of a CPU.
+    pub fn used(&self) -> u32 {
+        let all = self.containers.iter().map(|(_, container)| container);
+        let holds = |container: &&Container| container.alive && !container.ended && self.lives(&container.key.0);
+        all.filter(holds).map(|container| container.cpus).sum()
     }
 
     /// One of those for which the condition holds.
