@@ -303,6 +303,21 @@ fn an_executor_whose_last_task_has_ended_lives_on_for_the_next() {
 }
 
 #[test]
+fn what_an_executor_repeats_of_a_task_that_is_done_with_begins_no_new_stream() {
+    let (mut world, _) = World::talking(driver());
+    world.update(driver(), "a", TaskState::TaskRunning, 1);
+    world.acknowledge("a", 1);
+    world.update(driver(), "a", TaskState::TaskFinished, 2);
+    world.acknowledge("a", 2);
+    for (state, uuid) in [(TaskState::TaskRunning, 1), (TaskState::TaskFinished, 2)] {
+        let wanted = world.update(driver(), "a", state, uuid);
+        assert!(wanted.statuses().is_empty());
+        assert_eq!(names(&wanted), ["acknowledge"], "or it would repeat them for ever");
+    }
+    assert!(world.later(Duration::from_secs(3600)).statuses().is_empty());
+}
+
+#[test]
 fn a_stranger_that_registers_is_told_to_end() {
     let mut world = World::registered();
     assert_eq!(names(&world.say(driver(), FromExecutor::Register)), ["shutdown"]);
