@@ -319,3 +319,13 @@ fn an_executors_own_end_is_told_with_its_wait_status_and_no_task() {
     assert_eq!(outcome.wait_status, Some(7 << 8));
     assert_eq!(container.read("stdout"), "I am the executor\n");
 }
+
+#[test]
+fn an_executor_that_kills_its_process_group_does_not_kill_the_child_with_it() {
+    let mut container = Container::executor("kill -KILL 0");
+    let (states, message) = container.run();
+    assert_eq!(states.last(), Some(&TaskState::TaskFailed));
+    assert_eq!(message, "Command terminated with signal Killed");
+    let outcome = container.directory.read_outcome().expect("outcome").expect("an outcome");
+    assert_eq!(outcome.wait_status, Some(9));
+}
