@@ -80,6 +80,8 @@ fn a_registration_is_mesos_registration_with_fewer_capabilities() {
     let mut theirs: RegisterSlaveMessage = captured("register.pb");
     let mut world = World::recorded(theirs.slave.clone());
     world.event(Event::MasterDetected(pid(MASTER)));
+    // Until then the message also has what masters of 2012 want.
+    world.shows(Dialect::V1);
     let ours: RegisterSlaveMessage = world.later(Duration::from_secs(1)).only();
     fewer_capabilities(&ours.agent_capabilities, &mut theirs.agent_capabilities);
     theirs.resource_version_uuid = ours.resource_version_uuid.clone();
@@ -137,6 +139,8 @@ fn a_slave_that_was_lost_with_a_running_task_comes_back_as_mesos_does() {
     let task = theirs.tasks[0].clone();
     let mut world = World::recorded(theirs.slave.clone());
     world.event(Event::MasterDetected(pid(MASTER)));
+    // Until then the message also has what masters of 2012 want.
+    world.shows(Dialect::V1);
     world.later(Duration::from_secs(1));
     let slave_id = theirs.slave.id.clone().expect("id");
     world.hear(FromMaster::Registered(Box::new(SlaveRegisteredMessage { slave_id, connection: None })));

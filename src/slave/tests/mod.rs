@@ -3,6 +3,7 @@
 mod absence;
 mod accounting;
 mod authentication;
+mod dialect;
 mod executors;
 mod golden;
 mod killing;
@@ -11,6 +12,7 @@ mod refusing;
 mod requests;
 mod streams;
 mod times;
+mod touch;
 
 use std::time::{Duration, Instant};
 
@@ -82,6 +84,12 @@ impl World {
             connection: Some(MasterSlaveConnection { total_ping_timeout_seconds: Some(75.0) }),
         })));
         world
+    }
+
+    /// The master's program shows which libprocess it is.
+    fn shows(&mut self, dialect: Dialect) {
+        let wanted = self.event(Event::Shown { address: pid(MASTER).address, dialect });
+        assert!(wanted.sent.is_empty() && wanted.linked.is_empty());
     }
 
     fn event(&mut self, event: Event) -> Wanted {

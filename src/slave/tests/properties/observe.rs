@@ -30,10 +30,10 @@ impl World {
             match action {
                 Action::Send { to, message } => self.sent(&to, &message)?,
                 Action::SendAs { .. } => return Err("it authenticates without a credential".to_string()),
-                // It registers again with whom it links.
+                // It registers again with whom it links, unless it is the answer that came when the link was broken.
                 Action::Link(pid) => {
                     ensure!(Some(&pid) == self.master.pid.as_ref(), "a link to {pid}, which does not lead");
-                    self.in_touch = false;
+                    self.in_touch &= self.slave.registered_master().is_some();
                 }
                 Action::Launch(spec) => self.launched(&spec)?,
                 Action::Kill { container, .. } => self.killed(&container)?,
