@@ -1,14 +1,19 @@
-//! A server's side of HTTP: requests, and which of them are libprocess messages.
+//! A server's side of HTTP: requests, and which of them are libprocess messages, in the dialects of 1.x and of 2012.
 //!
 //! However the stream is cut, the same requests come out. A message or request that was understood is understood again
-//! when we send it. The parser holds no more than it was given, nor more than its limits.
+//! when we send it, in either dialect. A message's sender shows no dialect for another address. The parser holds no more than it was given, nor more than its limits.
 
 #![no_main]
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use libfuzzer_sys::fuzz_target;
+use mesos_slave_fuzz::libprocess::dialect::{Dialect, shown_by};
 use mesos_slave_fuzz::libprocess::message::{Message, encode, plain, recognise};
 use mesos_slave_fuzz::libprocess::parse::{MAX_HEAD, RequestHead, RequestParser};
 use mesos_slave_fuzz::libprocess::{Pid, encode_request};
+use mesos_slave_fuzz::slave::FromMaster;
+use mesos_slave_fuzz::slave::executor::FromExecutor;
 use mesos_slave_fuzz::{check, memory};
 
 /// Header fields of a request that still has room for ours.
@@ -47,9 +52,18 @@ fn one(bytes: &[u8]) -> (RequestHead, Vec<u8>) {
 
 fn message_comes_back(message: Message, body: &[u8]) {
     let to = Pid { id: message.to.clone(), address: message.from.address };
-    let (head, again) = one(&encode(&message.from, &to, &message.name, body));
-    assert_eq!(recognise(&head), Some(message));
-    assert_eq!(again, body);
+    let (own, other) = (SocketAddr::from(message.from.address), SocketAddr::from((Ipv4Addr::UNSPECIFIED, 1)));
+    for dialect in [Dialect::V1, Dialect::V2012, Dialect::Unknown] {
+        let (head, again) = one(&encode(dialect, &message.from, &to, &message.name, body));
+        assert_eq!(recognise(&head).as_ref(), Some(&message));
+        assert_eq!(again, body);
+        let shown = if dialect == Dialect::V2012 { dialect } else { Dialect::V1 };
+        assert_eq!(shown_by(&head, &message.from, own), shown);
+        assert!(own.ip() == other.ip() || shown_by(&head, &message.from, other) == Dialect::Unknown);
+    }
+    // What the slave makes of it.
+    let _ = FromMaster::decode(&message.name, body);
+    let _ = FromExecutor::of_driver(&message.from, &message.name, body);
 }
 
 fn request_comes_back(head: RequestHead, body: Vec<u8>) {

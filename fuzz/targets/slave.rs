@@ -17,7 +17,7 @@ use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use mesos_slave_fuzz::credential::Credential;
 use mesos_slave_fuzz::ids::{ContainerId, ExecutorId, FrameworkId};
-use mesos_slave_fuzz::libprocess::{ConnectionId, Pid};
+use mesos_slave_fuzz::libprocess::{ConnectionId, Dialect, Pid};
 use mesos_slave_fuzz::messages::mesos::{self, internal};
 use mesos_slave_fuzz::messages::{check_required, container::Spec};
 use mesos_slave_fuzz::random::Random;
@@ -225,6 +225,9 @@ impl World {
     }
 
     fn sent(&mut self, message: &Outgoing) {
+        if message.name == "PONG" {
+            return assert!(message.body.is_empty());
+        }
         check_required(&message.name, &message.body).expect("a complete message");
         if message.name == internal::StatusUpdateMessage::full_name() {
             let sent = internal::StatusUpdateMessage::decode(message.body.as_slice()).expect("a status update");
@@ -411,7 +414,7 @@ impl World {
     /// Being known to the master.
     fn registration(&mut self, input: Input) -> Result<()> {
         let slave_id = mesos::SlaveId { value: if input.ratio(15, 16)? { "S0" } else { "S1" }.into() };
-        match input.int_in_range(0..=6u8)? {
+        match input.int_in_range(0..=8u8)? {
             0 => {
                 let master = some_pid(input)?;
                 self.event(Event::MasterDetected(master));
@@ -438,6 +441,16 @@ impl World {
                 Ok(())
             }
             5 => self.authentication(input),
+            6 => {
+                let (from, message) = (some_pid(input)?, FromMaster::BarePing);
+                self.event(Event::Message { from, message });
+                Ok(())
+            }
+            7 => {
+                let dialect = *input.choose(&[Dialect::V1, Dialect::V2012, Dialect::Unknown])?;
+                self.event(Event::Shown { address: some_pid(input)?.address, dialect });
+                Ok(())
+            }
             _ => {
                 self.event(Event::MasterLost);
                 Ok(())

@@ -4,6 +4,7 @@ pub mod body;
 pub mod buffer;
 pub mod client;
 pub mod connection;
+pub mod dialect;
 pub mod http;
 pub mod inbound;
 pub mod link;
@@ -14,6 +15,7 @@ pub mod pid;
 pub mod recordio;
 pub mod socket;
 
+pub use dialect::Dialect;
 pub use http::{Headers, Request, Response};
 pub use network::{ConnectionId, Network, NetworkEvent, RequestId};
 pub use pid::Pid;
