@@ -2,6 +2,7 @@
 
 mod authentication;
 mod golden;
+mod replay;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,116 @@
+//! Two messages held against each other: who to whom, the framing, and every field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::allowed::{FIELDS, Field, How};
+use super::recording::Received;
+use crate::libprocess::{self, Pid};
+use crate::messages::tree;
+use crate::slave::Outgoing;
+
+/// A message that the slave sent to the master.
+#[derive(Debug)]
+pub struct Sent {
+    pub from: Pid,
+    pub to: Pid,
+    pub message: Outgoing,
+}
+
+/// What has been found so far.
+#[derive(Default)]
+pub struct Findings {
+    /// Differences that are not allowed, in words.
+    pub differences: Vec<String>,
+    /// Reasons of those that are.
+    pub used: BTreeSet<&'static str>,
+    /// How many messages were compared.
+    pub compared: usize,
+    /// What each side drew at random: kind and theirs, ours.
+    drawn: BTreeMap<(&'static str, String), String>,
+}
+
+impl Findings {
+    /// What ours is for a random value of theirs.
+    pub fn ours(&self, kind: &'static str, theirs: &str) -> Option<&String> {
+        self.drawn.get(&(kind, theirs.to_string()))
+    }
+
+    /// Compares a message; `place` is where it is in the recording.
+    pub fn compare(&mut self, place: &str, ours: &Sent, theirs: &Received) {
+        self.compared += 1;
+        if (&ours.from, &ours.to) != (&theirs.from, &theirs.to) {
+            let (from, to) = (&theirs.from, &theirs.to);
+            self.differences.push(format!("{place}: ours from {} to {}, theirs from {from} to {to}", ours.from, ours.to));
+        }
+        let framed = libprocess::encode_message(&ours.from, &ours.to, &ours.message.name, &theirs.body);
+        if framed != theirs.raw {
+            let (ours, theirs) = (framed.escape_ascii(), theirs.raw.escape_ascii());
+            self.differences.push(format!("{place}: framing: ours {ours}, theirs {theirs}"));
+        }
+        let fields = |body: &[u8]| -> BTreeMap<String, String> { tree::leaves(&theirs.name, body).into_iter().collect() };
+        let (own, other) = (fields(&ours.message.body), fields(&theirs.body));
+        let paths: BTreeSet<&String> = own.keys().chain(other.keys()).collect();
+        for path in paths {
+            let (own, other) = (own.get(path), other.get(path));
+            if !self.same(&theirs.name, path, own, other) {
+                let text = |value: Option<&String>| value.map_or("nothing".to_string(), String::clone);
+                self.differences.push(format!("{place}: {path}: ours {}, theirs {}", text(own), text(other)));
+            }
+        }
+    }
+
+    fn same(&mut self, name: &str, path: &str, ours: Option<&String>, theirs: Option<&String>) -> bool {
+        // A random value counts even where it happens to be equal: what it stands for must be kept.
+        let rule = FIELDS.iter().find(|rule| rule.is_about(name, path) && self.covers(rule, ours, theirs));
+        match rule {
+            Some(rule) if ours != theirs => {
+                self.used.insert(rule.reason);
+                true
+            }
+            _ => ours == theirs,
+        }
+    }
+
+    fn covers(&mut self, rule: &Field, ours: Option<&String>, theirs: Option<&String>) -> bool {
+        match (&rule.how, ours, theirs) {
+            (How::Theirs, None, Some(_)) => true,
+            (How::Differs, Some(_), Some(_)) => true,
+            (How::Drawn(kind), Some(ours), Some(theirs)) => {
+                self.drawn.entry((kind, theirs.clone())).or_insert_with(|| ours.clone()) == ours
+            }
+            (How::Near(seconds), Some(ours), Some(theirs)) => {
+                let time = |text: &String| text.parse::<f64>().unwrap_or(f64::NAN);
+                (time(ours) - time(theirs)).abs() <= *seconds
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Field {
+    fn is_about(&self, name: &str, path: &str) -> bool {
+        let message = name.rsplit('.').next() == Some(self.message);
+        let path = without_indexes(path);
+        let fits = match self.path.strip_suffix(".*") {
+            Some(within) => path.strip_prefix(within).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
+            None => path == self.path,
+        };
+        message && fits
+    }
+}
+
+/// `a[12].b` becomes `a[].b`.
+fn without_indexes(path: &str) -> String {
+    let mut within = false;
+    path.chars()
+        .filter(|letter| {
+            within = if *letter == '[' { true } else { within && *letter != ']' };
+            !within || *letter == '['
+        })
+        .collect()
+}
+
+#[test]
+fn a_path_is_matched_without_its_indexes() {
+    assert_eq!(without_indexes("tasks[0].statuses[12].uuid"), "tasks[].statuses[].uuid");
+}

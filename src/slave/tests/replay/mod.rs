@@ -1,0 +1,67 @@
+//! Whole recordings of real clusters, played to this slave: everybody else's bytes come from the recording, at the recorded
+//! times, and what the slave sends to the master is held against what Mesos' own agent sent then, field by field and, for the
+//! framing, byte by byte.
+//!
+//! ```text
+//! bytes ─► RequestParser ─► recognise ─► FromMaster::decode ─► Slave::handle(event, recorded time) ─► what it sends
+//!            (recording, play)                                                                           │ compare
+//! tests/wire/replay/<recording>: what the agent sent ────────────────────────────────────────────────────┤
+//! allowed: every difference that is meant, with its reason ──────────────────────────────────────────────┘
+//! ```
+//!
+//! Containers are played as well: what the recorded executors told their agent comes out of containers here. What was done
+//! to the agent's process is done to the slave: it is started, stopped, signalled and killed when the agent was. A slave that
+//! is started again is told by the test what the agent had on disk.
+
+mod allowed;
+mod compare;
+mod play;
+mod recording;
+mod splits;
+
+use play::Play;
+use recording::Recording;
+
+const RECORDINGS: [&str; 5] = ["1.11-main", "1.11-execport", "1.11-fw", "1.11-auth", "1.11-failure"];
+
+/// Plays a recording and fails with all differences that are not allowed. So many of the agent's messages must have been
+/// compared, or the test tests nothing.
+fn replay(name: &str, at_least: usize) {
+    let outcome = Play::new(&Recording::read(name)).run();
+    assert!(outcome.differences.is_empty(), "{name}:\n{}", outcome.differences.join("\n"));
+    assert!(outcome.compared >= at_least, "only {} messages of {name} were compared", outcome.compared);
+}
+
+#[test]
+fn command_tasks_a_restarted_agent_and_its_leave_are_those_of_mesos_1_11() {
+    replay("1.11-main", 30);
+}
+
+#[test]
+fn command_tasks_with_their_executors_in_view_are_those_of_mesos_1_11() {
+    replay("1.11-execport", 30);
+}
+
+#[test]
+fn frameworks_of_all_kinds_see_what_mesos_1_11_shows() {
+    replay("1.11-fw", 8);
+}
+
+#[test]
+fn an_agent_that_authenticates_is_that_of_mesos_1_11() {
+    replay("1.11-auth", 6);
+}
+
+#[test]
+fn a_killed_executor_a_frozen_agent_and_a_new_master_are_met_as_by_mesos_1_11() {
+    replay("1.11-failure", 25);
+}
+
+/// A list of excuses that nobody needs any more would hide the next mistake.
+#[test]
+fn every_allowed_difference_occurs_in_some_recording() {
+    let outcomes: Vec<_> = RECORDINGS.iter().map(|name| Play::new(&Recording::read(name)).run()).collect();
+    let unused: Vec<_> =
+        allowed::reasons().filter(|reason| !outcomes.iter().any(|outcome| outcome.used.contains(reason))).collect();
+    assert!(unused.is_empty(), "these differences are allowed, but there are none: {unused:#?}");
+}
