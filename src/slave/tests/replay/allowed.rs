@@ -4,6 +4,8 @@
 pub enum How {
     /// Mesos' agent says it, we do not.
     Theirs,
+    /// We say it, Mesos' agent does not.
+    Ours,
     /// Each draws its own; the same one of theirs must always be the same one of ours.
     Drawn(&'static str),
     /// Both are times, and so many seconds apart at most.
@@ -18,6 +20,8 @@ pub struct Field {
     pub message: &'static str,
     /// The field's path with `[]` for any index; `.*` at its end stands for all that is within.
     pub path: &'static str,
+    /// Only in an update that the agent made itself, not an executor.
+    pub own: bool,
     pub how: How,
     pub reason: &'static str,
 }
@@ -28,39 +32,76 @@ const OWN_CONTAINER: &str = "container ids are drawn at random";
 const NO_EXECUTOR_PROCESS: &str = "a container here is no process of the host";
 const OWN_UUID: &str = "an update that the agent itself makes has a uuid of its own";
 const OWN_CLOCK: &str = "an update that the agent itself makes has the time at which it noticed";
-const OWN_WORDS: &str = "what the agent itself says of a task is text for people; ours says what happened to the container";
+const OWN_WORDS: &str =
+    "what the agent itself says of a task is text for people; ours says what happened to the container";
 const NOTHING_COMPLETED: &str = "frameworks that have nothing here any more are not listed";
-const TASK_LEFT_OUT: &str = "the latest state is that of the moment at which an update is sent, and ours goes out at once";
+const NO_DEFAULT_ROLE: &str =
+    "resources are reported as the master gave them, without the role that masters before 1.4 wanted";
+const RECOVERED: &str =
+    "a recovered agent does not know what it sent last; the slave that the test sets up in its place does";
 
 pub const FIELDS: &[Field] = &[
     field("RegisterSlaveMessage", "agent_capabilities[].type", How::Theirs, FEWER_CAPABILITIES),
     field("ReregisterSlaveMessage", "agent_capabilities[].type", How::Theirs, FEWER_CAPABILITIES),
     field("RegisterSlaveMessage", "resource_version_uuid.value", How::Drawn("run"), OWN_RESOURCE_VERSION),
     field("ReregisterSlaveMessage", "resource_version_uuid.value", How::Drawn("run"), OWN_RESOURCE_VERSION),
-    field("StatusUpdateMessage", "update.status.container_status.container_id.value", How::Drawn("container"), OWN_CONTAINER),
-    field("ReregisterSlaveMessage", "tasks[].statuses[].container_status.container_id.value", How::Drawn("container"), OWN_CONTAINER),
+    field(
+        "StatusUpdateMessage",
+        "update.status.container_status.container_id.value",
+        How::Drawn("container"),
+        OWN_CONTAINER,
+    ),
+    field(
+        "ReregisterSlaveMessage",
+        "tasks[].statuses[].container_status.container_id.value",
+        How::Drawn("container"),
+        OWN_CONTAINER,
+    ),
     field("StatusUpdateMessage", "update.status.container_status.executor_pid", How::Theirs, NO_EXECUTOR_PROCESS),
-    field("ReregisterSlaveMessage", "tasks[].statuses[].container_status.executor_pid", How::Theirs, NO_EXECUTOR_PROCESS),
+    field(
+        "ReregisterSlaveMessage",
+        "tasks[].statuses[].container_status.executor_pid",
+        How::Theirs,
+        NO_EXECUTOR_PROCESS,
+    ),
+    field("ReregisterSlaveMessage", "tasks[].resources[].role", How::Theirs, NO_DEFAULT_ROLE),
+    field("ReregisterSlaveMessage", "tasks[].status_update_state", How::Ours, RECOVERED),
+    field("ReregisterSlaveMessage", "tasks[].status_update_uuid", How::Ours, RECOVERED),
+    own("update.uuid", How::Drawn("uuid"), OWN_UUID),
+    own("update.status.uuid", How::Drawn("uuid"), OWN_UUID),
+    own("update.timestamp", How::Near(1.0), OWN_CLOCK),
+    own("update.status.timestamp", How::Near(1.0), OWN_CLOCK),
+    own("update.status.message", How::Differs, OWN_WORDS),
     field("ReregisterSlaveMessage", "completed_frameworks[].*", How::Theirs, NOTHING_COMPLETED),
 ];
 
 const fn field(message: &'static str, path: &'static str, how: How, reason: &'static str) -> Field {
-    Field { message, path, how, reason }
+    Field { message, path, own: false, how, reason }
+}
+
+const fn own(path: &'static str, how: How, reason: &'static str) -> Field {
+    Field { message: "StatusUpdateMessage", path, own: true, how, reason }
 }
 
 /// The agent tells its resources and operations again; that is owed only by one that has resource providers.
-pub const NO_UPDATE_SLAVE: &str = "UpdateSlaveMessage is owed by agents with the capability RESOURCE_PROVIDER, which is not claimed";
-/// Both wait for a random time before they register.
-pub const OWN_JITTER: &str = "the wait before a registration is random; ours may end up to one back-off later";
+pub const NO_UPDATE_SLAVE: &str =
+    "UpdateSlaveMessage is owed by agents with the capability RESOURCE_PROVIDER, which is not claimed";
 /// A master whose connection breaks.
-pub const ASKS_AGAIN: &str = "a master whose connection breaks is asked again at once, not only when its pings have stayed out";
+pub const ASKS_AGAIN: &str =
+    "a master whose connection breaks is asked again at once, not only when its pings have stayed out";
 /// The recorded custom executors' tasks.
 pub const CUSTOM_EXECUTORS: &str = "custom executors: the agent ran the task";
 /// What we say of them.
 pub const CUSTOM_EXECUTORS_REFUSED: &str = "custom executors: the task is refused";
+/// On SIGTERM.
+pub const ENDS_CONTAINERS: &str =
+    "an agent that is told to stop leaves the containers of checkpointing frameworks; ours ends them";
+/// The master's pings came late, all at once.
+pub const LATE_PINGS: &str =
+    "a slave that was frozen for longer than its ping timeout takes the pings that waited for it as in time";
 
 /// All reasons.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
-    let whole = [NO_UPDATE_SLAVE, OWN_JITTER, ASKS_AGAIN, CUSTOM_EXECUTORS, CUSTOM_EXECUTORS_REFUSED];
+    let whole = [NO_UPDATE_SLAVE, ASKS_AGAIN, CUSTOM_EXECUTORS, CUSTOM_EXECUTORS_REFUSED, ENDS_CONTAINERS, LATE_PINGS];
     FIELDS.iter().map(|field| field.reason).chain(whole)
 }

@@ -27,6 +27,8 @@ pub struct Findings {
     pub compared: usize,
     /// What each side drew at random: kind and theirs, ours.
     drawn: BTreeMap<(&'static str, String), String>,
+    /// The uuids of updates that executors made, in hexadecimal.
+    reported: BTreeSet<String>,
 }
 
 impl Findings {
@@ -35,45 +37,57 @@ impl Findings {
         self.drawn.get(&(kind, theirs.to_string()))
     }
 
+    /// An executor made an update.
+    pub fn reported(&mut self, uuid: &[u8]) {
+        self.reported.insert(hexadecimal(uuid));
+    }
+
+    /// From here on, theirs of this kind are new ones of ours.
+    pub fn forget(&mut self, kind: &str) {
+        self.drawn.retain(|(each, _), _| *each != kind);
+    }
+
     /// Compares a message; `place` is where it is in the recording.
     pub fn compare(&mut self, place: &str, ours: &Sent, theirs: &Received) {
         self.compared += 1;
         if (&ours.from, &ours.to) != (&theirs.from, &theirs.to) {
             let (from, to) = (&theirs.from, &theirs.to);
-            self.differences.push(format!("{place}: ours from {} to {}, theirs from {from} to {to}", ours.from, ours.to));
+            self.differences
+                .push(format!("{place}: ours from {} to {}, theirs from {from} to {to}", ours.from, ours.to));
         }
         let framed = libprocess::encode_message(&ours.from, &ours.to, &ours.message.name, &theirs.body);
         if framed != theirs.raw {
             let (ours, theirs) = (framed.escape_ascii(), theirs.raw.escape_ascii());
             self.differences.push(format!("{place}: framing: ours {ours}, theirs {theirs}"));
         }
-        let fields = |body: &[u8]| -> BTreeMap<String, String> { tree::leaves(&theirs.name, body).into_iter().collect() };
+        let fields =
+            |body: &[u8]| -> BTreeMap<String, String> { tree::leaves(&theirs.name, body).into_iter().collect() };
         let (own, other) = (fields(&ours.message.body), fields(&theirs.body));
+        let own_update = other.get("update.uuid").is_some_and(|uuid| !self.reported.contains(uuid));
         let paths: BTreeSet<&String> = own.keys().chain(other.keys()).collect();
         for path in paths {
             let (own, other) = (own.get(path), other.get(path));
-            if !self.same(&theirs.name, path, own, other) {
+            if !self.same((&theirs.name, own_update), path, own, other) {
                 let text = |value: Option<&String>| value.map_or("nothing".to_string(), String::clone);
                 self.differences.push(format!("{place}: {path}: ours {}, theirs {}", text(own), text(other)));
             }
         }
     }
 
-    fn same(&mut self, name: &str, path: &str, ours: Option<&String>, theirs: Option<&String>) -> bool {
-        // A random value counts even where it happens to be equal: what it stands for must be kept.
-        let rule = FIELDS.iter().find(|rule| rule.is_about(name, path) && self.covers(rule, ours, theirs));
-        match rule {
-            Some(rule) if ours != theirs => {
-                self.used.insert(rule.reason);
-                true
-            }
-            _ => ours == theirs,
+    fn same(&mut self, of: (&str, bool), path: &str, ours: Option<&String>, theirs: Option<&String>) -> bool {
+        if ours == theirs {
+            return true;
         }
+        let rule = FIELDS.iter().find(|rule| rule.is_about(of, path) && self.covers(rule, ours, theirs));
+        rule.is_some_and(|rule| {
+            self.used.insert(rule.reason);
+            true
+        })
     }
 
     fn covers(&mut self, rule: &Field, ours: Option<&String>, theirs: Option<&String>) -> bool {
         match (&rule.how, ours, theirs) {
-            (How::Theirs, None, Some(_)) => true,
+            (How::Theirs, None, Some(_)) | (How::Ours, Some(_), None) => true,
             (How::Differs, Some(_), Some(_)) => true,
             (How::Drawn(kind), Some(ours), Some(theirs)) => {
                 self.drawn.entry((kind, theirs.clone())).or_insert_with(|| ours.clone()) == ours
@@ -88,8 +102,8 @@ impl Findings {
 }
 
 impl Field {
-    fn is_about(&self, name: &str, path: &str) -> bool {
-        let message = name.rsplit('.').next() == Some(self.message);
+    fn is_about(&self, (name, own_update): (&str, bool), path: &str) -> bool {
+        let message = name.rsplit('.').next() == Some(self.message) && (own_update || !self.own);
         let path = without_indexes(path);
         let fits = match self.path.strip_suffix(".*") {
             Some(within) => path.strip_prefix(within).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
@@ -97,6 +111,10 @@ impl Field {
         };
         message && fits
     }
+}
+
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `a[12].b` becomes `a[].b`.

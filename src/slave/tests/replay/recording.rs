@@ -31,7 +31,6 @@ pub struct Received {
 }
 
 pub struct Recording {
-    pub name: String,
     pub entries: Vec<Entry>,
     /// Where the master listens.
     pub master: SocketAddrV4,
@@ -50,7 +49,7 @@ impl Recording {
         let registration = entries.iter().find(|entry| entry.what.ends_with(".RegisterSlaveMessage"));
         let registration = registration.expect("a registration").received();
         let (master, agent) = (registration.to.address, registration.from);
-        Recording { name: name.to_string(), entries, master, agent }
+        Recording { entries, master, agent }
     }
 }
 

@@ -1,0 +1,147 @@
+//! What others say to the agent, said to the slave: the master's messages as they are, the executors' out of containers.
+
+use prost::Message as _;
+
+use super::super::super::*;
+use super::compare::hexadecimal;
+use super::play::Play;
+use super::recording::{Entry, Received};
+use crate::ids::TaskId;
+use crate::messages::from_v1_bytes;
+use crate::messages::mesos::internal::*;
+use crate::messages::mesos::{TaskStatus, executor};
+
+impl Play<'_> {
+    /// Something came to the agent.
+    pub(super) fn heard(&mut self, place: &str, entry: &Entry) {
+        let by_master = entry.from.ends_with(&format!("@{}", self.recording.master));
+        match (entry.what.as_str(), by_master) {
+            ("202", _) => {}
+            ("closed", true) => self.event(Event::Exited(self.master())),
+            ("closed", false) => self.executor_gone(&entry.from),
+            (_, true) => self.master_says(place, &entry.received()),
+            (_, false) => self.executor_says(place, entry),
+        }
+    }
+
+    fn master_says(&mut self, place: &str, received: &Received) {
+        let Received { from, to, name, body, .. } = received;
+        if to.id != self.recording.agent.id {
+            let message = FromAuthenticator::decode(name, body).unwrap_or_else(|error| panic!("{place}: {error}"));
+            return self.event(Event::Authentication { from: from.clone(), to: to.id.clone(), message });
+        }
+        let mut message = FromMaster::decode(name, body).unwrap_or_else(|error| panic!("{place}: {error}"));
+        self.note(&mut message);
+        let to_kill = self.to_kill(&message);
+        self.event(Event::Message { from: from.clone(), message });
+        if to_kill.is_some_and(|container| !self.killed.contains(&container)) {
+            self.findings.differences.push(format!("{place}: the container is not killed"));
+        }
+    }
+
+    /// Keeps what is needed later of a master's message, and puts our own uuids into it.
+    fn note(&mut self, message: &mut FromMaster) {
+        match message {
+            FromMaster::RunTask(run) => {
+                let framework = run.framework.id.as_ref().map_or("", |id| id.value.as_str()).to_string();
+                let task = run.task.task_id.value.clone();
+                if let Some(executor) = &run.task.executor {
+                    self.custom.insert((framework.clone(), task.clone()));
+                    self.custom.insert((framework.clone(), executor.executor_id.value.clone()));
+                }
+                self.tasks.insert((framework, task), (**run).clone());
+            }
+            FromMaster::RunTaskGroup(run) => {
+                let framework = run.framework.id.as_ref().map_or("", |id| id.value.as_str()).to_string();
+                self.custom.insert((framework.clone(), run.executor.executor_id.value.clone()));
+                let tasks = run.task_group.tasks.iter().map(|task| (framework.clone(), task.task_id.value.clone()));
+                self.custom.extend(tasks);
+            }
+            FromMaster::Acknowledge(acknowledgement) => {
+                let theirs = hexadecimal(&acknowledgement.uuid);
+                if let Some(ours) = self.findings.ours("uuid", &theirs) {
+                    let byte = |at: usize| u8::from_str_radix(&ours[at..at + 2], 16).expect("hexadecimal");
+                    acknowledgement.uuid = (0..ours.len()).step_by(2).map(byte).collect();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The container that has to be killed now.
+    fn to_kill(&self, message: &FromMaster) -> Option<ContainerId> {
+        let FromMaster::KillTask(kill) = message else { return None };
+        self.container(&kill.framework_id.value, |executor| {
+            executor.tasks.contains_key(&TaskId::new(kill.task_id.value.clone()).expect("a task id"))
+        })
+    }
+
+    fn container(&self, framework: &str, which: impl Fn(&Executor) -> bool) -> Option<ContainerId> {
+        let frameworks = self.slave.as_ref()?.frameworks();
+        let framework = frameworks.get(&FrameworkId::new(framework).ok()?)?;
+        framework.executors.values().find(|executor| which(executor)).map(|executor| executor.container.clone())
+    }
+
+    /// What an executor says comes out of its container.
+    fn executor_says(&mut self, place: &str, entry: &Entry) {
+        if entry.what.starts_with('/') {
+            let call: executor::Call = from_v1_bytes("mesos.v1.executor.Call", &entry.body()).expect("a call");
+            let ids = (call.framework_id.value.clone(), call.executor_id.value.clone());
+            self.executors.insert(entry.from.clone(), ids.clone());
+            if let Some(update) = call.update {
+                self.executor_reports(place, &ids.0, &ids.1, update.status);
+            }
+            return;
+        }
+        let Received { from, name, body, .. } = entry.received();
+        match name.rsplit('.').next().unwrap_or_default() {
+            "RegisterExecutorMessage" => {
+                let message = RegisterExecutorMessage::decode(body.as_slice()).expect("an executor");
+                self.executors.insert(from.to_string(), (message.framework_id.value, message.executor_id.value));
+            }
+            "ReregisterExecutorMessage" => {
+                let message = ReregisterExecutorMessage::decode(body.as_slice()).expect("an executor");
+                self.executors.insert(from.to_string(), (message.framework_id.value, message.executor_id.value));
+            }
+            "StatusUpdateMessage" => {
+                let update = StatusUpdateMessage::decode(body.as_slice()).expect("an update").update;
+                let executor = update.executor_id.map(|id| id.value).unwrap_or_default();
+                let mut status = update.status;
+                status.uuid = status.uuid.or(update.uuid);
+                status.timestamp.get_or_insert(update.timestamp);
+                self.executor_reports(place, &update.framework_id.value, &executor, status);
+            }
+            other => panic!("{place}: {other} of an executor"),
+        }
+    }
+
+    fn executor_reports(&mut self, place: &str, framework: &str, executor: &str, status: TaskStatus) {
+        if self.custom.contains(&(framework.to_string(), executor.to_string())) {
+            return;
+        }
+        let uuid = status.uuid().to_vec();
+        self.findings.reported(&uuid);
+        self.report(framework, executor, status);
+        if !self.acknowledged.contains(&uuid) {
+            self.findings.differences.push(format!("{place}: not taken over from the container"));
+        }
+    }
+
+    pub(super) fn report(&mut self, framework: &str, executor: &str, status: TaskStatus) {
+        let Some(container) = self.container(framework, |each| each.info.executor_id.value == executor) else { return };
+        // What the agent adds is not the child's to say.
+        let status = TaskStatus { slave_id: None, executor_id: None, container_status: None, ..status };
+        self.event(Event::ContainerStatus { container, status: Box::new(status) });
+    }
+
+    fn executor_gone(&mut self, pid: &str) {
+        let Some((framework, executor)) = self.executors.get(pid).cloned() else { return };
+        let find = |each: &Executor| each.info.executor_id.value == executor && each.state != ExecutorState::Gone;
+        let Some(container) = self.container(&framework, find) else { return };
+        let open = self.container(&framework, |each| {
+            each.container == container && each.tasks.values().any(|task| !is_terminal(task.state))
+        });
+        let reason = open.map(|_| "the executor is gone".to_string());
+        self.event(Event::ContainerGone { container, reason });
+    }
+}
