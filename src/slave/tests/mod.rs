@@ -1,7 +1,6 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
 mod authentication;
-mod golden;
 mod replay;
 
 use std::time::{Duration, Instant};

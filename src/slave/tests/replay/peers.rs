@@ -1,5 +1,7 @@
 //! What others say to the agent, said to the slave: the master's messages as they are, the executors' out of containers.
 
+use std::time::Duration;
+
 use prost::Message as _;
 
 use super::super::super::*;
@@ -10,6 +12,9 @@ use crate::ids::TaskId;
 use crate::messages::from_v1_bytes;
 use crate::messages::mesos::internal::*;
 use crate::messages::mesos::{TaskStatus, executor};
+
+/// What a killed task has when nobody says otherwise, as in the recordings.
+const KILL_GRACE: Duration = Duration::from_secs(3);
 
 impl Play<'_> {
     /// Something came to the agent.
@@ -34,8 +39,8 @@ impl Play<'_> {
         self.note(&mut message);
         let to_kill = self.to_kill(&message);
         self.event(Event::Message { from: from.clone(), message });
-        if to_kill.is_some_and(|container| !self.killed.contains(&container)) {
-            self.findings.differences.push(format!("{place}: the container is not killed"));
+        if to_kill.is_some_and(|container| !self.killed.contains(&(container, KILL_GRACE))) {
+            self.findings.differences.push(format!("{place}: the container is not killed: {:?}", self.killed));
         }
     }
 

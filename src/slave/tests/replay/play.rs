@@ -36,7 +36,7 @@ pub struct Play<'a> {
     /// What the slave sent to the master and nobody asked for yet.
     pub(super) sent: VecDeque<Sent>,
     /// What the last event made the slave do to its containers.
-    pub(super) killed: Vec<ContainerId>,
+    pub(super) killed: Vec<(ContainerId, Duration)>,
     pub(super) acknowledged: Vec<Vec<u8>>,
     /// All tasks, as they were launched.
     pub(super) tasks: BTreeMap<(String, String), RunTaskMessage>,
@@ -189,14 +189,14 @@ impl<'a> Play<'a> {
         let slave_id = known.slave.id.clone().expect("the agent's id");
         let registered = SlaveRegisteredMessage { slave_id, connection: None };
         self.pass(self.now + Duration::from_secs_f64(BACKOFF));
-        self.from_master(FromMaster::Registered(Box::new(registered)));
+        self.hear_master(FromMaster::Registered(Box::new(registered)));
         for task in &known.tasks {
             let key = (task.framework_id.value.clone(), task.task_id.value.clone());
             let message = self.tasks.get(&key).expect("the launch of a task").clone();
-            self.from_master(FromMaster::RunTask(Box::new(message)));
+            self.hear_master(FromMaster::RunTask(Box::new(message)));
             for status in &task.statuses {
                 self.report(&key.0, &key.1, status.clone());
-                self.from_master(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
+                self.hear_master(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
                     slave_id: task.slave_id.clone(),
                     framework_id: task.framework_id.clone(),
                     task_id: task.task_id.clone(),
@@ -209,7 +209,7 @@ impl<'a> Play<'a> {
         self.sent.truncate(sent);
     }
 
-    fn from_master(&mut self, message: FromMaster) {
+    fn hear_master(&mut self, message: FromMaster) {
         let from = self.master();
         self.event(Event::Message { from, message });
     }
@@ -252,8 +252,8 @@ impl<'a> Play<'a> {
             let sent = match action {
                 Action::Send { to, message } => Sent { from: own, to, message },
                 Action::SendAs { from, to, message } => Sent { from, to, message },
-                Action::Kill { container, .. } => {
-                    self.killed.push(container);
+                Action::Kill { container, grace } => {
+                    self.killed.push((container, grace));
                     continue;
                 }
                 Action::Acknowledge { uuid, .. } => {

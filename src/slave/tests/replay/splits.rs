@@ -10,9 +10,12 @@ use crate::random::Random;
 /// Cuttings of each stream.
 const ROUNDS: u64 = 20;
 
+/// Messages with their bodies.
+type Messages = Vec<(Message, Vec<u8>)>;
+
 /// All that one peer sent to another, in order.
-fn streams(recording: &Recording) -> Vec<(Vec<(Message, Vec<u8>)>, Vec<u8>)> {
-    let mut streams: BTreeMap<(&str, &str), (Vec<(Message, Vec<u8>)>, Vec<u8>)> = BTreeMap::new();
+fn streams(recording: &Recording) -> Vec<(Messages, Vec<u8>)> {
+    let mut streams: BTreeMap<(&str, &str), (Messages, Vec<u8>)> = BTreeMap::new();
     for entry in recording.entries.iter().filter(|entry| entry.is_message()) {
         let (messages, bytes) = streams.entry((&entry.from, &entry.to)).or_default();
         let received = entry.received();
@@ -23,7 +26,7 @@ fn streams(recording: &Recording) -> Vec<(Vec<(Message, Vec<u8>)>, Vec<u8>)> {
     streams.into_values().collect()
 }
 
-fn parse(bytes: &[u8], random: &mut Random) -> Vec<(Message, Vec<u8>)> {
+fn parse(bytes: &[u8], random: &mut Random) -> Messages {
     // Sometimes byte by byte, sometimes many messages at once.
     let longest = 1 + random.next_u64() % [3, 50, 1000, 100_000][(random.next_u64() % 4) as usize];
     let mut parser = RequestParser::new(1 << 20);
