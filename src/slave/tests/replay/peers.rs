@@ -7,7 +7,7 @@ use prost::Message as _;
 use super::super::super::*;
 use super::compare::hexadecimal;
 use super::play::Play;
-use super::recording::{Entry, Received};
+use super::recording::{Entry, Received, Sender};
 use crate::ids::TaskId;
 use crate::messages::from_v1_bytes;
 use crate::messages::mesos::internal::*;
@@ -19,13 +19,12 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 impl Play<'_> {
     /// Something came to the agent.
     pub(super) fn heard(&mut self, place: &str, entry: &Entry) {
-        let by_master = entry.from.ends_with(&format!("@{}", self.recording.master));
-        match (entry.what.as_str(), by_master) {
+        match (entry.what.as_str(), self.recording.sender(entry)) {
             ("202", _) => {}
-            ("closed", true) => self.event(Event::Exited(self.master())),
-            ("closed", false) => self.executor_gone(&entry.from),
-            (_, true) => self.master_says(place, &entry.received()),
-            (_, false) => self.executor_says(place, entry),
+            ("closed", Sender::Master) => self.event(Event::Exited(self.master())),
+            ("closed", _) => self.executor_gone(&entry.from),
+            (_, Sender::Master) => self.master_says(place, &entry.received()),
+            (_, _) => self.executor_says(place, entry),
         }
     }
 

@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::super::super::*;
 use super::allowed;
 use super::compare::{Findings, Sent};
-use super::recording::{Entry, Recording};
+use super::recording::{Entry, Recording, Sender};
 use crate::credential::Credential;
 use crate::libprocess::Pid;
 use crate::messages::mesos::internal::*;
@@ -88,7 +88,8 @@ impl<'a> Play<'a> {
     /// When the master is detected: as long before each first registration of a run as a back-off may take.
     fn detections(&self) -> Vec<f64> {
         let starts = self.recording.entries.iter().enumerate().filter(|(_, entry)| entry.what == "start");
-        let first_word = |place: usize| self.recording.entries[place..].iter().find(|entry| self.is_to_master(entry));
+        let first_word =
+            |place: usize| self.recording.entries[place..].iter().find(|entry| self.recording.is_to_master(entry));
         starts.filter_map(|(place, start)| first_word(place).map(|word| (word.at - BACKOFF).max(start.at))).collect()
     }
 
@@ -96,26 +97,15 @@ impl<'a> Play<'a> {
         Pid { id: "master".into(), address: self.recording.master }
     }
 
-    pub(super) fn is_to_master(&self, entry: &Entry) -> bool {
-        let of_agent = entry.from.ends_with(&format!("@{}", self.recording.agent.address));
-        entry.is_message() && of_agent && entry.to.ends_with(&format!("@{}", self.recording.master))
-    }
-
     fn entry(&mut self, entry: &'a Entry) {
         let place = format!("{:.3} {}", entry.at, entry.what);
-        if entry.from == "agent" {
-            return self.done(entry);
-        }
-        if self.is_to_master(entry) {
-            return self.expect(&place, &entry.received());
-        }
-        if !entry.to.ends_with(&format!("@{}", self.recording.agent.address)) {
-            // To executors: not ours to say yet.
-            return;
-        }
-        match &mut self.held {
-            Some(held) => held.push(entry),
-            None => self.heard(&place, entry),
+        match (self.recording.sender(entry), &mut self.held) {
+            (Sender::Process, _) => self.done(entry),
+            (Sender::Agent, _) if self.recording.is_to_master(entry) => self.expect(&place, &entry.received()),
+            // A reply, or to an executor: the latter not ours to say yet.
+            (Sender::Agent, _) => {}
+            (Sender::Master | Sender::Other, Some(held)) => held.push(entry),
+            (Sender::Master | Sender::Other, None) => self.heard(&place, entry),
         }
     }
 
@@ -153,7 +143,7 @@ impl<'a> Play<'a> {
         self.runs += 1;
         self.slave = Some(Slave::new(self.config(), crate::random::Random::from_seed(self.runs)));
         let later = self.recording.entries.iter().filter(|each| each.at > entry.at);
-        let first_word = later.into_iter().find(|each| self.is_to_master(each));
+        let first_word = later.into_iter().find(|each| self.recording.is_to_master(each));
         let Some(word) = first_word.filter(|word| word.what.ends_with(".ReregisterSlaveMessage")) else { return };
         self.recover(&ReregisterSlaveMessage::decode(word.received().body.as_slice()).expect("a registration"));
     }

@@ -21,6 +21,18 @@ pub struct Entry {
     pub raw: Vec<u8>,
 }
 
+/// Who an entry is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sender {
+    /// Nobody: something was done to the agent's process.
+    Process,
+    Agent,
+    /// The master, or another process of its program.
+    Master,
+    /// An executor, or a scheduler.
+    Other,
+}
+
 /// A message, as our own parser understands it.
 pub struct Received {
     pub from: Pid,
@@ -50,6 +62,23 @@ impl Recording {
         let registration = registration.expect("a registration").received();
         let (master, agent) = (registration.to.address, registration.from);
         Recording { entries, master, agent }
+    }
+}
+
+impl Recording {
+    pub fn sender(&self, entry: &Entry) -> Sender {
+        match entry.from.rsplit_once('@').map(|(_, address)| address.parse::<SocketAddrV4>()) {
+            None => Sender::Process,
+            Some(Ok(address)) if address == self.agent.address => Sender::Agent,
+            Some(Ok(address)) if address == self.master => Sender::Master,
+            Some(_) => Sender::Other,
+        }
+    }
+
+    /// The agent told the master, or another process of its program, something.
+    pub fn is_to_master(&self, entry: &Entry) -> bool {
+        let to_master = entry.to.ends_with(&format!("@{}", self.master));
+        entry.is_message() && self.sender(entry) == Sender::Agent && to_master
     }
 }
 
