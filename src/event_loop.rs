@@ -105,10 +105,15 @@ impl EventLoop {
             self.container_event(event);
         }
         for event in self.detector.turn(set, instant) {
-            self.deliver(match event {
-                DetectorEvent::Detected(master) => Event::MasterDetected(master),
-                DetectorEvent::Lost => Event::MasterLost,
-            });
+            match event {
+                DetectorEvent::Detected(master) => {
+                    let address = master.address;
+                    self.deliver(Event::MasterDetected(master));
+                    let dialect = self.network.dialect(address);
+                    self.deliver(Event::Shown { address, dialect });
+                }
+                DetectorEvent::Lost => self.deliver(Event::MasterLost),
+            }
         }
         if let Some(end) = self.embedded.as_mut().and_then(Embedded::ended) {
             log::error!("the embedded master has ended ({end}); stopping");
@@ -135,7 +140,7 @@ impl EventLoop {
     fn network_event(&mut self, event: NetworkEvent) {
         match event {
             NetworkEvent::Message { from, to, name, body, .. } => {
-                let event = if to == self.slave.config().pid.id {
+                let event = if to == self.slave.config().pid.id || to == slave::SLAVE_OF_2012 {
                     FromMaster::decode(&name, &body).map(|message| Event::Message { from: from.clone(), message })
                 } else if slave::is_authenticatee(&to) {
                     let message = FromAuthenticator::decode(&name, &body);
@@ -153,6 +158,7 @@ impl EventLoop {
                 let response = api::handle(&request, own_name, || self.state(), &self.files);
                 self.network.respond(connection, response);
             }
+            NetworkEvent::Shown { address, dialect } => self.deliver(Event::Shown { address, dialect }),
             NetworkEvent::Exited { pid } => self.deliver(Event::Exited(pid)),
             NetworkEvent::Closed { .. }
             | NetworkEvent::Response { .. }

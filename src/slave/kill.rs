@@ -149,6 +149,9 @@ impl Slave {
                 self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
         }
+        // The child's own end: what the command's was is in the task's status.
+        let status = if reason.is_some() { nix::libc::SIGKILL } else { 0 };
+        self.report_exit(&framework_id, &executor_id, status);
         self.remove_what_is_done();
     }
 

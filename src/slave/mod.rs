@@ -6,6 +6,7 @@
 //!  + Now     │ launch         RunTask → container            │
 //!            │ kill           KillTask, shutdowns            │
 //!            │ updates        one stream per task            │
+//!            │ dialect        what a master of 2012 is told  │
 //!            └─────────────────────────────────────────────┘
 //! ```
 //!
@@ -13,6 +14,7 @@
 
 mod authentication;
 mod constants;
+mod dialect;
 mod framework;
 mod kill;
 mod launch;
@@ -21,9 +23,11 @@ mod paths;
 mod registration;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod updates;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -31,6 +35,7 @@ use prost::{Message, Name};
 
 pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
+pub use dialect::SLAVE_OF_2012;
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
 pub use message::{FromAuthenticator, FromMaster, Outgoing};
 pub use paths::virtual_sandbox;
@@ -38,9 +43,10 @@ use registration::Registration;
 use updates::Updates;
 
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, SlaveId};
-use crate::libprocess::Pid;
+use crate::libprocess::{Dialect, Pid};
 use crate::messages::container::Spec;
 use crate::messages::mesos;
+use crate::messages::mesos::internal::PongSlaveMessage;
 use crate::poll::earlier;
 use crate::random::Random;
 
@@ -96,6 +102,13 @@ pub enum Event {
         to: String,
         /// What it says.
         message: FromAuthenticator,
+    },
+    /// A peer has shown which libprocess it is.
+    Shown {
+        /// Where its program listens.
+        address: SocketAddrV4,
+        /// Which it is.
+        dialect: Dialect,
     },
     /// A linked peer cannot be reached any more.
     Exited(Pid),
@@ -179,6 +192,7 @@ pub struct Slave {
     registration: Registration,
     frameworks: BTreeMap<FrameworkId, Framework>,
     updates: Updates,
+    schedulers: dialect::Schedulers,
     checkpointed_resources: Vec<mesos::Resource>,
     purpose: Purpose,
     actions: Vec<Action>,
@@ -194,6 +208,7 @@ impl Slave {
             registration,
             frameworks: BTreeMap::new(),
             updates: Updates::default(),
+            schedulers: Default::default(),
             checkpointed_resources: Vec::new(),
             purpose: Purpose::Serve,
             actions: Vec::new(),
@@ -207,6 +222,7 @@ impl Slave {
             Event::MasterLost => self.master_lost(),
             Event::Message { from, message } => self.message(from, message, now),
             Event::Authentication { from, to, message } => self.authentication_message(&from, &to, message, now),
+            Event::Shown { address, dialect } => self.shown(address, dialect),
             Event::Exited(pid) => self.exited(&pid, now),
             Event::ContainerStatus { container, status } => {
                 self.container_status(&container, *status, now);
@@ -238,23 +254,32 @@ impl Slave {
     }
 
     fn message(&mut self, from: Pid, message: FromMaster, now: Now) {
-        if let FromMaster::Ping(ping) = &message {
-            return self.ping(from, ping.connected, now);
+        match &message {
+            FromMaster::Ping(ping) => return self.ping(from, Outgoing::new(&PongSlaveMessage {}), ping.connected, now),
+            FromMaster::BarePing => return self.ping(from, dialect::pong(), true, now),
+            _ => {}
         }
-        if !self.registration.is_master(&from) {
+        if !self.registration.is_master(&from) && !self.is_from_its_scheduler(&from, &message) {
             log::warn!("dropped {} from {from}, which is not our master", message.name());
             return;
         }
         match message {
-            FromMaster::Ping(_) => {}
+            FromMaster::Ping(_) | FromMaster::BarePing => {}
             FromMaster::Registered(message) => self.registered(*message, now),
             FromMaster::Reregistered(message) => self.reregistered(*message, now),
-            FromMaster::RunTask(message) => self.run_task(*message, now),
+            FromMaster::RunTask(message) => {
+                let message = dialect::with_framework_id(*message);
+                self.note_scheduler(&message);
+                self.run_task(message, now);
+            }
             FromMaster::RunTaskGroup(message) => self.run_task_group(*message, now),
             FromMaster::KillTask(message) => self.kill_task(&message, now),
             FromMaster::ShutdownFramework(message) => self.shutdown_framework(&message),
             FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message),
-            FromMaster::UpdateFramework(message) => self.update_framework(*message, now),
+            FromMaster::UpdateFramework(message) => {
+                self.move_scheduler(&message);
+                self.update_framework(*message, now);
+            }
             FromMaster::Acknowledge(message) => self.acknowledged(&message, now),
             FromMaster::CheckpointResources(message) => {
                 self.checkpointed_resources = message.resources;

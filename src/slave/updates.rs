@@ -45,6 +45,10 @@ impl Updates {
         self.streams.contains_key(&(framework.clone(), task.clone()))
     }
 
+    pub fn has_framework(&self, framework: &FrameworkId) -> bool {
+        self.streams.keys().any(|(id, _)| id == framework)
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         self.streams.values().map(|stream| stream.resend_at).min()
     }
@@ -198,7 +202,7 @@ impl Slave {
         }
         let update = make_update(&framework_id.to_proto(), executor_id, status);
         let key = (framework_id.clone(), task_id);
-        if self.updates.is_full(&key) {
+        if self.updates.is_full(&key) || !self.will_be_acknowledged(&update.framework_id) {
             return self.forward(update);
         }
         if self.updates.push(key.clone(), update, now.instant) {
@@ -232,7 +236,9 @@ impl Slave {
         let Some(master) = self.registration.registered_master().cloned() else {
             return;
         };
-        let message = StatusUpdateMessage { update, pid: Some(self.config.pid.to_string()) };
+        let acknowledged = self.will_be_acknowledged(&update.framework_id);
+        let update = self.update_for_master(update);
+        let message = StatusUpdateMessage { update, pid: acknowledged.then(|| self.config.pid.to_string()) };
         self.send(&master, &message);
     }
 

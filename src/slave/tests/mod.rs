@@ -1,7 +1,9 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
 mod authentication;
+mod dialect;
 mod replay;
+mod touch;
 
 use std::time::{Duration, Instant};
 
@@ -77,6 +79,12 @@ impl World {
             connection: Some(MasterSlaveConnection { total_ping_timeout_seconds: Some(75.0) }),
         })));
         world
+    }
+
+    /// The master's program shows which libprocess it is.
+    fn shows(&mut self, dialect: Dialect) {
+        let wanted = self.event(Event::Shown { address: pid(MASTER).address, dialect });
+        assert!(wanted.sent.is_empty() && wanted.linked.is_empty());
     }
 
     fn event(&mut self, event: Event) -> Wanted {

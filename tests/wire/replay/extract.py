@@ -18,8 +18,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 # What was done to the agent, in seconds since the first message, for the captures that have no timeline.
 DONE_0_9 = {
     "1-basic": [],
-    "2-slave-kill": [(10.0, "SIGKILL"), (18.0, "start")],
-    "3-executor-kill": [(15.0, "SIGTERM")],
+    "2-slave-kill": [(10.002, "SIGKILL"), (18.0, "start")],
+    "3-executor-kill": [(15.018, "SIGTERM")],
     "4-pong-timeout": [(5.0, "SIGSTOP"), (105.0, "SIGCONT")],
     "5-update-retry": [],
     "6-command-tasks": [],

@@ -35,14 +35,30 @@ const OWN_CLOCK: &str = "an update that the agent itself makes has the time at w
 const OWN_WORDS: &str =
     "what the agent itself says of a task is text for people; ours says what happened to the container";
 const NOTHING_COMPLETED: &str = "frameworks that have nothing here any more are not listed";
+const UNTIL_KNOWN: &str = "what 0.9 requires is there until the master is known to be of 1.x";
+const NOT_KNOWN_THEN: &str = "0.9 skips the fields that it does not know";
+const OWN_PAGE: &str = "the slave's page is at the port of everything else, in 0.9 at one of its own";
+const COMMAND_EXECUTOR: &str = "a command task's executor has the task's id, as since 0.10; in 0.9 it has a longer one";
+/// The id of the slave's process.
+pub const OWN_ID: &str = "the slave is called slave(1), as since 0.13; in 0.9 it is called slave";
+/// The framing of the first word.
+pub const FIRST_WORD: &str =
+    "the first word to a master of which nothing is known is framed so that 0.9 and 1.x take it";
+
 const NO_DEFAULT_ROLE: &str =
     "resources are reported as the master gave them, without the role that masters before 1.4 wanted";
 const RECOVERED: &str =
     "a recovered agent does not know what it sent last; the slave that the test sets up in its place does";
 
-pub const FIELDS: &[Field] = &[
+/// Against Mesos 1.11.
+pub const FIELDS_OF_1_11: &[Field] = &[
     field("RegisterSlaveMessage", "agent_capabilities[].type", How::Theirs, FEWER_CAPABILITIES),
     field("ReregisterSlaveMessage", "agent_capabilities[].type", How::Theirs, FEWER_CAPABILITIES),
+    field("RegisterSlaveMessage", "slave.webui_hostname", How::Ours, UNTIL_KNOWN),
+    field("RegisterSlaveMessage", "slave.webui_port", How::Ours, UNTIL_KNOWN),
+    field("ReregisterSlaveMessage", "slave.webui_hostname", How::Ours, UNTIL_KNOWN),
+    field("ReregisterSlaveMessage", "slave.webui_port", How::Ours, UNTIL_KNOWN),
+    field("ReregisterSlaveMessage", "slave_id.value", How::Ours, UNTIL_KNOWN),
     field("RegisterSlaveMessage", "resource_version_uuid.value", How::Drawn("run"), OWN_RESOURCE_VERSION),
     field("ReregisterSlaveMessage", "resource_version_uuid.value", How::Drawn("run"), OWN_RESOURCE_VERSION),
     field(
@@ -75,6 +91,24 @@ pub const FIELDS: &[Field] = &[
     field("ReregisterSlaveMessage", "completed_frameworks[].*", How::Theirs, NOTHING_COMPLETED),
 ];
 
+/// Against Mesos 0.9.
+pub const FIELDS_OF_2012: &[Field] = &[
+    field("RegisterSlaveMessage", "version", How::Ours, NOT_KNOWN_THEN),
+    field("RegisterSlaveMessage", "agent_capabilities[].type", How::Ours, NOT_KNOWN_THEN),
+    field("RegisterSlaveMessage", "resource_version_uuid.value", How::Ours, NOT_KNOWN_THEN),
+    field("RegisterSlaveMessage", "slave.port", How::Ours, NOT_KNOWN_THEN),
+    field("RegisterSlaveMessage", "slave.webui_port", How::Differs, OWN_PAGE),
+    field("StatusUpdateMessage", "pid", How::Drawn("pid"), OWN_ID),
+    field("StatusUpdateMessage", "update.latest_state", How::Ours, NOT_KNOWN_THEN),
+    field("StatusUpdateMessage", "update.status.slave_id.value", How::Ours, NOT_KNOWN_THEN),
+    field("StatusUpdateMessage", "update.status.executor_id.value", How::Ours, NOT_KNOWN_THEN),
+    field("StatusUpdateMessage", "update.status.timestamp", How::Ours, NOT_KNOWN_THEN),
+    field("StatusUpdateMessage", "update.status.uuid", How::Ours, NOT_KNOWN_THEN),
+    field("StatusUpdateMessage", "update.status.container_status.*", How::Ours, NOT_KNOWN_THEN),
+    field("StatusUpdateMessage", "update.executor_id.value", How::Drawn("executor"), COMMAND_EXECUTOR),
+    field("ExitedExecutorMessage", "executor_id.value", How::Drawn("executor"), COMMAND_EXECUTOR),
+];
+
 const fn field(message: &'static str, path: &'static str, how: How, reason: &'static str) -> Field {
     Field { message, path, own: false, how, reason }
 }
@@ -102,6 +136,15 @@ pub const LATE_PINGS: &str =
 
 /// All reasons.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
-    let whole = [NO_UPDATE_SLAVE, ASKS_AGAIN, CUSTOM_EXECUTORS, CUSTOM_EXECUTORS_REFUSED, ENDS_CONTAINERS, LATE_PINGS];
-    FIELDS.iter().map(|field| field.reason).chain(whole)
+    let whole = [
+        NO_UPDATE_SLAVE,
+        ASKS_AGAIN,
+        CUSTOM_EXECUTORS,
+        CUSTOM_EXECUTORS_REFUSED,
+        ENDS_CONTAINERS,
+        LATE_PINGS,
+        OWN_ID,
+        FIRST_WORD,
+    ];
+    FIELDS_OF_1_11.iter().chain(FIELDS_OF_2012).map(|field| field.reason).chain(whole)
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::allowed::{FIELDS, Field, How};
+use super::allowed::{self, FIELDS_OF_1_11, FIELDS_OF_2012, Field, How};
 use super::recording::Received;
-use crate::libprocess::{self, Pid};
+use crate::libprocess::{self, Dialect, Pid};
 use crate::messages::tree;
-use crate::slave::Outgoing;
+use crate::slave::{Outgoing, SLAVE_OF_2012};
 
 /// A message that the slave sent to the master.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub struct Sent {
     pub from: Pid,
     pub to: Pid,
     pub message: Outgoing,
+    /// What the master had shown by then.
+    pub dialect: Dialect,
 }
 
 /// What has been found so far.
@@ -29,9 +31,15 @@ pub struct Findings {
     drawn: BTreeMap<(&'static str, String), String>,
     /// The uuids of updates that executors made, in hexadecimal.
     reported: BTreeSet<String>,
+    /// The recording is one of Mesos 0.9.
+    is_of_2012: bool,
 }
 
 impl Findings {
+    pub fn new(is_of_2012: bool) -> Findings {
+        Findings { is_of_2012, ..Findings::default() }
+    }
+
     /// What ours is for a random value of theirs.
     pub fn ours(&self, kind: &'static str, theirs: &str) -> Option<&String> {
         self.drawn.get(&(kind, theirs.to_string()))
@@ -50,15 +58,39 @@ impl Findings {
     /// Compares a message; `place` is where it is in the recording.
     pub fn compare(&mut self, place: &str, ours: &Sent, theirs: &Received) {
         self.compared += 1;
-        if (&ours.from, &ours.to) != (&theirs.from, &theirs.to) {
+        self.compare_framing(place, ours, theirs);
+        self.compare_fields(place, ours, theirs);
+    }
+
+    fn compare_framing(&mut self, place: &str, ours: &Sent, theirs: &Received) {
+        let id = match theirs.from.id.as_str() {
+            SLAVE_OF_2012 => {
+                self.used.insert(allowed::OWN_ID);
+                "slave(1)"
+            }
+            id => id,
+        };
+        if (ours.from.id.as_str(), ours.from.address, &ours.to) != (id, theirs.from.address, &theirs.to) {
             let (from, to) = (&theirs.from, &theirs.to);
-            self.differences
-                .push(format!("{place}: ours from {} to {}, theirs from {from} to {to}", ours.from, ours.to));
+            let text = format!("{place}: ours from {} to {}, theirs from {from} to {to}", ours.from, ours.to);
+            self.differences.push(text);
         }
-        let framed = libprocess::encode_message(&ours.from, &ours.to, &ours.message.name, &theirs.body);
-        if framed != theirs.raw {
-            let (ours, theirs) = (framed.escape_ascii(), theirs.raw.escape_ascii());
-            self.differences.push(format!("{place}: framing: ours {ours}, theirs {theirs}"));
+        let framed = libprocess::encode_message(ours.dialect, &theirs.from, &ours.to, &ours.message.name, &theirs.body);
+        if framed == theirs.raw {
+            return;
+        }
+        if self.is_of_2012 && ours.dialect == Dialect::Unknown {
+            self.used.insert(allowed::FIRST_WORD);
+            return;
+        }
+        let (ours, theirs) = (framed.escape_ascii(), theirs.raw.escape_ascii());
+        self.differences.push(format!("{place}: framing: ours {ours}, theirs {theirs}"));
+    }
+
+    fn compare_fields(&mut self, place: &str, ours: &Sent, theirs: &Received) {
+        if ours.message.body.is_empty() && theirs.body.is_empty() {
+            // Some of these are bare words.
+            return;
         }
         let fields =
             |body: &[u8]| -> BTreeMap<String, String> { tree::leaves(&theirs.name, body).into_iter().collect() };
@@ -78,7 +110,8 @@ impl Findings {
         if ours == theirs {
             return true;
         }
-        let rule = FIELDS.iter().find(|rule| rule.is_about(of, path) && self.covers(rule, ours, theirs));
+        let rules = if self.is_of_2012 { FIELDS_OF_2012 } else { FIELDS_OF_1_11 };
+        let rule = rules.iter().find(|rule| rule.is_about(of, path) && self.covers(rule, ours, theirs));
         rule.is_some_and(|rule| {
             self.used.insert(rule.reason);
             true

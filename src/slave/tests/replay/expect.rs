@@ -10,15 +10,18 @@ use super::play::{BACKOFF, Play};
 use super::recording::Received;
 use crate::messages::mesos::internal::{ExitedExecutorMessage, StatusUpdateMessage};
 
+/// What a slave sends until it is answered.
+const REGISTRATIONS: [&str; 3] = ["RegisterSlaveMessage", "ReregisterSlaveMessage", "AuthenticateMessage"];
+
 impl Play<'_> {
     /// The agent sent this: so must we have.
     pub(super) fn expect(&mut self, place: &str, theirs: &Received) {
         let name = theirs.name.rsplit('.').next().unwrap_or_default();
-        if self.custom.contains(&subject(name, &theirs.body)) {
+        if self.custom.contains(&self.subject(name, &theirs.body)) {
             self.allow(allowed::CUSTOM_EXECUTORS);
             return;
         }
-        let is_registration = matches!(name, "RegisterSlaveMessage" | "ReregisterSlaveMessage" | "AuthenticateMessage");
+        let is_registration = REGISTRATIONS.contains(&name);
         if is_registration {
             self.await_registration(theirs);
         }
@@ -60,41 +63,46 @@ impl Play<'_> {
     /// The first of our messages with the same name about the same thing; the last where we asked again and again.
     fn take(&mut self, theirs: &Received, is_registration: bool) -> Option<Sent> {
         let name = theirs.name.rsplit('.').next().unwrap_or_default();
-        let about = subject(name, &theirs.body);
-        let same = |sent: &Sent| sent.message.name == theirs.name && subject(name, &sent.message.body) == about;
-        while is_registration && self.sent.iter().filter(|sent| same(sent)).count() > 1 {
+        let about = self.subject(name, &theirs.body);
+        let same = |sent: &Sent| sent.message.name == theirs.name && self.subject(name, &sent.message.body) == about;
+        let mut places: Vec<usize> = (0..self.sent.len()).filter(|place| same(&self.sent[*place])).collect();
+        while is_registration && places.len() > 1 {
             self.allow(allowed::ASKS_AGAIN);
-            let first = self.sent.iter().position(same)?;
-            self.sent.remove(first);
+            self.sent.remove(places.remove(0));
+            places.iter_mut().for_each(|place| *place -= 1);
         }
-        let place = self.sent.iter().position(same)?;
-        self.sent.remove(place)
+        self.sent.remove(*places.first()?)
     }
 
     /// Whatever the slave sent has been asked for by now.
     pub(super) fn settle(&mut self, when: &str) {
         for sent in std::mem::take(&mut self.sent) {
             let name = sent.message.name.rsplit('.').next().unwrap_or_default();
-            if self.custom.contains(&subject(name, &sent.message.body)) {
+            if self.lost && REGISTRATIONS.contains(&name) {
+                self.allow(allowed::ASKS_AGAIN);
+            } else if self.custom.contains(&self.subject(name, &sent.message.body)) {
                 self.allow(allowed::CUSTOM_EXECUTORS_REFUSED);
             } else {
                 self.findings.differences.push(format!("ours, not theirs {when}: {sent:?}"));
             }
         }
     }
-}
 
-/// What a message is about: a task or an executor of a framework.
-fn subject(name: &str, body: &[u8]) -> (String, String) {
-    match name {
-        "StatusUpdateMessage" => {
-            let update = StatusUpdateMessage::decode(body).expect("an update").update;
-            (update.framework_id.value, update.status.task_id.value)
+    /// What a message is about: a task or an executor of a framework.
+    fn subject(&self, name: &str, body: &[u8]) -> (String, String) {
+        match name {
+            "StatusUpdateMessage" => {
+                let update = StatusUpdateMessage::decode(body).expect("an update").update;
+                (update.framework_id.value, update.status.task_id.value)
+            }
+            "ExitedExecutorMessage" => {
+                let message = ExitedExecutorMessage::decode(body).expect("an exit");
+                let executor = (message.framework_id.value, message.executor_id.value);
+                // Of a command task's executor the task's id is what both know.
+                let task = self.commands.get(&executor).map(ToString::to_string);
+                (executor.0, task.unwrap_or(executor.1))
+            }
+            _ => Default::default(),
         }
-        "ExitedExecutorMessage" => {
-            let message = ExitedExecutorMessage::decode(body).expect("an exit");
-            (message.framework_id.value, message.executor_id.value)
-        }
-        _ => Default::default(),
     }
 }

@@ -74,10 +74,45 @@ fn a_killed_executor_a_frozen_agent_and_a_new_master_are_met_as_by_mesos_1_11() 
     replay("1.11-failure", 22);
 }
 
+#[test]
+fn a_slave_of_0_9_is_known_to_its_master_by_what_it_says() {
+    replay("0.9-1-basic", 7);
+}
+
+#[test]
+fn a_slave_of_0_9_that_was_killed_comes_back_as_a_new_one() {
+    replay("0.9-2-slave-kill", 4);
+}
+
+#[test]
+fn a_slave_of_0_9_whose_executor_was_killed_goes_on() {
+    replay("0.9-3-executor-kill", 2);
+}
+
+#[test]
+fn a_slave_of_0_9_that_was_declared_lost_answers_what_waited_and_ends() {
+    replay("0.9-4-pong-timeout", 7);
+}
+
+#[test]
+fn a_slave_of_0_9_with_a_frozen_scheduler_stays_in_touch() {
+    replay("0.9-5-update-retry", 3);
+}
+
+#[test]
+fn command_tasks_of_0_9_are_told_as_its_slave_does() {
+    replay("0.9-6-command-tasks", 10);
+}
+
+#[test]
+fn a_slave_that_is_there_before_its_master_of_0_9_registers_when_it_comes() {
+    replay("0.9-8-slave-first", 2);
+}
+
 /// A list of excuses that nobody needs any more would hide the next mistake.
 #[test]
 fn every_allowed_difference_occurs_in_some_recording() {
-    let outcomes: Vec<_> = OF_1_11.iter().map(|name| Play::new(&Recording::read(name)).run()).collect();
+    let outcomes: Vec<_> = OF_1_11.iter().chain(&OF_2012).map(|name| Play::new(&Recording::read(name)).run()).collect();
     let unused: Vec<_> =
         allowed::reasons().filter(|reason| !outcomes.iter().any(|outcome| outcome.used.contains(reason))).collect();
     assert!(unused.is_empty(), "these differences are allowed, but there are none: {unused:#?}");

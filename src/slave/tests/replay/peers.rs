@@ -9,6 +9,7 @@ use super::compare::hexadecimal;
 use super::play::Play;
 use super::recording::{Entry, Received, Sender};
 use crate::ids::TaskId;
+use crate::libprocess::Dialect;
 use crate::messages::from_v1_bytes;
 use crate::messages::mesos::internal::*;
 use crate::messages::mesos::{TaskStatus, executor};
@@ -19,18 +20,40 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 impl Play<'_> {
     /// Something came to the agent.
     pub(super) fn heard(&mut self, place: &str, entry: &Entry) {
-        match (entry.what.as_str(), self.recording.sender(entry)) {
+        let sender = self.recording.sender(entry);
+        if sender == Sender::Master {
+            self.lost = entry.what == "closed";
+            self.shows(entry);
+        }
+        match (entry.what.as_str(), sender) {
             ("202", _) => {}
-            ("closed", Sender::Master) => self.event(Event::Exited(self.master())),
+            ("closed", Sender::Master) => {
+                self.dialect = Dialect::Unknown;
+                self.event(Event::Exited(self.master()));
+            }
             ("closed", _) => self.executor_gone(&entry.from),
             (_, Sender::Master) => self.master_says(place, &entry.received()),
             (_, _) => self.executor_says(place, entry),
         }
     }
 
+    /// By how the master speaks it shows what it is.
+    fn shows(&mut self, entry: &Entry) {
+        let dialect = match entry.what.as_str() {
+            "closed" => return,
+            "202" => Dialect::V1,
+            _ if entry.is_of_2012() => Dialect::V2012,
+            _ => Dialect::V1,
+        };
+        if dialect != self.dialect {
+            self.dialect = dialect;
+            self.event(Event::Shown { address: self.recording.master, dialect });
+        }
+    }
+
     fn master_says(&mut self, place: &str, received: &Received) {
         let Received { from, to, name, body, .. } = received;
-        if to.id != self.recording.agent.id {
+        if is_authenticatee(&to.id) {
             let message = FromAuthenticator::decode(name, body).unwrap_or_else(|error| panic!("{place}: {error}"));
             return self.event(Event::Authentication { from: from.clone(), to: to.id.clone(), message });
         }
@@ -47,7 +70,8 @@ impl Play<'_> {
     fn note(&mut self, message: &mut FromMaster) {
         match message {
             FromMaster::RunTask(run) => {
-                let framework = run.framework.id.as_ref().map_or("", |id| id.value.as_str()).to_string();
+                let id = run.framework.id.as_ref().or(run.framework_id.as_ref());
+                let framework = id.map_or("", |id| id.value.as_str()).to_string();
                 let task = run.task.task_id.value.clone();
                 if let Some(executor) = &run.task.executor {
                     self.custom.insert((framework.clone(), task.clone()));
@@ -115,6 +139,12 @@ impl Play<'_> {
                 status.timestamp.get_or_insert(update.timestamp);
                 self.executor_reports(place, &update.framework_id.value, &executor, status);
             }
+            // In 0.9 schedulers say this themselves.
+            "StatusUpdateAcknowledgementMessage" => {
+                let mut message = FromMaster::decode(&name, &body).expect("an acknowledgement");
+                self.note(&mut message);
+                self.event(Event::Message { from, message });
+            }
             other => panic!("{place}: {other} of an executor"),
         }
     }
@@ -123,24 +153,29 @@ impl Play<'_> {
         if self.custom.contains(&(framework.to_string(), executor.to_string())) {
             return;
         }
-        let uuid = status.uuid().to_vec();
+        let (uuid, task) = (status.uuid().to_vec(), status.task_id.value.clone());
         self.findings.reported(&uuid);
-        self.report(framework, executor, status);
+        self.commands.insert((framework.into(), executor.into()), TaskId::new(task.clone()).expect("a task id"));
+        self.report(framework, &task, status);
         if !self.acknowledged.contains(&uuid) {
             self.findings.differences.push(format!("{place}: not taken over from the container"));
         }
     }
 
-    pub(super) fn report(&mut self, framework: &str, executor: &str, status: TaskStatus) {
-        let Some(container) = self.container(framework, |each| each.info.executor_id.value == executor) else { return };
+    /// The container of a command task reports it.
+    pub(super) fn report(&mut self, framework: &str, task: &str, status: TaskStatus) {
+        let task = TaskId::new(task).expect("a task id");
+        let Some(container) = self.container(framework, |each| each.tasks.contains_key(&task)) else { return };
         // What the agent adds is not the child's to say.
         let status = TaskStatus { slave_id: None, executor_id: None, container_status: None, ..status };
         self.event(Event::ContainerStatus { container, status: Box::new(status) });
     }
 
     fn executor_gone(&mut self, pid: &str) {
-        let Some((framework, executor)) = self.executors.get(pid).cloned() else { return };
-        let find = |each: &Executor| each.info.executor_id.value == executor && each.state != ExecutorState::Gone;
+        let Some(executor) = self.executors.get(pid).cloned() else { return };
+        let Some(task) = self.commands.get(&executor).cloned() else { return };
+        let (framework, _) = executor;
+        let find = |each: &Executor| each.tasks.contains_key(&task) && each.state != ExecutorState::Gone;
         let Some(container) = self.container(&framework, find) else { return };
         let open = self.container(&framework, |each| {
             each.container == container && each.tasks.values().any(|task| !is_terminal(task.state))

@@ -10,7 +10,8 @@ use super::allowed;
 use super::compare::{Findings, Sent};
 use super::recording::{Entry, Recording, Sender};
 use crate::credential::Credential;
-use crate::libprocess::Pid;
+use crate::ids::TaskId;
+use crate::libprocess::{Dialect, Pid};
 use crate::messages::mesos::internal::*;
 
 /// `--registration_backoff_factor`, as recorded.
@@ -31,6 +32,10 @@ pub struct Play<'a> {
     pub(super) zero: Instant,
     /// The invented time.
     pub(super) now: Instant,
+    /// The master's connection has broken, and nothing came from it since.
+    pub(super) lost: bool,
+    /// What the master has shown.
+    pub(super) dialect: Dialect,
     /// Entries that wait while the process is frozen.
     pub(super) held: Option<Vec<&'a Entry>>,
     /// What the slave sent to the master and nobody asked for yet.
@@ -42,6 +47,8 @@ pub struct Play<'a> {
     pub(super) tasks: BTreeMap<(String, String), RunTaskMessage>,
     /// Executors by their PIDs.
     pub(super) executors: BTreeMap<String, (String, String)>,
+    /// The tasks of command executors.
+    pub(super) commands: BTreeMap<(String, String), TaskId>,
     /// Framework and task, or framework and executor, of those that need an executor of the framework's.
     pub(super) custom: BTreeSet<(String, String)>,
     pub(super) findings: Findings,
@@ -56,14 +63,17 @@ impl<'a> Play<'a> {
             runs: 0,
             zero,
             now: zero,
+            lost: false,
+            dialect: Dialect::Unknown,
             held: None,
             sent: VecDeque::new(),
             killed: Vec::new(),
             acknowledged: Vec::new(),
             tasks: BTreeMap::new(),
             executors: BTreeMap::new(),
+            commands: BTreeMap::new(),
             custom: BTreeSet::new(),
-            findings: Findings::default(),
+            findings: Findings::new(recording.agent.id == SLAVE_OF_2012),
         }
     }
 
@@ -81,6 +91,8 @@ impl<'a> Play<'a> {
             self.pass(self.instant(entry.at));
             self.entry(entry);
         }
+        // What the slave does of itself when nobody says anything more.
+        self.pass(self.now + Duration::from_secs_f64(BACKOFF));
         self.settle("at the end");
         self.findings
     }
@@ -141,6 +153,7 @@ impl<'a> Play<'a> {
 
     fn start(&mut self, entry: &Entry) {
         self.runs += 1;
+        self.dialect = Dialect::Unknown;
         self.slave = Some(Slave::new(self.config(), crate::random::Random::from_seed(self.runs)));
         let later = self.recording.entries.iter().filter(|each| each.at > entry.at);
         let first_word = later.into_iter().find(|each| self.recording.is_to_master(each));
@@ -153,9 +166,13 @@ impl<'a> Play<'a> {
         let body = registration.expect("a registration").received().body;
         let second = Duration::from_secs(1);
         let authenticates = self.recording.entries.iter().any(|entry| entry.what.ends_with(".AuthenticateMessage"));
+        let theirs = RegisterSlaveMessage::decode(body.as_slice()).expect("a registration").slave;
+        let address = self.recording.agent.address;
+        // What there is in 0.9 only is for the slave to add.
+        let (port, webui_hostname, webui_port) = (Some(address.port().into()), None, None);
         Config {
-            pid: self.recording.agent.clone(),
-            info: RegisterSlaveMessage::decode(body.as_slice()).expect("a registration").slave,
+            pid: Pid { id: "slave(1)".into(), address },
+            info: mesos::SlaveInfo { port, webui_hostname, webui_port, ..theirs },
             work_dir: "/work_dir".into(),
             switch_user: true,
             authentication: authenticates.then(|| Authentication {
@@ -238,10 +255,10 @@ impl<'a> Play<'a> {
         let Some(slave) = &mut self.slave else { return };
         let mut exits = false;
         for action in slave.handle(event, now) {
-            let own = self.recording.agent.clone();
+            let (own, dialect) = (slave.config().pid.clone(), self.dialect);
             let sent = match action {
-                Action::Send { to, message } => Sent { from: own, to, message },
-                Action::SendAs { from, to, message } => Sent { from, to, message },
+                Action::Send { to, message } => Sent { from: own, to, message, dialect },
+                Action::SendAs { from, to, message } => Sent { from, to, message, dialect },
                 Action::Kill { container, grace } => {
                     self.killed.push((container, grace));
                     continue;

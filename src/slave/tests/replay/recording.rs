@@ -114,6 +114,11 @@ impl Entry {
         self.raw.starts_with(b"POST ") && !self.what.starts_with('/')
     }
 
+    /// It was sent by a libprocess of 2012.
+    pub fn is_of_2012(&self) -> bool {
+        !self.request().0.version_1_1
+    }
+
     pub fn received(&self) -> Received {
         let (head, body) = self.request();
         let message = libprocess::recognise(&head).unwrap_or_else(|| panic!("{} is no message", self.what));

@@ -15,9 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Comes after all messages; its answer is the end.
 const LAST: &[u8] = b"GET /last HTTP/1.1\r\nHost: x\r\n\r\n";
 
+/// Sender, receiver's id, name and body of each.
+type Messages = Vec<(String, String, String, Vec<u8>)>;
+
 struct Heard {
-    /// Sender, receiver's id, name and body.
-    messages: Vec<(String, String, String, Vec<u8>)>,
+    messages: Messages,
     /// All that was written back before the answer to the last request.
     replies: Vec<u8>,
 }
@@ -61,7 +63,7 @@ fn send(bytes: &[u8]) -> Heard {
 }
 
 /// What the master and its processes sent to the agent, as the network should hear it, and its bytes.
-fn from_master(recording: &Recording) -> (Vec<(String, String, String, Vec<u8>)>, Vec<u8>) {
+fn from_master(recording: &Recording) -> (Messages, Vec<u8>) {
     let (mut messages, mut bytes) = (Vec::new(), Vec::new());
     let all = recording.entries.iter().filter(|entry| entry.is_message() && recording.sender(entry) == Sender::Master);
     for entry in all {
