@@ -38,9 +38,9 @@ const NOTHING_COMPLETED: &str = "frameworks that have nothing here any more are 
 const UNTIL_KNOWN: &str = "what 0.9 requires is there until the master is known to be of 1.x";
 const NOT_KNOWN_THEN: &str = "0.9 skips the fields that it does not know";
 const OWN_PAGE: &str = "the slave's page is at the port of everything else, in 0.9 at one of its own";
-const COMMAND_EXECUTOR: &str = "a command task's executor has the task's id, as since 0.10; in 0.9 it has a longer one";
+const COMMAND_EXECUTOR: &str = "a command task's executor has the task's id, as in 1.x; in 0.9 it has a longer one";
 /// The id of the slave's process.
-pub const OWN_ID: &str = "the slave is called slave(1), as since 0.13; in 0.9 it is called slave";
+pub const OWN_ID: &str = "the slave is called slave(1), as in 1.x; in 0.9 it is called slave";
 /// The framing of the first word.
 pub const FIRST_WORD: &str =
     "the first word to a master of which nothing is known is framed so that 0.9 and 1.x take it";
@@ -134,8 +134,15 @@ pub const ENDS_CONTAINERS: &str =
 pub const LATE_PINGS: &str =
     "a slave that was frozen for longer than its ping timeout takes the pings that waited for it as in time";
 
-/// All reasons.
-pub fn reasons() -> impl Iterator<Item = &'static str> {
+impl Field {
+    /// The field and why it may differ, for people.
+    pub fn describe(&self, of: &str) -> String {
+        format!("{of}, {} {}: {}", self.message, self.path, self.reason)
+    }
+}
+
+/// All differences, in words.
+pub fn all() -> impl Iterator<Item = String> {
     let whole = [
         NO_UPDATE_SLAVE,
         ASKS_AGAIN,
@@ -146,5 +153,7 @@ pub fn reasons() -> impl Iterator<Item = &'static str> {
         OWN_ID,
         FIRST_WORD,
     ];
-    FIELDS_OF_1_11.iter().chain(FIELDS_OF_2012).map(|field| field.reason).chain(whole)
+    let fields = |of, fields: &'static [Field]| fields.iter().map(move |field| field.describe(of));
+    let whole = whole.into_iter().map(str::to_string);
+    fields("1.11", FIELDS_OF_1_11).chain(fields("0.9", FIELDS_OF_2012)).chain(whole)
 }

@@ -23,8 +23,8 @@ pub struct Sent {
 pub struct Findings {
     /// Differences that are not allowed, in words.
     pub differences: Vec<String>,
-    /// Reasons of those that are.
-    pub used: BTreeSet<&'static str>,
+    /// Those that are, in the words of `allowed`.
+    pub used: BTreeSet<String>,
     /// How many messages were compared.
     pub compared: usize,
     /// What each side drew at random: kind and theirs, ours.
@@ -65,7 +65,7 @@ impl Findings {
     fn compare_framing(&mut self, place: &str, ours: &Sent, theirs: &Received) {
         let id = match theirs.from.id.as_str() {
             SLAVE_OF_2012 => {
-                self.used.insert(allowed::OWN_ID);
+                self.used.insert(allowed::OWN_ID.into());
                 "slave(1)"
             }
             id => id,
@@ -80,7 +80,7 @@ impl Findings {
             return;
         }
         if self.is_of_2012 && ours.dialect == Dialect::Unknown {
-            self.used.insert(allowed::FIRST_WORD);
+            self.used.insert(allowed::FIRST_WORD.into());
             return;
         }
         let (ours, theirs) = (framed.escape_ascii(), theirs.raw.escape_ascii());
@@ -106,14 +106,14 @@ impl Findings {
         }
     }
 
-    fn same(&mut self, of: (&str, bool), path: &str, ours: Option<&String>, theirs: Option<&String>) -> bool {
+    fn same(&mut self, message: (&str, bool), path: &str, ours: Option<&String>, theirs: Option<&String>) -> bool {
         if ours == theirs {
             return true;
         }
-        let rules = if self.is_of_2012 { FIELDS_OF_2012 } else { FIELDS_OF_1_11 };
-        let rule = rules.iter().find(|rule| rule.is_about(of, path) && self.covers(rule, ours, theirs));
+        let (of, rules) = if self.is_of_2012 { ("0.9", FIELDS_OF_2012) } else { ("1.11", FIELDS_OF_1_11) };
+        let rule = rules.iter().find(|rule| rule.is_about(message, path) && self.covers(rule, ours, theirs));
         rule.is_some_and(|rule| {
-            self.used.insert(rule.reason);
+            self.used.insert(rule.describe(of));
             true
         })
     }

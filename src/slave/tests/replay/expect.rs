@@ -37,7 +37,7 @@ impl Play<'_> {
     }
 
     pub(super) fn allow(&mut self, reason: &'static str) {
-        self.findings.used.insert(reason);
+        self.findings.used.insert(reason.into());
     }
 
     /// The agent's process was frozen until a moment ago.
