@@ -28,7 +28,7 @@ use crate::poll::{Interest, PollSet, earlier};
 /// Connections above which the one that was unused for longest is closed, if nobody is linked to it.
 const MAX_UNLINKED: usize = 1024;
 /// Bytes that may wait for all peers together.
-pub const MAX_WAITING_IN_ALL: usize = 256 * 1024 * 1024;
+const MAX_WAITING_IN_ALL: usize = 256 * 1024 * 1024;
 /// A queue above which the total is looked at: smaller ones add up to no more than this for each peer.
 const LARGE: usize = 64 * 1024;
 /// How long a peer's kernel may leave bytes unacknowledged. Without it a machine that lost its power would be waited for a
@@ -139,12 +139,21 @@ impl Peer {
 }
 
 /// All peers that we send to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Links {
     peers: BTreeMap<SocketAddrV4, Peer>,
     /// Events between two turns.
     pending: Vec<NetworkEvent>,
     pub dialects: Dialects,
+    /// Bytes that may wait for all peers together.
+    pub max_waiting: usize,
+}
+
+impl Default for Links {
+    fn default() -> Links {
+        let (peers, pending, dialects) = (BTreeMap::new(), Vec::new(), Dialects::default());
+        Links { peers, pending, dialects, max_waiting: MAX_WAITING_IN_ALL }
+    }
 }
 
 impl Links {
@@ -158,13 +167,14 @@ impl Links {
         let (pushed, large) = (peer.output.push(bytes), peer.output.len() > LARGE);
         if pushed.is_err() {
             self.give_up(to.address);
-        } else if large && self.waiting() > MAX_WAITING_IN_ALL {
+        } else if large && self.waiting() > self.max_waiting {
             let most = self.peers.iter().max_by_key(|(_, peer)| peer.output.len()).map(|(address, _)| *address);
             most.into_iter().for_each(|address| self.give_up(address));
         }
     }
 
-    fn waiting(&self) -> usize {
+    /// How many bytes wait for peers.
+    pub fn waiting(&self) -> usize {
         self.peers.values().map(|peer| peer.output.len()).sum()
     }
 

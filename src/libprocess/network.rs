@@ -260,6 +260,19 @@ impl Network {
         self.inbound.limits.held = bytes;
     }
 
+    /// Most bytes that may wait to be written, for all links together and for all answers together (256 MiB each unless set).
+    #[cfg(test)]
+    pub fn set_max_waiting(&mut self, bytes: usize) {
+        self.links.max_waiting = bytes;
+        self.inbound.limits.waiting = bytes;
+    }
+
+    /// How many bytes wait to be written, on links and as answers.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.links.waiting(), self.inbound.waiting())
+    }
+
     /// How many bytes of unfinished requests are held.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

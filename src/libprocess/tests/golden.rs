@@ -178,6 +178,16 @@ fn what_we_send_is_byte_for_byte_what_mesos_sends() {
 }
 
 #[test]
+fn what_we_send_to_2012_is_byte_for_byte_what_it_sends() {
+    for (bytes, from, to, name, _) in MESOS_0_9 {
+        let body = parse(bytes, bytes.len()).remove(0).2;
+        let to = Pid { id: to.to_string(), address: any_port() };
+        let sent = message::encode(Dialect::V2012, &from.parse().expect("a pid"), &to, name, &body);
+        assert_eq!(sent.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+    }
+}
+
+#[test]
 fn requests_that_are_no_messages_stay_requests() {
     let captures: [&[u8]; 2] =
         [capture!("mesos-1.11/version.http"), capture!("mesos-1.11/master_api_v1_scheduler.http")];
