@@ -40,9 +40,13 @@ impl Findings {
         Findings { is_of_2012, ..Findings::default() }
     }
 
-    /// What ours is for a random value of theirs.
-    pub fn ours(&self, kind: &'static str, theirs: &str) -> Option<&String> {
-        self.drawn.get(&(kind, theirs.to_string()))
+    /// What ours is for random bytes of theirs; the same, if they are none of these.
+    pub fn own_bytes(&self, kind: &'static str, theirs: &[u8]) -> Vec<u8> {
+        let Some(ours) = self.drawn.get(&(kind, hexadecimal(theirs))) else {
+            return theirs.to_vec();
+        };
+        let byte = |at: usize| u8::from_str_radix(&ours[at..at + 2], 16).expect("hexadecimal");
+        (0..ours.len()).step_by(2).map(byte).collect()
     }
 
     /// An executor made an update.
@@ -146,7 +150,7 @@ impl Field {
     }
 }
 
-pub fn hexadecimal(bytes: &[u8]) -> String {
+fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use prost::Message as _;
 
 use super::super::super::*;
-use super::compare::hexadecimal;
 use super::play::Play;
 use super::recording::{Entry, Received, Sender};
 use crate::ids::TaskId;
@@ -70,6 +69,7 @@ impl Play<'_> {
     fn note(&mut self, message: &mut FromMaster) {
         match message {
             FromMaster::RunTask(run) => {
+                self.put_own_version(&mut run.resource_version_uuids);
                 let id = run.framework.id.as_ref().or(run.framework_id.as_ref());
                 let framework = id.map_or("", |id| id.value.as_str()).to_string();
                 let task = run.task.task_id.value.clone();
@@ -80,19 +80,23 @@ impl Play<'_> {
                 self.tasks.insert((framework, task), (**run).clone());
             }
             FromMaster::RunTaskGroup(run) => {
+                self.put_own_version(&mut run.resource_version_uuids);
                 let framework = run.framework.id.as_ref().map_or("", |id| id.value.as_str()).to_string();
                 self.custom.insert((framework.clone(), run.executor.executor_id.value.clone()));
                 let tasks = run.task_group.tasks.iter().map(|task| (framework.clone(), task.task_id.value.clone()));
                 self.custom.extend(tasks);
             }
             FromMaster::Acknowledge(acknowledgement) => {
-                let theirs = hexadecimal(&acknowledgement.uuid);
-                if let Some(ours) = self.findings.ours("uuid", &theirs) {
-                    let byte = |at: usize| u8::from_str_radix(&ours[at..at + 2], 16).expect("hexadecimal");
-                    acknowledgement.uuid = (0..ours.len()).step_by(2).map(byte).collect();
-                }
+                acknowledgement.uuid = self.findings.own_bytes("uuid", &acknowledgement.uuid);
             }
             _ => {}
+        }
+    }
+
+    /// The master names the version of the resources that it was told.
+    fn put_own_version(&self, versions: &mut [ResourceVersionUuid]) {
+        for version in versions {
+            version.uuid.value = self.findings.own_bytes("run", &version.uuid.value);
         }
     }
 

@@ -199,7 +199,8 @@ impl<'a> Play<'a> {
         self.hear_master(FromMaster::Registered(Box::new(registered)));
         for task in &known.tasks {
             let key = (task.framework_id.value.clone(), task.task_id.value.clone());
-            let message = self.tasks.get(&key).expect("the launch of a task").clone();
+            let mut message = self.tasks.get(&key).expect("the launch of a task").clone();
+            message.resource_version_uuids.clear();
             self.hear_master(FromMaster::RunTask(Box::new(message)));
             for status in &task.statuses {
                 self.report(&key.0, &key.1, status.clone());
