@@ -121,6 +121,9 @@ pub const NO_UPDATE_SLAVE: &str =
 /// A master whose connection breaks.
 pub const ASKS_AGAIN: &str =
     "a master whose connection breaks is asked again at once, not only when its pings have stayed out";
+/// A slave that was frozen, and a master of 2012.
+pub const COUNTS_PINGS: &str =
+    "a slave of 0.9 does not count its master's pings; ours registers again when they have stayed out";
 /// The recorded custom executors' tasks.
 pub const CUSTOM_EXECUTORS: &str = "custom executors: the agent ran the task";
 /// What we say of them.
@@ -138,8 +141,16 @@ impl Field {
 
 /// All differences, in words.
 pub fn all() -> impl Iterator<Item = String> {
-    let whole =
-        [NO_UPDATE_SLAVE, ASKS_AGAIN, CUSTOM_EXECUTORS, CUSTOM_EXECUTORS_REFUSED, ENDS_CONTAINERS, OWN_ID, FIRST_WORD];
+    let whole = [
+        NO_UPDATE_SLAVE,
+        ASKS_AGAIN,
+        COUNTS_PINGS,
+        CUSTOM_EXECUTORS,
+        CUSTOM_EXECUTORS_REFUSED,
+        ENDS_CONTAINERS,
+        OWN_ID,
+        FIRST_WORD,
+    ];
     let fields = |of, fields: &'static [Field]| fields.iter().map(move |field| field.describe(of));
     let whole = whole.into_iter().map(str::to_string);
     fields("1.11", FIELDS_OF_1_11).chain(fields("0.9", FIELDS_OF_2012)).chain(whole)
