@@ -41,6 +41,12 @@ impl Framework {
         self.executors.values().any(|executor| executor.tasks.contains_key(task))
     }
 
+    /// It had a task of this name, whose end has been acknowledged, and has it no more.
+    pub fn has_completed(&self, task: &TaskId) -> bool {
+        let mut completed = self.executors.values().flat_map(|executor| &executor.completed);
+        completed.any(|each| each.info.task_id.value == task.as_str()) && !self.has_task(task)
+    }
+
     /// The executor that has this task.
     pub fn executor_of(&mut self, task: &TaskId) -> Option<&mut Executor> {
         self.executors.values_mut().find(|executor| executor.tasks.contains_key(task))

@@ -138,6 +138,9 @@ impl Slave {
             }
         }
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
+        if let Some(conversation) = &mut executor.conversation {
+            conversation.stop_waiting();
+        }
         let (is_command, wait_status) = (executor.is_command, executor.wait_status);
         let open: Vec<mesos::TaskId> = executor
             .tasks

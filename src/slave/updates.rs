@@ -212,6 +212,11 @@ impl Slave {
     ) {
         let framework = self.frameworks.get_mut(framework_id);
         let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
+        let is_done = framework.as_ref().is_some_and(|framework| framework.has_completed(&task_id));
+        if is_done && status.source() == Source::Executor {
+            // Only its own executor speaks of it, which repeats what it thinks we have not heard.
+            return log::debug!("task {task_id} of framework {framework_id} has ended, and that is acknowledged");
+        }
         let mut ended = None;
         if let Some(executor) = framework.and_then(|each| each.executor_of(&task_id)) {
             if executor.state == ExecutorState::Launching && executor.conversation.is_none() {

@@ -60,6 +60,12 @@ impl Conversation {
         crate::poll::earlier(self.register_by, self.kill_at)
     }
 
+    /// The executor is gone: it will not register, and need not be killed.
+    pub(in crate::slave) fn stop_waiting(&mut self) {
+        self.register_by = None;
+        self.kill_at = None;
+    }
+
     /// A task, and those that were launched with it, need not be sent any more; gives them.
     pub(in crate::slave) fn withdraw(&mut self, task: &TaskId) -> Option<Together> {
         let index = self.queue.iter().position(|together| together.tasks.contains(task))?;

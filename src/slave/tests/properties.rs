@@ -11,6 +11,7 @@
 //! The generator and the shortening (`crate::properties`) are our own: a step's numbers choose among what is there when its turn comes, so every
 //! part of a sequence is a sequence too, and to shorten one is to leave steps out.
 
+mod executors;
 mod observe;
 mod rest;
 mod steps;
