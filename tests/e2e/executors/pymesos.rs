@@ -1,0 +1,1 @@
+//! The example of `docs/executors.md`, as it stands there.
