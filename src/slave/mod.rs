@@ -78,6 +78,10 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Our address as executors know it: in guests, the host's side of their network.
     pub executor_pid: Pid,
+    /// Where executors that are processes of this host are to listen with libprocess; a guest's gets the guest's address.
+    pub libprocess_ip: Option<Ipv4Addr>,
+    /// `--executor_environment_variables`.
+    pub executor_environment: Vec<(String, String)>,
     /// `--executor_registration_timeout`.
     pub registration_timeout: Duration,
     /// `--recovery_timeout`, as executors are told.
@@ -90,6 +94,8 @@ impl Config {
     pub fn of_tests(pid: Pid) -> Config {
         Config {
             executor_pid: pid.clone(),
+            libprocess_ip: None,
+            executor_environment: Vec::new(),
             pid,
             info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
             work_dir: "/work_dir".into(),
