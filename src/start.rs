@@ -346,6 +346,7 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid) -> Result<Config, Start
         },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
+        guests: flags.isolation == flags::Isolation::Vm,
         registration_timeout: flags.executor_registration_timeout,
     })
 }

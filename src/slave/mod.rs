@@ -73,6 +73,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Our address as executors know it: in guests, the host's side of their network.
     pub executor_pid: Pid,
+    /// Executors run in guests, each with an address of its own.
+    pub guests: bool,
     /// `--executor_registration_timeout`.
     pub registration_timeout: Duration,
     /// `--recovery_timeout`, as executors are told.
@@ -92,6 +94,7 @@ impl Config {
             authentication: None,
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
+            guests: false,
             registration_timeout: Duration::from_secs(60),
             recovery_timeout: Duration::from_secs(900),
         }

@@ -172,5 +172,6 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         image: plan.vm.image.clone(),
         user: user.unwrap_or_else(|| "root".to_string()),
         mac: state.mac.clone(),
+        is_executor: plan.spec.task.is_none(),
     }
 }

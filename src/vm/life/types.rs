@@ -24,6 +24,8 @@ pub struct Settings {
     pub user: String,
     /// The VM's MAC.
     pub mac: String,
+    /// What runs is an executor of a framework's own, which will speak to the slave from the guest's address.
+    pub is_executor: bool,
 }
 
 /// What is done in a process of its own.
