@@ -349,6 +349,7 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -
         // A guest's executor is told its guest's address; a process of this host listens where we do.
         libprocess_ip: (with_ports && !listens_on.is_unspecified()).then_some(listens_on),
         executor_environment: flags.executor_environment_variables.clone(),
+        guests: flags.isolation == flags::Isolation::Vm,
         registration_timeout: flags.executor_registration_timeout,
     })
 }

@@ -82,6 +82,8 @@ pub struct Config {
     pub libprocess_ip: Option<Ipv4Addr>,
     /// `--executor_environment_variables`.
     pub executor_environment: Vec<(String, String)>,
+    /// Executors run in guests, each with an address of its own.
+    pub guests: bool,
     /// `--executor_registration_timeout`.
     pub registration_timeout: Duration,
     /// `--recovery_timeout`, as executors are told.
@@ -103,6 +105,7 @@ impl Config {
             authentication: None,
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
+            guests: false,
             registration_timeout: Duration::from_secs(60),
             recovery_timeout: Duration::from_secs(900),
         }

@@ -173,5 +173,6 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         user: user.unwrap_or_else(|| "root".to_string()),
         mac: state.mac.clone(),
         tells_of_killing: tells_of_killing(&plan.spec),
+        is_executor: plan.spec.task.is_none(),
     }
 }
