@@ -49,7 +49,7 @@ fn probe(uri: &str, network: &str) -> Result<String, Box<dyn Error>> {
         lines += &format!("domain_{domain}=yes\n");
     }
     // A libvirt without the driver for them says so by an error.
-    if libvirt.has_filter(CLEAN_TRAFFIC).unwrap_or(false) {
+    if libvirt.filter(CLEAN_TRAFFIC).is_ok_and(|filter| filter.is_some()) {
         lines += "filters=yes\n";
     }
     lines += &match libvirt.network(network)? {

@@ -24,15 +24,15 @@ use crate::messages::container::vm::GuestIsolation;
 pub const OUR_FILTER: &str = "mesos-slave-guest";
 /// The one that it includes, which comes with libvirt.
 pub const CLEAN_TRAFFIC: &str = "clean-traffic";
-/// libvirt takes a filter of a known name only under the id that it had before.
-const UUID: &str = "6d65736f-732d-736c-6176-652d67756573";
 
 /// Our filter. The priorities put its rules between those by which clean-traffic judges an IPv4 packet's source (-710) and its
 /// acceptance of all that is left (-650); 3 bits of 224.0.0.0 are all that is no unicast, the reserved addresses with it.
-pub fn definition() -> String {
+///
+/// `uuid` is that of the filter of this name that is there: libvirt defines one anew under the same id only.
+pub fn definition(uuid: Option<&str>) -> String {
+    let uuid = uuid.map(|uuid| format!("\n  <uuid>{uuid}</uuid>")).unwrap_or_default();
     format!(
-        "<filter name='{OUR_FILTER}' chain='root'>
-  <uuid>{UUID}</uuid>
+        "<filter name='{OUR_FILTER}' chain='root'>{uuid}
   <filterref filter='{CLEAN_TRAFFIC}'/>
   <rule action='accept' direction='out' priority='-690'><ip dstipaddr='$GATEWAY'/></rule>
   <rule action='accept' direction='out' priority='-690'><ip dstipaddr='255.255.255.255' protocol='udp' dstportstart='67'/></rule>
@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn the_filter_is_xml_that_includes_clean_traffic_and_drops_the_subnet_but_for_the_gateway_first() {
-        let text = definition();
+        let text = definition(Some("6d65736f-732d-736c-6176-652d67756573"));
+        assert!(!definition(None).contains("uuid"));
         let document = roxmltree::Document::parse(&text).expect("XML");
         let included = document.descendants().find(|node| node.has_tag_name("filterref")).expect("a reference");
         assert_eq!(included.attribute("filter"), Some(CLEAN_TRAFFIC));

@@ -143,13 +143,14 @@ impl Libvirt {
         result.map_err(LibvirtError::call("bind the guest to its address"))
     }
 
-    /// Whether there is a network filter of this name.
+    /// The uuid of the network filter of this name, if there is one.
     ///
     /// # Errors
     /// [`LibvirtError::Call`]; also when this libvirt has no network filters at all.
-    pub fn has_filter(&self, name: &str) -> Result<bool, LibvirtError> {
+    pub fn filter(&self, name: &str) -> Result<Option<String>, LibvirtError> {
         let found = absent_is_none(self.connection.lookup_nwfilter_by_name(name), ErrorNumber::NoNwfilter);
-        found.map(|filter| filter.is_some()).map_err(LibvirtError::call(format!("look up network filter {name}")))
+        let uuid = found.and_then(|filter| filter.map(|filter| filter.uuid_string()).transpose());
+        uuid.map_err(LibvirtError::call(format!("look up network filter {name}")))
     }
 
     /// Defines a network filter, or defines it anew.

@@ -150,14 +150,23 @@ fn bind(
         return Ok(());
     };
     // Somebody may have removed it since the slave's start.
-    if vm.guest_isolation() == GuestIsolation::Full && !libvirt.has_filter(filter::OUR_FILTER)? {
-        libvirt.define_filter(filter::OUR_FILTER, &filter::definition()).map_err(WorkerError::Filter)?;
+    if vm.guest_isolation() == GuestIsolation::Full && libvirt.filter(filter::OUR_FILTER)?.is_none() {
+        define_filter(libvirt)?;
     }
     match libvirt.update_interface(domain, &domain::interface(vm, state, Some(&filter))) {
         Ok(()) => Ok(()),
         // A guest that has ended meanwhile has other reasons, which its console may tell.
         Err(_) if Qemu::find(&state.domain).is_none() => Ok(()),
         Err(source) => Err(WorkerError::Filter(source)),
+    }
+}
+
+/// Two slaves may do it at the same time: then the other's is as good.
+fn define_filter(libvirt: &Libvirt) -> Result<(), WorkerError> {
+    let uuid = libvirt.filter(filter::OUR_FILTER).map_err(WorkerError::Filter)?;
+    match libvirt.define_filter(filter::OUR_FILTER, &filter::definition(uuid.as_deref())) {
+        Err(_) if uuid.is_none() && libvirt.filter(filter::OUR_FILTER)?.is_some() => Ok(()),
+        result => result.map_err(WorkerError::Filter),
     }
 }
 
@@ -305,7 +314,7 @@ fn check_network(uri: &str, name: &str, vm_dir: &Path, isolation: GuestIsolation
     let libvirt = Libvirt::connect(uri)?;
     leftovers::settle(vm_dir, &libvirt)?;
     if isolation == GuestIsolation::Full {
-        libvirt.define_filter(filter::OUR_FILTER, &filter::definition()).map_err(WorkerError::Filter)?;
+        define_filter(&libvirt)?;
     }
     let lock = Lock::take(&lock_path(vm_dir))?;
     let facts = network::facts(&network::ensure(&libvirt, name, &lock)?, name)?;
