@@ -23,6 +23,7 @@ use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
 use crate::libprocess::{Network, Pid};
 use crate::local::{Embedded, EmbeddedError};
+use crate::messages::container::vm::GuestIsolation;
 use crate::messages::mesos;
 use crate::poll::Signals;
 
@@ -193,6 +194,11 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         image: vm.image.clone(),
         image_memory_mb: image.min_memory_mb,
         accelerator: report.accelerator,
+        guest_isolation: match vm.guest_isolation {
+            flags::GuestIsolation::Full => GuestIsolation::Full,
+            flags::GuestIsolation::Address => GuestIsolation::Address,
+            flags::GuestIsolation::None => GuestIsolation::None,
+        },
         ssh_user: vm.ssh_user.clone(),
         ssh_key: vm.ssh_key.clone(),
         boot_timeout: vm.boot_timeout,
@@ -407,6 +413,7 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("attributes", flags.attributes.clone().unwrap_or_default()),
         ("vm_uri", flags.vm.uri.clone()),
         ("vm_network", flags.vm.network.clone()),
+        ("vm_guest_isolation", flags.vm.guest_isolation.text().to_string()),
         ("vm_image", flags.vm.image.clone()),
         ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
     ];

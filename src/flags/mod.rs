@@ -94,6 +94,29 @@ pub enum Accelerator {
     Tcg,
 }
 
+/// What keeps guests from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GuestIsolation {
+    /// Each is bound to its address, and reaches none of its neighbours.
+    #[default]
+    Full,
+    /// Each is bound to its address.
+    Address,
+    /// Nothing.
+    None,
+}
+
+impl GuestIsolation {
+    /// As it is typed.
+    pub fn text(self) -> &'static str {
+        match self {
+            GuestIsolation::Full => "full",
+            GuestIsolation::Address => "address",
+            GuestIsolation::None => "none",
+        }
+    }
+}
+
 /// The slave's flags, checked and with defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flags {
@@ -166,6 +189,8 @@ pub struct VmFlags {
     pub network: String,
     /// `--vm_accelerator`.
     pub accelerator: Accelerator,
+    /// `--vm_guest_isolation`.
+    pub guest_isolation: GuestIsolation,
     /// `--vm_ssh_user`; `None`: what the image says.
     pub ssh_user: Option<String>,
     /// `--vm_ssh_key`: a private key's file; `None`: a key is made for each VM.

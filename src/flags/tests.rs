@@ -72,6 +72,7 @@ fn sample(row: &Row) -> &'static str {
         "vm_image" | "vm_network" => "other",
         "vm_uri" => "qemu+unix:///system?socket=/run/x",
         "vm_accelerator" => "tcg",
+        "vm_guest_isolation" => "address",
         "vm_memory_overhead" => "128MB",
         name if row.hint == "DURATION" => match name {
             "registration_backoff_factor" => "3secs",

@@ -12,6 +12,7 @@ pub mod banner;
 pub mod collect;
 pub mod connection;
 pub mod domain;
+pub mod filter;
 pub mod handover;
 pub mod host;
 pub mod image;
@@ -30,6 +31,7 @@ pub mod quote;
 pub mod record;
 pub mod shell;
 pub mod ssh;
+pub mod table;
 pub mod worker;
 pub mod worker_error;
 
