@@ -3,6 +3,7 @@
 //! This file turns arguments into a command and its outcome into an exit status; nothing else decides one.
 
 mod api;
+mod archive;
 mod container;
 mod credential;
 mod detector;

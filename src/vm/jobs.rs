@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::collect::{self, Limits, Owner};
+use super::collect::{self, Limits};
 use super::connection::Script;
 use super::domain;
 use super::image::{self, Image, Provision};
@@ -16,6 +16,7 @@ use super::life::{Cause, Failure, Found, JobKind};
 use super::output::{self, Part};
 use super::quote::quote;
 use super::ssh::{Ssh, SshError, as_root};
+use crate::archive::Owner;
 use crate::container::directory::RuntimeDirectory;
 use crate::messages::container::{self, Spec};
 use crate::messages::mesos::CommandInfo;
