@@ -8,6 +8,7 @@ mod container;
 mod credential;
 mod detector;
 mod event_loop;
+mod fetcher;
 mod flags;
 mod ids;
 mod isolation;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Some("help") => help(rest),
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
+        Some("fetch") => fetcher::main(rest),
         Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),

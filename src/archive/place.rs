@@ -1,6 +1,7 @@
 //! Where files go: below one directory, opened once. Every name is walked from there component by component, no link
 //! is followed, nothing that is there already is opened.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -56,6 +57,7 @@ pub fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
 pub struct Place {
     root: OwnedFd,
     owner: Owner,
+    made: Cell<u64>,
 }
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -66,7 +68,12 @@ impl Place {
     /// # Errors
     /// What `open(2)` gives; `ENOTDIR` or `ELOOP` for a symlink.
     pub fn open(path: &Path, owner: Owner) -> io::Result<Place> {
-        Ok(Place { root: open(path, DIRECTORY, Mode::empty())?, owner })
+        Ok(Place { root: open(path, DIRECTORY, Mode::empty())?, owner, made: Cell::new(0) })
+    }
+
+    /// How many directories were made: a name of many parts may cost as many.
+    pub fn directories_made(&self) -> u64 {
+        self.made.get()
     }
 
     /// Makes a directory, or gives the one that is there its mode.
@@ -135,10 +142,19 @@ impl Place {
     /// # Errors
     /// [`PlaceError::Io`].
     pub fn finish(&self, file: &OwnedFd, mode: u32, mtime: u64) -> Result<(), PlaceError> {
-        self.own(file.as_fd())?;
-        fchmod(file, permissions(mode))?; // after the owner, whose change clears bits
+        self.give(file, mode)?;
         let time = TimeSpec::new(i64::try_from(mtime).unwrap_or(0), 0);
         let _ = futimens(file, &time, &time); // a time that the file system cannot hold is no reason to lose the file
+        Ok(())
+    }
+
+    /// Gives a written file its owner and mode.
+    ///
+    /// # Errors
+    /// [`PlaceError::Io`].
+    pub fn give(&self, file: &impl AsFd, mode: u32) -> Result<(), PlaceError> {
+        self.own(file.as_fd())?;
+        fchmod(file, permissions(mode))?; // after the owner, whose change clears bits
         Ok(())
     }
 
@@ -157,6 +173,7 @@ impl Place {
             at = match openat(&at, name, DIRECTORY, Mode::empty()) {
                 Err(Errno::ENOENT) => {
                     mkdirat(&at, name, Mode::from_bits_truncate(0o755))?;
+                    self.made.set(self.made.get() + 1);
                     let made = openat(&at, name, DIRECTORY, Mode::empty())?;
                     self.own(made.as_fd())?;
                     made
@@ -213,7 +230,7 @@ fn permissions(mode: u32) -> Mode {
 ///
 /// # Errors
 /// [`PlaceError::Io`].
-pub fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), PlaceError> {
+pub fn write_at(file: &impl AsFd, mut bytes: &[u8], mut offset: u64) -> Result<(), PlaceError> {
     while !bytes.is_empty() {
         let at = i64::try_from(offset).map_err(|_| PlaceError::Io(Errno::EFBIG.into()))?;
         match pwrite(file, bytes, at) {

@@ -206,21 +206,18 @@ impl<R: Read> Stream<R> {
         Ok(())
     }
 
-    /// What the archive was read from.
+    /// What the archive was read from; behind its end there is padding, which a program that writes it should get rid of.
     pub fn into_inner(self) -> R {
         self.reader
     }
 
-    /// The next header; `None` at the end. Two blocks of zeros end an archive; what a tar writes after them is read, or it would
-    /// be told of a broken pipe.
+    /// The next header; `None` at the end, which the first block of zeros is.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>, StreamError> {
         let mut block = [0u8; BLOCK];
         self.fill(&mut block)?;
         if block.iter().any(|byte| *byte != 0) {
             return Ok(Some(block));
         }
-        let mut rest = Vec::new();
-        let _ = (&mut self.reader).take(64 * 1024).read_to_end(&mut rest);
         Ok(None)
     }
 

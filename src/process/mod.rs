@@ -12,7 +12,7 @@
 //! The terminal update is sent when nothing of the command is left.
 
 mod child;
-mod start;
+pub mod start;
 mod tree;
 
 use std::process::ExitCode;

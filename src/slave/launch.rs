@@ -137,6 +137,7 @@ impl Slave {
             vm: None,
             environment: self.environment(&slave_id, &ids, &framework_info, &task, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
+            fetcher: None,
         };
         let executor = Executor {
             info,

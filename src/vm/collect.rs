@@ -252,8 +252,10 @@ pub fn extract(reader: impl Read, into: &Path, limits: Limits, owner: Owner) -> 
         .saturating_add(limits.files.saturating_mul(4096));
     let mut stream = Stream::new(reader, most);
     let mut summary = Summary::default();
-    if let Err(error) = extract_all(&mut stream, &mut place, limits, &mut summary) {
-        summary.incomplete = Some(error);
+    match extract_all(&mut stream, &mut place, limits, &mut summary) {
+        // The guest's tar would be told of a broken pipe.
+        Ok(()) => drop(stream.into_inner().take(64 * 1024).read_to_end(&mut Vec::new())),
+        Err(error) => summary.incomplete = Some(error),
     }
     Ok(summary)
 }

@@ -22,10 +22,6 @@ use crate::messages::container::{self, Spec};
 use crate::messages::mesos::CommandInfo;
 use crate::subprocess::{JobEnd, Spawn};
 
-/// What is brought back of a task without a `disk` resource: bytes of its files, and bytes of each output. Mesos has no bound then, but
-/// there the task writes to a disk of its own host; here a guest would fill somebody else's.
-const DEFAULT_DISK: u64 = 10 << 30;
-
 /// How many files and directories are brought back.
 const FILES: u64 = 100_000;
 
@@ -64,9 +60,7 @@ impl Plan {
 
     /// How much the task may leave, in bytes.
     pub fn disk(&self) -> u64 {
-        let disks = self.spec.resources.iter().filter(|resource| resource.name == "disk");
-        let megabytes: f64 = disks.filter_map(|disk| Some(disk.scalar?.value)).sum();
-        if megabytes > 0.0 { (megabytes * 1_048_576.0) as u64 } else { DEFAULT_DISK }
+        self.spec.disk()
     }
 
     /// How to reach the guest.
