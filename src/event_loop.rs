@@ -26,7 +26,7 @@ use crate::ids::ContainerId;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
 use crate::libprocess::{Network, NetworkEvent};
 use crate::local::Embedded;
-use crate::messages::container::Spec;
+use crate::messages::container::{Fetcher, Spec};
 use crate::poll::{PollSet, Signals, earlier};
 use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
 
@@ -40,6 +40,8 @@ pub struct EventLoop {
     pub network: Network,
     /// What runs containers.
     pub isolation: Box<dyn Isolation>,
+    /// What the flags say of fetching, for each container.
+    pub fetcher: Fetcher,
     /// What `/files` shows.
     pub files: Files,
     /// TERM, INT, USR1.
@@ -222,7 +224,8 @@ impl EventLoop {
         }
     }
 
-    fn launch(&mut self, spec: Spec) {
+    fn launch(&mut self, mut spec: Spec) {
+        spec.fetcher = Some(self.fetcher.clone());
         let Ok(container) = ContainerId::new(spec.container_id.clone()) else {
             return;
         };

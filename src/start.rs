@@ -18,10 +18,12 @@ use crate::api::{Files, History};
 use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
 use crate::event_loop::{EventLoop, now};
+use crate::fetcher::cache::Cache;
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
 use crate::libprocess::{Network, Pid};
 use crate::local::{Embedded, EmbeddedError};
+use crate::messages::container::Fetcher;
 use crate::messages::mesos;
 use crate::poll::Signals;
 
@@ -134,6 +136,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         config.pid,
         resources::resources_text(&config.info.resources)
     );
+    let fetcher = fetcher(flags);
     let mut files = Files::new();
     let slaves = flags.work_dir.join("slaves");
     files.attach(&slaves.to_string_lossy(), slaves.clone());
@@ -142,6 +145,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         detector,
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
+        fetcher,
         files,
         signals,
         embedded,
@@ -151,6 +155,26 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         over: false,
     };
     shell.run().map_err(|error| StartError::System("cannot wait for events", error))
+}
+
+/// What containers are told of fetching. Their cache is empty when a slave starts, as in Mesos; one that cannot be used costs
+/// the cache alone.
+fn fetcher(flags: &Flags) -> Fetcher {
+    let flags = &flags.fetcher;
+    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    if flags.cache_size > 0 {
+        let cache = Cache::open(&flags.cache_dir, flags.cache_size);
+        if let Err(error) = cache.and_then(|cache| cache.clear()) {
+            log::warn!("the fetcher's cache in {} cannot be used: {error}", flags.cache_dir.display());
+        }
+    }
+    Fetcher {
+        cache_dir: flags.cache_dir.to_string_lossy().into_owned(),
+        cache_bytes: flags.cache_size,
+        stall_timeout_ms: flags.stall_timeout.as_millis() as u64,
+        frameworks_home: text(&flags.frameworks_home),
+        hadoop_home: text(&flags.hadoop_home),
+    }
 }
 
 /// With `vm`, everything that VMs will need is checked before anybody hears of us.
@@ -353,6 +377,9 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("port", flags.port.to_string()),
         ("webui_port", flags.webui_port.to_string()),
         ("switch_user", flags.switch_user.to_string()),
+        ("fetcher_cache_dir", flags.fetcher.cache_dir.display().to_string()),
+        ("fetcher_cache_size", flags::values::format_bytes(flags.fetcher.cache_size)),
+        ("fetcher_stall_timeout", flags::values::format_duration(flags.fetcher.stall_timeout)),
         ("resources", flags.resources.clone().unwrap_or_default()),
         ("attributes", flags.attributes.clone().unwrap_or_default()),
         ("vm_uri", flags.vm.uri.clone()),

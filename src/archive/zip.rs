@@ -168,7 +168,7 @@ impl Zip {
         if fields.short(8) & 1 != 0 {
             return Err(ZipError::Encrypted);
         }
-        let attributes = UNIX.contains(&bytes[5]).then(|| fields.long(38) >> 16).unwrap_or(0);
+        let attributes = if UNIX.contains(&bytes[5]) { fields.long(38) >> 16 } else { 0 };
         let kind = kind(attributes, &path);
         let mut sizes = [fields.long(24), fields.long(20), fields.long(42)].map(u64::from);
         widen(&mut sizes, &extra)?;

@@ -44,6 +44,7 @@ fn shell(master: Pid) -> EventLoop {
         detector: Detector::fixed(master, Random::from_seed(1)),
         network,
         isolation: isolation::create(Kind::Process, "/nonexistent".into()),
+        fetcher: Default::default(),
         files: Files::new(),
         signals: Signals::block(&[]).expect("signals"),
         embedded: None,

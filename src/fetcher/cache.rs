@@ -36,8 +36,8 @@ pub struct Cache {
 /// What the cache has of a URI.
 #[derive(Debug)]
 pub enum Found {
-    /// The file, and its bytes.
-    Hit(File, u64),
+    /// The file.
+    Hit(File),
     /// Nothing: whoever holds this is the one to fetch it.
     Miss(Slot),
 }
@@ -77,9 +77,9 @@ impl Cache {
         let name: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
         let directory = self.directory.join(name);
         let lock = lock_entry(&directory)?;
-        if let Some((file, size)) = valid(&directory, &key) {
+        if let Some(file) = valid(&directory, &key) {
             touch(&directory)?;
-            return Ok(Found::Hit(file, size));
+            return Ok(Found::Hit(file));
         }
         remove_files(&directory)?;
         Ok(Found::Miss(Slot { directory, key, _lock: lock }))
@@ -208,13 +208,13 @@ fn lock_entry(directory: &Path) -> io::Result<Flock<File>> {
 }
 
 /// The file, when it is the one that `about` tells of.
-fn valid(directory: &Path, key: &str) -> Option<(File, u64)> {
+fn valid(directory: &Path, key: &str) -> Option<File> {
     let mut about = String::new();
     File::open(directory.join("about")).ok()?.take(LONGEST_ABOUT).read_to_string(&mut about).ok()?;
     let (size, of) = about.split_once('\n')?;
     let size: u64 = size.parse().ok()?;
     let file = File::open(directory.join("data")).ok()?;
-    (of == key && file.metadata().ok()?.len() == size).then_some((file, size))
+    (of == key && file.metadata().ok()?.len() == size).then_some(file)
 }
 
 fn touch(directory: &Path) -> io::Result<()> {
@@ -250,7 +250,7 @@ mod tests {
 
     fn get(cache: &Cache, uri: &str) -> Option<String> {
         match cache.find("alice", uri).expect("find") {
-            Found::Hit(mut file, _) => {
+            Found::Hit(mut file) => {
                 let mut text = String::new();
                 file.read_to_string(&mut text).expect("read");
                 Some(text)

@@ -43,17 +43,32 @@ use crate::archive::Owner;
 use crate::container::directory::RuntimeDirectory;
 use crate::messages::container::Spec;
 use crate::process::start::find_user;
+use crate::subprocess::JobEnd;
+#[cfg(not(test))]
 use crate::subprocess::Spawn;
 
 /// Who reads the host's files for a guest: a user of that name in the guest is nobody's business here.
 const NOBODY: &str = "nobody";
 
+/// `--fetcher_stall_timeout` of a slave that says nothing of it.
+const STALL: Duration = Duration::from_secs(60);
+
 /// Files at the top of a sandbox that are the slave's; with a VM, all that are not brought back.
 const OURS: [&str; 2] = ["stdout", "stderr"];
 
 /// The job that fetches for the container of a runtime directory.
+#[cfg(not(test))]
 pub fn job(directory: &RuntimeDirectory) -> Spawn {
     Spawn::ourselves("fetch").arg(directory.path())
+}
+
+/// The same by a test program, which takes its words for names of tests.
+#[cfg(test)]
+pub use self::tests::job;
+
+/// What a job that failed has said, in the words of Mesos' agent (`Slave::executorLaunched`).
+pub fn failure(end: &JobEnd) -> String {
+    format!("Failed to launch container: {}", end.reason())
 }
 
 /// Whether a container has anything to fetch.
@@ -96,17 +111,19 @@ pub fn fetch(spec: &Spec) -> Result<(), String> {
 fn fetch_all(spec: &Spec, path: &Path, user: User, owner: Owner, lines: &mut Lines) -> Result<(), String> {
     let uris = spec.command().map(|command| command.uris.as_slice()).unwrap_or_default();
     let flags = spec.fetcher.clone().unwrap_or_default();
-    let home = flags.frameworks_home.as_deref().filter(|home| !home.is_empty());
+    let home = flags.frameworks_home.as_deref();
     let reserved: &[&str] = if spec.vm.is_some() { &crate::vm::collect::OUR_FILES } else { &OURS };
     let failed = |uri: &str, error: FetchError| format!("Failed to fetch '{uri}': {error}");
     let items = plan::plan(uris, home, reserved).map_err(|(uri, error)| failed(&uri, FetchError::Plan(error)))?;
-    let sandbox = Sandbox::open(path, owner, reserved, spec.disk())
-        .map_err(|error| format!("Failed to fetch: cannot open the sandbox {}: {error}", path.display()))?;
-    let stall = Duration::from_millis(flags.stall_timeout_ms.max(1));
-    let tools = Tools { user, stall, hadoop_home: flags.hadoop_home.map(PathBuf::from) };
-    let cache = (flags.cache_bytes > 0).then(|| (PathBuf::from(&flags.cache_dir), flags.cache_bytes));
-    let for_whom = spec.user.clone().unwrap_or_default();
-    let mut fetcher = Fetcher { sandbox, tools, lines, cache, for_whom };
+    let sandbox = Sandbox::open(path, owner, reserved, spec.disk());
+    let stall = spec.fetcher.as_ref().map_or(STALL, |flags| Duration::from_millis(flags.stall_timeout_ms));
+    let mut fetcher = Fetcher {
+        sandbox: sandbox.map_err(|error| format!("Failed to fetch: cannot open {}: {error}", path.display()))?,
+        tools: Tools { user, stall, hadoop_home: flags.hadoop_home.map(PathBuf::from) },
+        lines,
+        cache: (flags.cache_bytes > 0).then(|| (PathBuf::from(&flags.cache_dir), flags.cache_bytes)),
+        for_whom: spec.user.clone().unwrap_or_default(),
+    };
     for item in items {
         fetcher.lines.info(&format!("Fetching URI '{}'", item.uri));
         let place = fetcher.fetch(&item).map_err(|error| failed(&item.uri, error))?;
@@ -146,7 +163,7 @@ impl Fetcher<'_> {
                 let cache = Cache::open(&directory, limit);
                 let found = cache.and_then(|cache| Ok((cache.find(&self.for_whom, &item.uri)?, cache)));
                 match found {
-                    Ok((Found::Hit(file, size), _)) => self.from_cache(item, &file, size),
+                    Ok((Found::Hit(file), _)) => self.take_cached(item, &file),
                     Ok((Found::Miss(slot), cache)) => self.through_cache(item, &cache, slot),
                     Err(error) => {
                         self.bypass(item, &error);
@@ -173,14 +190,11 @@ impl Fetcher<'_> {
     }
 
     /// A cached archive is not in the sandbox, only what it holds, as in Mesos.
-    fn from_cache(&mut self, item: &Item, mut file: &File, size: u64) -> Result<String, FetchError> {
+    fn take_cached(&mut self, item: &Item, mut file: &File) -> Result<String, FetchError> {
         self.lines.info(&format!("Fetching URI '{}' from cache", item.uri));
         if matches!(item.finish, Finish::Unpack | Finish::Gunzip(_)) {
             self.finish(item, file)?;
             return Ok(self.sandbox.show(""));
-        }
-        if size > self.sandbox.left() {
-            self.sandbox.take(size)?;
         }
         let failed = |error| FetchError::Io("the cached file cannot be read", error);
         let written = self.sandbox.copy(&mut file, item.output.as_bytes(), 0o644, failed)?;

@@ -9,13 +9,33 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::container::directory::RuntimeDirectory;
 use crate::container::scratch::Scratch;
 use crate::messages::container::{Fetcher, Spec, Vm};
 use crate::messages::mesos::command_info::Uri;
 use crate::messages::mesos::value::Scalar;
 use crate::messages::mesos::{CommandInfo, Resource, TaskInfo};
+use crate::subprocess::Spawn;
 
 use self::server::Server;
+
+const BECOME: &str = "MESOS_SLAVE_TEST_FETCH";
+
+/// What stands for [`super::job`] in tests.
+pub fn job(directory: &RuntimeDirectory) -> Spawn {
+    Spawn::new("/proc/self/exe").with(|command| {
+        command.args(["--exact", "fetcher::tests::becomes_the_fetcher_when_told_to", "--nocapture"]);
+        command.env(BECOME, directory.path());
+    })
+}
+
+#[test]
+fn becomes_the_fetcher_when_told_to() {
+    if let Some(directory) = std::env::var_os(BECOME) {
+        let ok = super::main(&[directory.into_string().expect("utf-8")]) == std::process::ExitCode::SUCCESS;
+        std::process::exit(if ok { 0 } else { 1 });
+    }
+}
 
 /// A container with a sandbox, and a directory for what it fetches.
 struct Container {

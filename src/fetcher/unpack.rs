@@ -137,12 +137,12 @@ pub fn unpack(archive: &File, sandbox: &mut Sandbox, tools: &Tools) -> Result<()
     file.seek(SeekFrom::Start(0)).map_err(host_error)?;
     match &magic[..length] {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => unzip(Zip::open(file)?, sandbox),
-        [0x1f, 0x8b, ..] => untar(Members::new(BufReader::new(file)), sandbox).map(|_| ()),
+        [0x1f, 0x8b, ..] => untar(Members::new(BufReader::new(file)), sandbox),
         [b'B', b'Z', b'h', ..] => decompress("bzip2", &["-dc"], file, sandbox, tools),
         [0xfd, b'7', b'z', b'X', b'Z', 0] => {
             decompress("xz", &["-dc", "-T1", "--memlimit-decompress=512MiB"], file, sandbox, tools)
         }
-        _ => untar(BufReader::new(file), sandbox).map(|_| ()),
+        _ => untar(BufReader::new(file), sandbox),
     }
 }
 
