@@ -8,6 +8,9 @@
 //!  detector ─┘
 //! ```
 
+mod executors;
+#[cfg(test)]
+mod guest_tests;
 #[cfg(test)]
 mod tests;
 
@@ -20,13 +23,18 @@ use std::time::{Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
+pub use self::executors::Streams;
 use crate::api::{self, Files, History, State};
+use crate::checkpoint;
+use crate::container::status::Update;
 use crate::detector::{Detector, DetectorEvent};
 use crate::ids::ContainerId;
+pub use crate::isolation::vm::Guests;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
-use crate::libprocess::{Network, NetworkEvent};
+use crate::libprocess::{Network, NetworkEvent, Response};
 use crate::local::Embedded;
 use crate::messages::container::{Fetcher, Spec};
+use crate::messages::mesos::{self, TaskState};
 use crate::poll::{PollSet, Signals, earlier};
 use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
 
@@ -44,6 +52,10 @@ pub struct EventLoop {
     pub fetcher: Fetcher,
     /// What `/files` shows.
     pub files: Files,
+    /// The subscriptions of v1 executors.
+    pub streams: Streams,
+    /// Where guests are, with `--isolation=vm`.
+    pub guests: Option<Guests>,
     /// TERM, INT, USR1.
     pub signals: Signals,
     /// The embedded master, with `--master=local`.
@@ -56,6 +68,8 @@ pub struct EventLoop {
     pub start_time: f64,
     /// The core said that it is done.
     pub over: bool,
+    /// Why it cannot go on.
+    pub failure: Option<io::Error>,
 }
 
 /// The time, on both clocks.
@@ -68,7 +82,7 @@ impl EventLoop {
     /// Runs until the core is done.
     ///
     /// # Errors
-    /// What `poll(2)` gives.
+    /// What `poll(2)` gives, or what keeps the slave from writing down what it must not forget.
     pub fn run(mut self) -> io::Result<()> {
         let mut set = PollSet::new();
         while !self.over {
@@ -77,7 +91,7 @@ impl EventLoop {
             set.wait(self.deadline())?;
             self.turn(&set)?;
         }
-        Ok(())
+        self.failure.map_or(Ok(()), Err)
     }
 
     fn register(&self, set: &mut PollSet) {
@@ -91,7 +105,8 @@ impl EventLoop {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let shells = earlier(self.network.deadline(), self.isolation.deadline());
+        let network = earlier(self.network.deadline(), self.streams.deadline());
+        let shells = earlier(network, self.isolation.deadline());
         earlier(earlier(shells, self.detector.deadline(Instant::now())), self.slave.deadline())
     }
 
@@ -100,23 +115,37 @@ impl EventLoop {
             self.signal(signal);
         }
         let instant = Instant::now();
-        for event in self.network.turn(set, instant) {
+        // A guest's address is known before its executor's first words are judged, should both come in one turn. An executor's last words
+        // are heard before its end.
+        let heard = self.network.turn(set, instant);
+        let (begun, other): (Vec<_>, Vec<_>) =
+            self.isolation.turn(set, instant).into_iter().partition(ContainerEvent::is_beginning);
+        for event in begun {
+            self.container_event(event);
+        }
+        for event in heard {
             self.network_event(event);
         }
-        for event in self.isolation.turn(set, instant) {
+        for event in other {
             self.container_event(event);
         }
         for event in self.detector.turn(set, instant) {
-            self.deliver(match event {
-                DetectorEvent::Detected(master) => Event::MasterDetected(master),
-                DetectorEvent::Lost => Event::MasterLost,
-            });
+            match event {
+                DetectorEvent::Detected(master) => {
+                    let address = master.address;
+                    self.deliver(Event::MasterDetected(master));
+                    let dialect = self.network.dialect(address);
+                    self.deliver(Event::Shown { address, dialect });
+                }
+                DetectorEvent::Lost => self.deliver(Event::MasterLost),
+            }
         }
         if let Some(end) = self.embedded.as_mut().and_then(Embedded::ended) {
             log::error!("the embedded master has ended ({end}); stopping");
             self.embedded = None;
             self.deliver(Event::Stop);
         }
+        self.heartbeats(instant);
         self.deliver(Event::Tick);
         Ok(())
     }
@@ -136,8 +165,15 @@ impl EventLoop {
 
     fn network_event(&mut self, event: NetworkEvent) {
         match event {
-            NetworkEvent::Message { from, to, name, body, .. } => {
-                let event = if to == self.slave.config().pid.id {
+            NetworkEvent::Message { from, to, name, body, peer } => {
+                let for_slave = to == self.slave.config().pid.id || to == slave::SLAVE_OF_2012;
+                if for_slave && self.driver_message(&from, &name, &body, peer) {
+                    return;
+                }
+                if self.is_guest(peer) {
+                    return log::warn!("dropped {name} from the guest {peer}, which says that it is {from}");
+                }
+                let event = if for_slave {
                     FromMaster::decode(&name, &body).map(|message| Event::Message { from: from.clone(), message })
                 } else if slave::is_authenticatee(&to) {
                     let message = FromAuthenticator::decode(&name, &body);
@@ -150,14 +186,22 @@ impl EventLoop {
                     Err(error) => log::warn!("dropped a message from {from}: {error}"),
                 }
             }
-            NetworkEvent::Request { connection, request, .. } => {
+            NetworkEvent::Request { connection, request, peer } => {
                 let own_name = &self.slave.config().pid.id;
+                if api::is_executor_call(&request, own_name) {
+                    return self.executor_request(connection, &request, peer);
+                }
+                if self.is_guest(peer) {
+                    let text = "Guests may use the executor API only";
+                    return self.network.respond(connection, Response::text(403, text));
+                }
                 let response = api::handle(&request, own_name, || self.state(), &self.files);
                 self.network.respond(connection, response);
             }
+            NetworkEvent::Shown { address, dialect } => self.deliver(Event::Shown { address, dialect }),
             NetworkEvent::Exited { pid } => self.deliver(Event::Exited(pid)),
-            NetworkEvent::Closed { .. }
-            | NetworkEvent::Response { .. }
+            NetworkEvent::Closed { connection } => self.streams.closed(connection),
+            NetworkEvent::Response { .. }
             | NetworkEvent::StreamHead { .. }
             | NetworkEvent::StreamData { .. }
             | NetworkEvent::RequestEnded { .. } => {}
@@ -170,7 +214,7 @@ impl EventLoop {
                 log::info!("container {container}: {name} took {:.3} s", took.as_secs_f64())
             }
             ContainerEvent::Update { container, update } => {
-                self.deliver(Event::ContainerStatus { container, status: Box::new(update.status) });
+                self.container_update(container, update);
             }
             ContainerEvent::Exited { container, ended } => {
                 let reason = match ended {
@@ -180,6 +224,25 @@ impl EventLoop {
                 self.container_gone(container, reason);
             }
         }
+    }
+
+    /// Of a command task or, of a task without a name, of the executor itself.
+    fn container_update(&mut self, container: ContainerId, update: Update) {
+        let Update { status, wait_status } = update;
+        if !status.task_id.value.is_empty() {
+            return self.deliver(Event::ContainerStatus { container, status: Box::new(status) });
+        }
+        self.isolation.acknowledge(&container, status.uuid());
+        let networks = status.container_status.iter().flat_map(|status| &status.network_infos);
+        let address = networks.flat_map(|network| &network.ip_addresses).find_map(|ip| ip.ip_address().parse().ok());
+        self.deliver(match status.state() {
+            TaskState::TaskStarting => Event::ExecutorStarted { container, address, runs: false },
+            TaskState::TaskRunning => Event::ExecutorStarted { container, address, runs: true },
+            _ => {
+                let reason = status.reason.is_some().then(|| status.reason());
+                Event::ExecutorEnded { container, wait_status, reason, message: status.message }
+            }
+        });
     }
 
     /// Tells the core, and remembers for `/state` what the core forgets: as it was before, and with its last states.
@@ -197,7 +260,20 @@ impl EventLoop {
 
     fn deliver(&mut self, event: Event) {
         for action in self.slave.handle(event, now()) {
-            self.act(action);
+            // What follows from something that was to be written down is not done if it was not.
+            if self.failure.is_none() {
+                self.act(action);
+            }
+        }
+    }
+
+    /// A slave that came back with other reservations than its master has offered would be refused, or worse, not be.
+    fn checkpoint_resources(&mut self, resources: &[mesos::Resource]) {
+        let path = slave::resources_info(&self.slave.config().work_dir);
+        if let Err(error) = checkpoint::write_resources(&path, resources) {
+            let text = format!("cannot keep reservations in {}: {error}; see to --work_dir", path.display());
+            self.failure = Some(io::Error::new(error.kind(), text));
+            self.over = true;
         }
     }
 
@@ -214,9 +290,15 @@ impl EventLoop {
             Action::Link(pid) => self.network.link(&pid, instant),
             Action::Launch(spec) => self.launch(*spec),
             Action::Kill { container, grace } => self.isolation.kill(&container, grace, instant),
+            Action::ResourcesChanged { container, resources } => {
+                self.isolation.resources_changed(&container, &resources);
+            }
+            Action::CheckpointResources(resources) => self.checkpoint_resources(&resources),
             Action::Acknowledge { container, uuid } => {
                 self.isolation.acknowledge(&container, &uuid);
             }
+            Action::ToExecutor { via, message } => self.tell_executor(&via, &message),
+            Action::HangUp(connection) => self.hang_up(connection),
             Action::Exit => {
                 self.network.flush();
                 self.over = true;

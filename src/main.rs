@@ -4,6 +4,7 @@
 
 mod api;
 mod archive;
+mod checkpoint;
 mod container;
 mod credential;
 mod detector;
@@ -19,6 +20,8 @@ mod messages;
 mod poll;
 mod preflight;
 mod process;
+#[cfg(test)]
+mod properties;
 mod random;
 mod resources;
 mod slave;

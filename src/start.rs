@@ -15,22 +15,22 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::api::{Files, History};
+use crate::checkpoint;
 use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
-use crate::event_loop::{EventLoop, now};
-use crate::fetcher::cache::Cache;
+use crate::event_loop::{EventLoop, Guests, Streams, now};
+use crate::fetcher;
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
 use crate::libprocess::{Network, Pid};
 use crate::local::{Embedded, EmbeddedError};
-use crate::messages::container::Fetcher;
 use crate::messages::mesos;
 use crate::poll::Signals;
 
 use crate::preflight;
 use crate::random::Random;
 use crate::resources::{self, Host};
-use crate::slave::{Authentication, Config, Slave};
+use crate::slave::{Authentication, Config, Slave, resources_info};
 use crate::vm::image::Image;
 
 /// Our process' name in PIDs: Mesos' agent is the first `slave` of its OS process.
@@ -54,6 +54,8 @@ pub enum StartError {
     Taken(PathBuf),
     /// A directory cannot be made.
     Directory(PathBuf, io::Error),
+    /// The libvirt network cannot be made or read.
+    Guests(String, String),
     /// The port cannot be listened on.
     Listen(SocketAddrV4, io::Error),
     /// The master's name has no IPv4 address.
@@ -89,6 +91,7 @@ impl fmt::Display for StartError {
                 }
                 write!(f, " (--work_dir, --runtime_dir, --vm_dir, --log_dir)")
             }
+            StartError::Guests(network, reason) => write!(f, "cannot use libvirt's network {network}: {reason}"),
             StartError::Listen(address, source) => {
                 write!(f, "cannot listen on {address}: {source}; choose another with --ip and --port")
             }
@@ -126,55 +129,40 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
     isolation::settle::settle(&flags.runtime_dir, &kind);
+    let guests = find_guests(&kind)?;
     let (detector, towards, embedded) = find_master(flags, &random)?;
-    let network = listen(flags)?;
+    let network = listen(flags, guests)?;
     let pid = own_pid(flags, &network, towards);
-    let config = configure(flags, pid)?;
+    let executor_pid = executor_pid(&pid, &network, guests);
+    let config = configure(flags, pid, executor_pid, *network.address().ip())?;
     log::info!(
         "listening on {}, known as {}; resources: {}",
         network.address(),
         config.pid,
         resources::resources_text(&config.info.resources)
     );
-    let fetcher = fetcher(flags);
+    let slave = with_reservations(Slave::new(config, random), &flags.work_dir)?;
     let mut files = Files::new();
     let slaves = flags.work_dir.join("slaves");
     files.attach(&slaves.to_string_lossy(), slaves.clone());
     let shell = EventLoop {
-        slave: Slave::new(config, random),
+        slave,
         detector,
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
-        fetcher,
+        fetcher: fetcher::settings(&flags.fetcher),
         files,
+        streams: Streams::default(),
+        guests,
         signals,
         embedded,
         history: History::new(),
         flags: shown_flags(flags),
         start_time: now().unix,
         over: false,
+        failure: None,
     };
-    shell.run().map_err(|error| StartError::System("cannot wait for events", error))
-}
-
-/// What containers are told of fetching. Their cache is empty when a slave starts, as in Mesos; one that cannot be used costs
-/// the cache alone.
-fn fetcher(flags: &Flags) -> Fetcher {
-    let flags = &flags.fetcher;
-    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
-    if flags.cache_size > 0 {
-        let cache = Cache::open(&flags.cache_dir, flags.cache_size);
-        if let Err(error) = cache.and_then(|cache| cache.clear()) {
-            log::warn!("the fetcher's cache in {} cannot be used: {error}", flags.cache_dir.display());
-        }
-    }
-    Fetcher {
-        cache_dir: flags.cache_dir.to_string_lossy().into_owned(),
-        cache_bytes: flags.cache_size,
-        stall_timeout_ms: flags.stall_timeout.as_millis() as u64,
-        frameworks_home: text(&flags.frameworks_home),
-        hadoop_home: text(&flags.hadoop_home),
-    }
+    shell.run().map_err(|error| StartError::System("cannot go on", error))
 }
 
 /// With `vm`, everything that VMs will need is checked before anybody hears of us.
@@ -280,9 +268,31 @@ fn master_pid(address: SocketAddrV4) -> Pid {
     Pid { id: MASTER.to_string(), address }
 }
 
-fn listen(flags: &Flags) -> Result<Network, StartError> {
+/// Where guests will be: the libvirt network's gateway is this host to them. The network is made if it is ours to make.
+fn find_guests(kind: &Kind) -> Result<Option<Guests>, StartError> {
+    let Kind::Vm(config) = kind else { return Ok(None) };
+    let found = isolation::vm::guests(config).map_err(|reason| StartError::Guests(config.network.clone(), reason))?;
+    Ok(Some(found))
+}
+
+/// On `--ip` and, where that does not include it, on the gateway: executors in guests speak to us there.
+fn listen(flags: &Flags, guests: Option<Guests>) -> Result<Network, StartError> {
     let address = SocketAddrV4::new(flags.ip.unwrap_or(Ipv4Addr::UNSPECIFIED), flags.port);
-    Network::listen(address).map_err(|error| StartError::Listen(address, error))
+    let mut network = Network::listen(address).map_err(|error| StartError::Listen(address, error))?;
+    if let Some(gateway) = guests.map(|guests| guests.gateway)
+        && !address.ip().is_unspecified()
+        && *address.ip() != gateway
+    {
+        let address = SocketAddrV4::new(gateway, network.address().port());
+        network.add_listener(address).map_err(|error| StartError::Listen(address, error))?;
+    }
+    Ok(network)
+}
+
+/// The address that executors are told: what others are told, or the gateway of the guests, whose side of this host it is.
+fn executor_pid(pid: &Pid, network: &Network, guests: Option<Guests>) -> Pid {
+    let gateway = guests.map(|guests| SocketAddrV4::new(guests.gateway, network.address().port()));
+    Pid { address: gateway.unwrap_or(pid.address), ..pid.clone() }
 }
 
 /// The address that others are told: the advertised one, the one listened on, or the one that leads to the master; if that is not
@@ -307,7 +317,7 @@ fn address_towards(peer: SocketAddrV4) -> Option<Ipv4Addr> {
     }
 }
 
-fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
+fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -> Result<Config, StartError> {
     let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
     let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
     let with_ports = flags.isolation == flags::Isolation::Process;
@@ -326,6 +336,7 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
     };
     Ok(Config {
         pid,
+        executor_pid,
         info,
         work_dir: flags.work_dir.clone(),
         switch_user: flags.switch_user,
@@ -337,6 +348,11 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
         },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
+        // A guest's executor is told its guest's address; a process of this host listens where we do.
+        libprocess_ip: (with_ports && !listens_on.is_unspecified()).then_some(listens_on),
+        executor_environment: flags.executor_environment_variables.clone(),
+        guests: flags.isolation == flags::Isolation::Vm,
+        registration_timeout: flags.executor_registration_timeout,
     })
 }
 
@@ -344,6 +360,18 @@ fn configure(flags: &Flags, pid: Pid) -> Result<Config, StartError> {
 /// what fills a host.
 fn beyond_overhead(host: Host, overhead: u64) -> Host {
     Host { memory: host.memory.saturating_sub(overhead.saturating_mul(host.cpus)), ..host }
+}
+
+/// The slave with what masters have reserved of it.
+fn with_reservations(slave: Slave, work_dir: &Path) -> Result<Slave, StartError> {
+    let path = resources_info(work_dir);
+    let failed = |why: String, mend: &str| {
+        let text = format!("{why}; {mend}, or remove {} and with it all dynamic reservations", path.display());
+        StartError::Resources(text)
+    };
+    let kept = checkpoint::read_resources(&path)
+        .map_err(|error| failed(format!("cannot read {}: {error}", path.display()), "see to it"))?;
+    slave.with_checkpointed(kept).map_err(|why| failed(why, "give --resources that contain them"))
 }
 
 fn authentication(flags: &Flags) -> Result<Option<Authentication>, StartError> {
@@ -411,6 +439,38 @@ pub fn redirect_log(log_dir: &Path) -> Result<fs::File, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::scratch::Scratch;
+
+    fn slave(resources: &str) -> Slave {
+        let resources = resources::parse(resources).expect("resources");
+        let pid = "slave(1)@127.0.0.1:5051".parse().expect("pid");
+        let info = mesos::SlaveInfo { resources, ..Default::default() };
+        let config = Config { info, ..Config::of_tests(pid) };
+        Slave::new(config, Random::from_seed(1))
+    }
+
+    #[test]
+    fn reservations_that_were_kept_come_back_or_are_the_reason_not_to_start() {
+        let scratch = Scratch::new();
+        let path = resources_info(scratch.path());
+        let reserved = mesos::Resource {
+            role: Some("a".into()),
+            reservation: Some(Default::default()),
+            ..resources::scalar("cpus", 1.0)
+        };
+        checkpoint::write_resources(&path, &[reserved]).expect("written");
+        let total = with_reservations(slave("cpus:2"), scratch.path()).expect("compatible").total_resources();
+        assert_eq!(total.to_string(), "cpus:1; cpus(reservations: [(DYNAMIC,a)]):1");
+        let told = |slave| with_reservations(slave, scratch.path()).expect_err("refused").to_string();
+        let error = told(slave("mem:64"));
+        assert!(
+            error.contains("incompatible with agent resources mem:64") && error.contains("give --resources"),
+            "{error}"
+        );
+        fs::write(&path, "x").expect("damaged");
+        let error = told(slave("cpus:2"));
+        assert!(error.contains("the file is damaged") && error.contains(&*path.to_string_lossy()), "{error}");
+    }
 
     #[test]
     fn the_overhead_of_a_vm_for_each_cpu_is_not_offered() {

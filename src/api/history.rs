@@ -157,14 +157,9 @@ mod tests {
     impl World {
         fn new() -> World {
             let config = Config {
-                pid: "slave(1)@127.0.0.1:5051".parse().expect("pid"),
-                info: Default::default(),
                 work_dir: "/w".into(),
-                switch_user: true,
-                authentication: None,
                 registration_backoff: Default::default(),
-                shutdown_grace: Default::default(),
-                recovery_timeout: Default::default(),
+                ..Config::of_tests("slave(1)@127.0.0.1:5051".parse().expect("pid"))
             };
             let mut world = World { slave: Slave::new(config, Random::from_seed(1)), history: History::new() };
             world.event(Event::MasterDetected("master@127.0.0.1:5050".parse().expect("pid")));

@@ -8,6 +8,7 @@
 //! Paths, fields and texts are those of Mesos 1.11 (`src/slave/http.cpp`, `src/files/files.cpp`, `src/version/version.cpp`),
 //! so that its tools work. What we do not have is left out rather than made up.
 
+pub mod executor;
 mod files;
 mod history;
 mod metrics;
@@ -15,6 +16,7 @@ mod resources;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod v1;
 
 pub use files::Files;
 pub use history::History;
@@ -57,6 +59,14 @@ pub fn handle(request: &Request, own_name: &str, state: impl FnOnce() -> State, 
         Endpoint::Metrics => json_response(metrics::snapshot(&state()), request),
         Endpoint::Files(name) => files.handle(name, request),
     }
+}
+
+/// Whether a request is one to the executor API of the process of this name, which answers it by [`executor`].
+pub fn is_executor_call(request: &Request, own_name: &str) -> bool {
+    let Some(segments) = request.path_segments() else { return false };
+    let path: Vec<&str> = segments.iter().map(String::as_str).filter(|segment| !segment.is_empty()).collect();
+    let path = path.strip_prefix(&[own_name]).unwrap_or(&path);
+    path == ["api", "v1", "executor"]
 }
 
 enum Endpoint<'a> {

@@ -1,18 +1,16 @@
 //! The shell of the ZooKeeper client: a name, a socket and bytes become inputs of the [`Session`], and its outputs are carried out.
 
 use std::io::{ErrorKind, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::DetectorEvent;
 use super::lookup::{Begun, Lookup};
-use super::session::{CONNECT_TIMEOUT, Input, Output, Session};
+use super::session::{Input, LOOKUP_TIMEOUT, Output, Session};
 use crate::libprocess::socket::{Reading, begin_connect, finish_connect, read_all};
 use crate::poll::{Interest, PollSet, earlier};
 
-/// For the name of a server: what is left of the time to connect is for the connection.
-const LOOKUP_TIMEOUT: Duration = CONNECT_TIMEOUT.saturating_sub(Duration::from_secs(1));
 /// Most bytes that wait to be sent. There is one small question at a time; a server that reads none of them is silent as well.
 const MAX_UNSENT: usize = 64 * 1024;
 
@@ -78,10 +76,7 @@ impl Client {
         match lookup.turn(now) {
             None => self.link = Link::Looking(lookup),
             Some(Err(why)) => self.input(Input::Failed(why), now, events),
-            Some(Ok(address)) => match begin_connect(address) {
-                Ok(stream) => self.link = Link::Connecting(stream),
-                Err(error) => self.input(Input::Failed(error.to_string()), now, events),
-            },
+            Some(Ok(address)) => self.resolved(address, now, events),
         }
     }
 
@@ -136,15 +131,21 @@ impl Client {
 
     fn connect(&mut self, place: usize, now: Instant, events: &mut Vec<DetectorEvent>) {
         let (host, port) = &self.session.zookeeper().servers[place];
-        let begun = match Lookup::begin(host, *port, now + LOOKUP_TIMEOUT) {
-            Begun::Running(lookup) => Ok(Link::Looking(lookup)),
-            Begun::Known(address) => begin_connect(address).map(Link::Connecting).map_err(|error| error.to_string()),
-            Begun::Failed(why) => Err(why),
-        };
-        match begun {
-            Ok(link) => self.link = link,
+        match Lookup::begin(host, *port, now + LOOKUP_TIMEOUT) {
+            Begun::Running(lookup) => self.link = Link::Looking(lookup),
+            Begun::Known(address) => self.resolved(address, now, events),
             // The session answers with a wait, never with another attempt at once.
-            Err(why) => self.input(Input::Failed(why), now, events),
+            Begun::Failed(why) => self.input(Input::Failed(why), now, events),
+        }
+    }
+
+    fn resolved(&mut self, address: SocketAddrV4, now: Instant, events: &mut Vec<DetectorEvent>) {
+        match begin_connect(address) {
+            Ok(stream) => {
+                self.link = Link::Connecting(stream);
+                self.input(Input::Resolved, now, events);
+            }
+            Err(error) => self.input(Input::Failed(error.to_string()), now, events),
         }
     }
 

@@ -72,10 +72,12 @@ impl std::error::Error for LeaderError {
     }
 }
 
-/// The node that leads, if any is a master's. Of two forms with one number, which ZooKeeper does not give, the newer counts.
-pub fn leader<'a>(nodes: &[&'a str]) -> Option<&'a str> {
-    let masters = nodes.iter().filter_map(|node| Some((sequence(node)?, *node)));
-    masters.min_by_key(|(number, node)| (*number, Reverse(*node))).map(|(_, node)| node)
+/// The nodes that may be masters', the one that leads first. Of two forms with one number, which ZooKeeper does not give, the newer
+/// counts.
+pub fn candidates<'a>(nodes: &[&'a str]) -> Vec<&'a str> {
+    let mut all: Vec<_> = nodes.iter().filter_map(|node| Some((sequence(node)?, Reverse(*node)))).collect();
+    all.sort_unstable();
+    all.into_iter().map(|(_, Reverse(node))| node).collect()
 }
 
 /// Ten digits; past 2^31 ZooKeeper counts on from the most negative number, as Mesos reads it.
@@ -173,6 +175,10 @@ mod tests {
         text.parse().expect("pid")
     }
 
+    fn leader<'a>(nodes: &[&'a str]) -> Option<&'a str> {
+        candidates(nodes).first().copied()
+    }
+
     #[test]
     fn the_lowest_sequence_leads_whatever_its_form() {
         assert_eq!(leader(&["json.info_0000000012", "info_0000000013"]), Some("json.info_0000000012"));
@@ -187,7 +193,10 @@ mod tests {
         assert_eq!(leader(&[]), None);
         let none = ["log_replicas", "", "_", "json.info_", "json.info_+1", "json.info_0x1", "info_99999999999", "a/_1"];
         assert_eq!(leader(&none), None);
-        assert_eq!(leader(&["log_replicas", "json.info_0000000003"]), Some("json.info_0000000003"));
+        assert_eq!(
+            candidates(&["log_replicas", "json.info_0000000003", "0000000002"]),
+            ["0000000002", "json.info_0000000003"]
+        );
     }
 
     #[test]

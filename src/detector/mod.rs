@@ -17,8 +17,6 @@ mod election;
 pub mod file;
 mod lookup;
 mod session;
-#[cfg(test)]
-mod session_tests;
 mod wire;
 
 use std::net::SocketAddrV4;

@@ -1,43 +1,48 @@
-//! The core of the ZooKeeper client: one session over one connection at a time, and one question, who leads, asked again whenever
-//! a watch says that the answer may have changed. No sockets, no clock.
+//! The core of the ZooKeeper client: one session over one connection at a time, and one question, who leads (`asking`). No sockets,
+//! no clock.
 //!
 //! ```text
-//!   Waiting ──► Connecting ──► Greeting ──► Up: children ─► data ─► (watch) ─► children ...
-//!      ▲            │              │         │      └ no such path ─► exists ─► (watch) ─► children
-//!      └────────────┴──────────────┴─────────┘
+//!   Waiting ──► Looking ──► Connecting ──► Greeting ──► Up: children ─► data ─► (watch) ─► children ...
+//!      ▲           │             │             │         │      └ no such path ─► exists ─► (watch) ─► children
+//!      └───────────┴─────────────┴─────────────┴─────────┘
 //!        refused, silent, closed, nonsense: the next server, after a full round with a back-off
 //! ```
 //!
 //! A connection that breaks does not end the session: the next server is asked to go on with it, and the leader stays the leader.
-//! Only when no server could be reached for the session's time is nobody known to lead any more, and a new session is begun, as
-//! Mesos does (`GroupProcess::timedout`). A server that says that the session is over gives a new one at once; since ours
-//! only watches, nothing was lost with the old one.
+//! The session is over when a server says so, or when none took it for the session's time: a server cannot tell us of an end while
+//! we do not reach it. Then nobody is known to lead any more, and a new session is begun; as with Mesos' agent, a leader that is
+//! found again is registered with again (`GroupProcess::timedout` and `expired` in `src/zookeeper/group.cpp`).
+
+mod asking;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
-use super::election;
-use super::wire::{self, Code, Frames, Reply, SessionId, WireError};
+use super::wire::{self, Frames, SessionId, WireError};
 use crate::flags::ZooKeeper;
 use crate::libprocess::Pid;
 use crate::poll::{Backoff, earlier};
 use crate::random::Random;
 
+use asking::Asked;
+
 /// What is asked of the servers, which allow 2 to 20 of their ticks (of 2 s); `MASTER_DETECTOR_ZK_SESSION_TIMEOUT`.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is taken for a session's time, whatever a server says.
 const SESSION_LIMITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));
-/// From the wish for a connection to the server's first frame: so short that a second server gets its chance within a session.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// For the name of a server, as long as there is no session to lose: a resolver passes over its own dead servers in 5 s each.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Before another server is tried, as long as not all have been.
 const NEXT_SERVER: Duration = Duration::from_millis(100);
 /// Between rounds over all servers. Less than a session's time, so that a server that returns is found in time.
 const ROUND: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
-/// Before a question is asked again that a server refused.
-const REFUSED: Duration = Duration::from_secs(10);
 
 /// What can happen to a session.
 #[derive(Debug)]
 pub enum Input<'a> {
+    /// The server's address is known, and the connection begun.
+    Resolved,
     /// The connection that was asked for is there.
     Connected,
     /// The connection brought bytes.
@@ -67,10 +72,12 @@ pub enum Output {
 enum State {
     /// Until the next server's turn.
     Waiting { until: Instant },
-    /// The shell is at it.
+    /// The shell is at the server's name.
+    Looking { until: Instant },
+    /// The shell is at the connection.
     Connecting { until: Instant },
-    /// We have spoken first, the server has not answered.
-    Greeting { until: Instant, frames: Frames },
+    /// We have spoken first, the server has not answered. `resumes`: we asked to go on with a session.
+    Greeting { until: Instant, frames: Frames, resumes: bool },
     /// The session goes on.
     Up(Up),
 }
@@ -83,20 +90,6 @@ struct Up {
     /// Something changed after the question that is on its way was asked.
     changed: bool,
     sent: Instant,
-}
-
-/// The one question that is on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Asked {
-    /// None: a watch will tell.
-    Nothing,
-    /// None; it was refused and will be asked again.
-    Later(Instant),
-    Children,
-    Exists,
-    Data {
-        node: String,
-    },
 }
 
 /// The session, and what it has found out.
@@ -113,6 +106,8 @@ pub struct Session {
     last_zxid: i64,
     /// When a server last said anything in this session.
     heard: Instant,
+    /// When the session is over, if no server takes it until then. None: it goes on, or there is none.
+    expiry: Option<Instant>,
     /// Connections in a row that came to nothing.
     failures: usize,
     rounds: Backoff,
@@ -120,6 +115,8 @@ pub struct Session {
     leader: Option<(String, Pid)>,
     /// That there is no master has been said.
     told: bool,
+    /// Nodes of which it has been said that they name no master, out of those that are there.
+    useless: Vec<String>,
     outputs: Vec<Output>,
 }
 
@@ -139,11 +136,13 @@ impl Session {
             timeout: SESSION_TIMEOUT,
             last_zxid: 0,
             heard: now,
+            expiry: None,
             failures: 0,
             rounds: Backoff::new(ROUND.0, ROUND.1),
             random,
             leader: None,
             told: false,
+            useless: Vec::new(),
             outputs: Vec::new(),
         }
     }
@@ -155,11 +154,11 @@ impl Session {
 
     /// When [`Input::Tick`] is due, if nothing happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        let expiry = (self.session.id != 0).then(|| self.heard + self.timeout);
         match &self.state {
-            State::Waiting { until } | State::Connecting { until } | State::Greeting { until, .. } => {
-                earlier(Some(*until), expiry)
-            }
+            State::Waiting { until }
+            | State::Looking { until }
+            | State::Connecting { until }
+            | State::Greeting { until, .. } => earlier(Some(*until), self.expiry),
             State::Up(up) => {
                 let again = match up.asked {
                     Asked::Later(at) => Some(at),
@@ -179,6 +178,7 @@ impl Session {
     /// Takes an input in and gives what follows from it, in order.
     pub fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
         match input {
+            Input::Resolved => self.resolved(now),
             Input::Connected => self.connected(),
             Input::Bytes(bytes) => self.bytes(bytes, now),
             Input::Failed(why) => self.fail(&why, now),
@@ -192,7 +192,7 @@ impl Session {
     pub fn farewell(&self) -> Option<Vec<u8>> {
         match &self.state {
             State::Up(up) => Some(wire::close(up.xid.wrapping_add(1))),
-            State::Waiting { .. } | State::Connecting { .. } | State::Greeting { .. } => None,
+            State::Waiting { .. } | State::Looking { .. } | State::Connecting { .. } | State::Greeting { .. } => None,
         }
     }
 
@@ -202,25 +202,39 @@ impl Session {
         format!("{host}:{port}")
     }
 
+    /// For one server to answer: so short that others get their chance within a session, as in ZooKeeper's own clients.
+    fn patience(&self) -> Duration {
+        self.timeout / 3
+    }
+
+    fn resolved(&mut self, now: Instant) {
+        if let State::Looking { .. } = self.state {
+            self.state = State::Connecting { until: now + self.patience() };
+        }
+    }
+
     fn connected(&mut self) {
         if let State::Connecting { until } = self.state {
             let first = wire::connect(&self.session, self.last_zxid, SESSION_TIMEOUT.as_millis() as i32);
             self.outputs.push(Output::Send(first));
-            self.state = State::Greeting { until, frames: Frames::default() };
+            self.state = State::Greeting { until, frames: Frames::default(), resumes: self.session.id != 0 };
+        }
+    }
+
+    fn frames(&mut self) -> Option<&mut Frames> {
+        match &mut self.state {
+            State::Greeting { frames, .. } | State::Up(Up { frames, .. }) => Some(frames),
+            State::Waiting { .. } | State::Looking { .. } | State::Connecting { .. } => None,
         }
     }
 
     fn bytes(&mut self, bytes: &[u8], now: Instant) {
-        let mut fresh = bytes;
-        loop {
-            let next = match &mut self.state {
-                State::Greeting { frames, .. } | State::Up(Up { frames, .. }) => {
-                    frames.push(std::mem::take(&mut fresh));
-                    frames.next()
-                }
-                State::Waiting { .. } | State::Connecting { .. } => return,
-            };
-            let done = match next {
+        if let Some(frames) = self.frames() {
+            frames.push(bytes);
+        }
+        // A frame may end the connection, and with it those after it.
+        while let Some(frames) = self.frames() {
+            let done = match frames.next() {
                 Ok(None) => return,
                 Ok(Some(frame)) => self.frame(&frame, now),
                 Err(error) => Err(error),
@@ -232,26 +246,24 @@ impl Session {
     }
 
     fn frame(&mut self, frame: &[u8], now: Instant) -> Result<(), WireError> {
-        match &self.state {
-            State::Greeting { .. } => self.greeted(wire::read_connected(frame)?, now),
+        match self.state {
+            State::Greeting { resumes, .. } => match wire::read_connected(frame)? {
+                answer if answer.timeout_ms <= 0 || answer.session.id == 0 => self.turned_away(resumes, now),
+                answer => self.greeted(answer, now),
+            },
             State::Up(_) => {
                 self.heard = now;
                 self.reply(wire::read_reply(frame)?, now)?;
             }
-            State::Waiting { .. } | State::Connecting { .. } => {}
+            State::Waiting { .. } | State::Looking { .. } | State::Connecting { .. } => {}
         }
         Ok(())
     }
 
     fn greeted(&mut self, answer: wire::Connected, now: Instant) {
-        if answer.timeout_ms <= 0 || answer.session.id == 0 {
-            log::info!("ZooKeeper's session {:?} is over; beginning a new one", self.session);
-            self.forget_session();
-            return self.fail("the session is over", now);
-        }
         self.timeout = Duration::from_millis(answer.timeout_ms as u64).clamp(SESSION_LIMITS.0, SESSION_LIMITS.1);
         self.session = answer.session;
-        self.heard = now;
+        (self.heard, self.expiry) = (now, None);
         log::info!("ZooKeeper at {} answers, session {:?}", self.server(), self.session);
         let State::Greeting { frames, .. } = &mut self.state else {
             return;
@@ -264,140 +276,23 @@ impl Session {
         self.ask(Asked::Children, now);
     }
 
-    fn ask(&mut self, question: Asked, now: Instant) {
-        let State::Up(up) = &mut self.state else {
-            return;
-        };
-        up.xid = up.xid.checked_add(1).unwrap_or(1);
-        up.sent = now;
-        let path = &self.zookeeper.path;
-        let request = match &question {
-            Asked::Nothing | Asked::Later(_) => return,
-            Asked::Children => {
-                // What changed until now is in the answer.
-                up.changed = false;
-                wire::get_children(up.xid, path)
-            }
-            Asked::Exists => wire::exists(up.xid, path),
-            Asked::Data { node } => wire::get_data(up.xid, &format!("{path}/{node}")),
-        };
-        up.asked = question;
-        self.outputs.push(Output::Send(request));
-    }
-
-    fn reply(&mut self, reply: Reply, now: Instant) -> Result<(), WireError> {
-        match reply {
-            Reply::Pong => {
-                self.failures = 0;
-                self.rounds = Backoff::new(ROUND.0, ROUND.1);
-            }
-            Reply::Auth(Code::OK) => {}
-            Reply::Auth(code) => {
-                self.fail(&format!("it does not take the user and password of --master ({code})"), now)
-            }
-            Reply::Event { path } => self.event(path, now),
-            Reply::Answer { xid, zxid, code, body } => {
-                let State::Up(up) = &mut self.state else {
-                    return Ok(());
-                };
-                let asked = std::mem::replace(&mut up.asked, Asked::Nothing);
-                if up.xid != xid || matches!(asked, Asked::Nothing | Asked::Later(_)) {
-                    return Err(WireError::Unasked(xid));
-                }
-                self.last_zxid = self.last_zxid.max(zxid);
-                self.answer(asked, code, body, now)?;
-                self.ask_again(now);
-            }
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, path: &str, now: Instant) {
-        let ours = path.strip_prefix(self.zookeeper.path.as_str());
-        if let (Some(rest), State::Up(up)) = (ours, &mut self.state)
-            && (rest.is_empty() || rest.starts_with('/'))
-        {
-            up.changed = true;
-            self.ask_again(now);
+    /// The server knows no such session. It gives a new one to who asks for none, and so it is asked at once; unless we did.
+    fn turned_away(&mut self, resumes: bool, now: Instant) {
+        self.fail("it says that the session is over", now);
+        if resumes {
+            self.expire("the session with ZooKeeper is over");
+            self.state = State::Waiting { until: now };
         }
     }
 
-    fn ask_again(&mut self, now: Instant) {
-        if let State::Up(Up { changed: true, asked: Asked::Nothing | Asked::Later(_), .. }) = self.state {
-            self.ask(Asked::Children, now);
-        }
-    }
-
-    fn answer(&mut self, asked: Asked, code: Code, body: &[u8], now: Instant) -> Result<(), WireError> {
-        match (asked, code) {
-            (Asked::Nothing | Asked::Later(_), _) => {}
-            (Asked::Children, Code::OK) => match election::leader(&wire::read_children(body)?) {
-                Some(node) => self.ask(Asked::Data { node: node.to_string() }, now),
-                None => self.nobody("no master has announced itself"),
-            },
-            (Asked::Children, Code::NO_NODE) => {
-                self.nobody("there is no such path yet");
-                self.ask(Asked::Exists, now);
-            }
-            (Asked::Exists, Code::OK) => self.ask(Asked::Children, now),
-            (Asked::Exists, Code::NO_NODE) => {}
-            (Asked::Data { node }, Code::OK) => self.found(node, wire::read_data(body)?),
-            // Gone since the children were read.
-            (Asked::Data { .. }, Code::NO_NODE) => self.ask(Asked::Children, now),
-            (Asked::Children | Asked::Exists | Asked::Data { .. }, Code::NO_AUTH) => self.refused(now),
-            (Asked::Children | Asked::Exists | Asked::Data { .. }, code) => {
-                if code == Code::SESSION_EXPIRED {
-                    self.forget_session();
-                }
-                self.fail(&format!("it answers: {code}"), now);
-            }
-        }
-        Ok(())
-    }
-
-    fn found(&mut self, node: String, data: &[u8]) {
-        match election::address(&node, data) {
-            Ok(pid) => {
-                let leader = (node, pid);
-                if self.leader.as_ref() != Some(&leader) {
-                    self.outputs.push(Output::Detected(leader.1.clone()));
-                    self.leader = Some(leader);
-                    self.told = false;
-                }
-            }
-            Err(error) => {
-                log::error!("the leading master's node {}/{node} is of no use: {error}", self.zookeeper.path);
-                self.nobody("the leading master cannot be read");
-            }
-        }
-    }
-
-    fn refused(&mut self, now: Instant) {
-        let advice = match self.zookeeper.credentials {
-            Some(_) => "the user and password of --master do not have the right",
-            None => "give --master as zk://user:password@...",
-        };
-        self.nobody(&format!("ZooKeeper does not let us read it; {advice}"));
-        if let State::Up(up) = &mut self.state {
-            up.asked = Asked::Later(now + REFUSED);
-        }
-    }
-
-    /// Nobody leads; that is told once.
-    fn nobody(&mut self, why: &str) {
-        if self.leader.take().is_some() {
-            self.outputs.push(Output::Lost);
-        }
-        if !std::mem::replace(&mut self.told, true) {
-            log::warn!("no master is known at {}: {why}; waiting", self.zookeeper);
-        }
-    }
-
-    /// A server counts transactions for all sessions: only a new session may go to one that has seen fewer.
-    fn forget_session(&mut self) {
+    /// The session is over, and with it what we knew. A server counts transactions for all sessions: only a new session may go to
+    /// one that has seen fewer.
+    fn expire(&mut self, why: &str) {
         self.session = SessionId::default();
         self.last_zxid = 0;
         self.timeout = SESSION_TIMEOUT;
+        self.expiry = None;
+        self.nobody(why);
     }
 
     fn fail(&mut self, why: &str, now: Instant) {
@@ -405,13 +300,20 @@ impl Session {
             return;
         }
         let server = self.server();
-        if self.failures == 0 {
+        let is_news = self.failures == 0 || matches!(self.state, State::Up(_));
+        if matches!(self.state, State::Up(_)) {
+            self.expiry = Some(now + self.timeout);
+        }
+        if is_news {
             log::warn!("ZooKeeper at {server}: {why}; trying the next server");
         } else {
             log::debug!("ZooKeeper at {server}: {why}");
         }
         self.outputs.push(Output::Disconnect);
         self.failures = self.failures.saturating_add(1);
+        if self.failures == self.order.len() {
+            log::warn!("no server of {} serves; trying again, at least every {} s", self.zookeeper, ROUND.1.as_secs());
+        }
         self.turn = (self.turn + 1) % self.order.len();
         let limit = if self.failures.is_multiple_of(self.order.len()) { self.rounds.next_wait() } else { NEXT_SERVER };
         let until = now + limit / 2 + self.random.duration_up_to(limit / 2);
@@ -419,22 +321,21 @@ impl Session {
     }
 
     fn deadlines(&mut self, now: Instant) {
+        if self.expiry.is_some_and(|expiry| expiry <= now) {
+            self.expire(&format!("no server of ZooKeeper could be reached for {} s", self.timeout.as_secs()));
+        }
         match &self.state {
             State::Waiting { until } if *until <= now => {
                 self.outputs.push(Output::Connect(self.order[self.turn]));
-                self.state = State::Connecting { until: now + CONNECT_TIMEOUT };
+                let limit = if self.session.id == 0 { LOOKUP_TIMEOUT } else { self.patience() };
+                self.state = State::Looking { until: now + limit };
             }
+            State::Looking { until } if *until <= now => self.fail("its name could not be looked up in time", now),
             State::Connecting { until } | State::Greeting { until, .. } if *until <= now => {
                 self.fail("no answer in time", now);
             }
-            State::Waiting { .. } | State::Connecting { .. } | State::Greeting { .. } => {}
+            State::Waiting { .. } | State::Looking { .. } | State::Connecting { .. } | State::Greeting { .. } => {}
             State::Up(_) => self.keep_up(now),
-        }
-        let up = matches!(self.state, State::Up(_));
-        if !up && self.session.id != 0 && self.heard + self.timeout <= now {
-            let seconds = self.timeout.as_secs();
-            self.forget_session();
-            self.nobody(&format!("no server of ZooKeeper could be reached for {seconds} s"));
         }
     }
 

@@ -41,7 +41,8 @@ use self::source::Tools;
 use self::unpack::UnpackError;
 use crate::archive::Owner;
 use crate::container::directory::RuntimeDirectory;
-use crate::messages::container::Spec;
+use crate::flags::FetcherFlags;
+use crate::messages::container::{self, Spec};
 use crate::process::start::find_user;
 use crate::subprocess::JobEnd;
 #[cfg(not(test))]
@@ -55,6 +56,25 @@ const STALL: Duration = Duration::from_secs(60);
 
 /// Files at the top of a sandbox that are the slave's; with a VM, all that are not brought back.
 const OURS: [&str; 2] = ["stdout", "stderr"];
+
+/// What containers are told of fetching. Their cache is empty when a slave starts, as in Mesos; one that cannot be used costs
+/// the cache alone.
+pub fn settings(flags: &FetcherFlags) -> container::Fetcher {
+    let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    if flags.cache_size > 0 {
+        let cache = Cache::open(&flags.cache_dir, flags.cache_size);
+        if let Err(error) = cache.and_then(|cache| cache.clear()) {
+            log::warn!("the fetcher's cache in {} cannot be used: {error}", flags.cache_dir.display());
+        }
+    }
+    container::Fetcher {
+        cache_dir: flags.cache_dir.to_string_lossy().into_owned(),
+        cache_bytes: flags.cache_size,
+        stall_timeout_ms: flags.stall_timeout.as_millis() as u64,
+        frameworks_home: text(&flags.frameworks_home),
+        hadoop_home: text(&flags.hadoop_home),
+    }
+}
 
 /// The job that fetches for the container of a runtime directory.
 #[cfg(not(test))]

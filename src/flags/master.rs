@@ -42,6 +42,16 @@ impl Master {
             Some(("file", path)) => return values::path(path).map(Master::File),
             Some((scheme, _)) => return Err(format!("'{scheme}://' is no notation for a master")),
         };
+        Master::parse_address(rest)
+    }
+
+    fn parse_address(rest: &str) -> Result<Master, String> {
+        if rest.contains('/') {
+            return Err("a '/' has no place in host:port (ZooKeeper is written zk://..., a file file:///...)".into());
+        }
+        if rest.contains(',') {
+            return Err("it names several masters; the one that leads is found by zk://host:port,.../path".into());
+        }
         let address = match rest.split_once('@') {
             Some((id, address)) => {
                 values::name(id).map_err(|_| format!("'{id}' before '@' is no name"))?;
@@ -67,7 +77,11 @@ impl Master {
     /// # Errors
     /// Why it is none of them.
     pub fn parse_file(content: &str) -> Result<Master, String> {
-        match Master::parse(content.trim())? {
+        let content = content.trim();
+        if content.lines().count() > 1 {
+            return Err("it has several lines; it should hold one".into());
+        }
+        match Master::parse(content)? {
             Master::Local => Err("'local' cannot be told by a file, only by --master=local itself".into()),
             Master::File(_) => Err("a file cannot name another file".into()),
             master @ (Master::Address { .. } | Master::ZooKeeper(_)) => Ok(master),
@@ -110,7 +124,8 @@ mod tests {
         }
         assert!(Master::parse_file("local").unwrap_err().contains("cannot be told by a file"));
         assert!(Master::parse_file("file:///x").unwrap_err().contains("another file"));
-        assert!(Master::parse_file("a:1\nb:1").is_err());
+        assert!(Master::parse_file("a:1\nb:1").unwrap_err().contains("several lines"));
+        assert_eq!(Master::parse_file("a:1\r\n"), Master::parse("a:1"));
     }
 
     #[test]
@@ -123,6 +138,19 @@ mod tests {
             ("a", "no port"),
             ("a:0", "not between 1"),
             ("a:x", "not a whole number"),
+            ("a:65536", "the port '65536' is not between 1 and 65535"),
+            ("a:5050 ", "the port '5050 ' is not a whole number"),
+            ("a:5050/mesos", "a '/' has no place"),
+            ("a:5050,b:5050", "several masters"),
+            ("zk:a:2181/mesos", "zk://..."),
+            ("file:/etc/mesos/zk", "file:///..."),
+            ("file://", "not absolute"),
+            ("file:///etc/../x", "'..'"),
+            ("mesos://", "no port"),
+            ("mesos://master@a", "no port"),
+            ("mesos://@a:5050", "'' before '@' is no name"),
+            ("mesos://x@y@a:5050", "not a host's name"),
+            ("MESOS://a:5050", "'MESOS://' is no notation"),
             ("[::1]:5050", "IPv6"),
             (":5050", "not a host's name"),
             ("", "no port"),

@@ -74,6 +74,9 @@ fn parse_servers(text: &str) -> Result<Vec<(String, u16)>, String> {
     if text.contains(['[', ']']) {
         return Err("IPv6 is not supported".into());
     }
+    if text.is_empty() {
+        return Err("it names no server (write zk://host:port/mesos)".into());
+    }
     let servers: Vec<_> = text.split(',').map(parse_server).collect::<Result<_, _>>()?;
     match servers.len() {
         0..=MAX_SERVERS => Ok(servers),
@@ -150,6 +153,8 @@ mod tests {
             ("a:2181/", "'/' itself"),
             ("a:2181//", "'/' itself"),
             ("a/mesos", "'a' has no port"),
+            ("/mesos", "it names no server"),
+            ("u:p@/mesos", "it names no server"),
             ("a:2181,/mesos", "'' has no port"),
             ("a:0/mesos", "not between 1"),
             ("a_b!:1/mesos", "'a_b!' is not a host's name"),

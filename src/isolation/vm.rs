@@ -1,5 +1,6 @@
 //! `--isolation=vm`: each executor has a virtual machine of its own, and a child that drives it.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use crate::ids::ContainerId;
 use crate::messages::container::{Spec, Vm, vm};
 use crate::messages::mesos;
 use crate::poll::PollSet;
-use crate::subprocess::Spawn;
+use crate::subprocess::{Job, Spawn};
 
 /// What the flags say about virtual machines.
 #[derive(Debug, Clone)]
@@ -74,6 +75,47 @@ impl VmConfig {
             memory_mb: whole(sum(resources, "mem")).max(self.image_memory_mb),
             vcpus: whole(sum(resources, "cpus")).clamp(1, u64::from(u32::MAX)) as u32,
         }
+    }
+}
+
+/// How long libvirt may take to make or show its network; it starts a bridge and dnsmasq in less than a second.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where guests will be. It blocks for as long as libvirt takes, at most [`NETWORK_PATIENCE`].
+///
+/// # Errors
+/// What keeps the network from being used, in an operator's words.
+pub fn guests(config: &VmConfig) -> Result<Guests, String> {
+    let worker = Spawn::ourselves("vm-worker").arg("network").arg(&config.uri).arg(&config.network).arg(&config.vm_dir);
+    let job = Job::start(worker, Instant::now() + NETWORK_PATIENCE).and_then(Job::wait);
+    let end = job.map_err(|error| format!("cannot start a child: {error}"))?;
+    if !end.is_success() {
+        return Err(end.reason());
+    }
+    let lines = String::from_utf8_lossy(&end.stdout).into_owned();
+    let value = |key: &str| lines.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let gateway = value("gateway").and_then(|gateway| gateway.parse().ok());
+    let prefix = value("prefix").and_then(|prefix| prefix.parse().ok());
+    match (gateway, prefix) {
+        (Some(gateway), Some(prefix)) => Ok(Guests { gateway, prefix }),
+        _ => Err("vm-worker did not say where its gateway is".to_string()),
+    }
+}
+
+/// An IPv4 subnet of guests, as this host sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guests {
+    /// The host's address in it.
+    pub gateway: Ipv4Addr,
+    /// Its prefix length.
+    pub prefix: u8,
+}
+
+impl Guests {
+    /// Whether an address is a guest's, as far as its subnet tells.
+    pub fn has(&self, address: Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+        address != self.gateway && (u32::from(address) ^ u32::from(self.gateway)) & mask == 0
     }
 }
 
@@ -159,6 +201,16 @@ pub(super) mod tests {
         assert_eq!((vm.memory_mb, vm.vcpus), (545, 1));
         let vm = config().vm("c", &[scalar("cpus", 0.1), scalar("cpus", 0.2), scalar("cpus", 1.7)]);
         assert_eq!(vm.vcpus, 2);
+    }
+
+    #[test]
+    fn a_subnets_guests_are_all_its_addresses_but_the_hosts() {
+        let guests = Guests { gateway: Ipv4Addr::new(10, 97, 0, 1), prefix: 20 };
+        assert!(guests.has(Ipv4Addr::new(10, 97, 15, 254)));
+        assert!(!guests.has(Ipv4Addr::new(10, 97, 0, 1)));
+        assert!(!guests.has(Ipv4Addr::new(10, 97, 16, 1)));
+        let all = Guests { gateway: Ipv4Addr::LOCALHOST, prefix: 0 };
+        assert!(all.has(Ipv4Addr::new(1, 2, 3, 4)));
     }
 
     #[test]

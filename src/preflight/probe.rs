@@ -74,22 +74,8 @@ pub(super) fn network_lines(xml: &str) -> String {
             return format!("network=unusable\nproblem={}\n", error.to_string().replace('\n', " "));
         }
     };
-    let mut lines = format!("network=active\nbridge={}\ngateway={}\n", facts.bridge, facts.gateway);
-    if let Some(prefix) = prefix(xml, &facts.gateway.to_string()) {
-        lines += &format!("subnet={}/{prefix}\n", facts.gateway);
-    }
-    lines
-}
-
-/// The prefix length of the `<ip>` with this address; it may be written as a netmask.
-fn prefix(xml: &str, address: &str) -> Option<u32> {
-    let document = roxmltree::Document::parse(xml).ok()?;
-    let ip =
-        document.descendants().find(|node| node.has_tag_name("ip") && node.attribute("address") == Some(address))?;
-    match ip.attribute("prefix") {
-        Some(prefix) => prefix.parse().ok(),
-        None => Some(u32::from(ip.attribute("netmask")?.parse::<std::net::Ipv4Addr>().ok()?).count_ones()),
-    }
+    let NetworkFacts { bridge, gateway, prefix, .. } = &facts;
+    format!("network=active\nbridge={bridge}\ngateway={gateway}\nsubnet={gateway}/{prefix}\n")
 }
 
 /// Reads the lines again.

@@ -32,6 +32,7 @@ pub fn upgrade(resource: &mut Resource) {
 /// The reverse, for a peer that did not say that it knows refined reservations. A resource whose reservation was refined has
 /// no such form and stays as it is.
 pub fn downgrade(resource: &mut Resource) {
+    upgrade(resource);
     match resource.reservations.as_slice() {
         [] => resource.role = Some("*".to_string()),
         [one] => {

@@ -16,6 +16,7 @@ use crate::messages::mesos::value::Type;
 use crate::messages::mesos::{Resource, value};
 
 mod attributes;
+mod checkpoint;
 mod detect;
 mod display;
 mod metadata;
@@ -24,6 +25,7 @@ mod validate;
 mod values;
 
 pub use attributes::parse_attributes;
+pub use checkpoint::{apply_checkpointed, needs_checkpointing};
 pub use detect::{Host, complete};
 pub use display::{resource_text, resources_text};
 pub use metadata::{downgrade, upgrade};
@@ -126,12 +128,20 @@ impl Resources {
         }
     }
 
-    /// Whether all of the other is here.
+    /// Whether all of the other is here, each as often as there: two equal volumes are not contained in one.
     pub fn contains(&self, other: &Resources) -> bool {
-        other
-            .0
-            .iter()
-            .all(|right| self.0.iter().any(|left| metadata::subtractable(left, right) && values::at_most(right, left)))
+        let mut rest = self.clone();
+        other.0.iter().all(|right| {
+            let fits = |left: &Resource| metadata::subtractable(left, right) && values::at_most(right, left);
+            let found = rest.0.iter().any(fits);
+            rest.subtract(right);
+            found
+        })
+    }
+
+    /// The same allocated to nobody, as a slave has them.
+    pub fn unallocated(&self) -> Resources {
+        self.0.iter().cloned().map(|resource| Resource { allocation_info: None, ..resource }).collect()
     }
 
     /// The sum of a scalar over all its roles; `None` if there is none of it.
@@ -183,5 +193,7 @@ pub fn scalar(name: &str, value: f64) -> Resource {
     }
 }
 
+#[cfg(test)]
+mod mesos_tests;
 #[cfg(test)]
 mod tests;

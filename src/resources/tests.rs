@@ -1,5 +1,7 @@
 //! Texts, rules and arithmetic.
 
+mod properties;
+
 use super::*;
 use crate::messages::mesos;
 
@@ -22,11 +24,6 @@ impl Resources {
     fn allocated(&self, role: &str) -> Resources {
         let info = mesos::resource::AllocationInfo { role: Some(role.to_string()) };
         self.0.iter().cloned().map(|resource| Resource { allocation_info: Some(info.clone()), ..resource }).collect()
-    }
-
-    /// The same allocated to nobody, as a slave has them.
-    fn unallocated(&self) -> Resources {
-        self.0.iter().cloned().map(|resource| Resource { allocation_info: None, ..resource }).collect()
     }
 
     /// None at all.

@@ -1,5 +1,5 @@
-//! Every time that the slave waits, and what it was chosen against. The values are Mesos' (`src/slave/constants.hpp`,
-//! `src/master/constants.hpp`), so that both sides of each pair agree.
+//! Every time that the slave's core waits, and what it was chosen against. The values are Mesos' (`src/slave/constants.hpp`,
+//! `src/master/constants.hpp`), so that both sides of each pair agree. `docs/times.md` has them beside all others of ours.
 
 use std::time::Duration;
 
@@ -9,6 +9,10 @@ pub const MESOS_VERSION: &str = "1.11.0";
 
 /// Longest wait between two registrations (`REGISTER_RETRY_INTERVAL_MAX`).
 pub const REGISTER_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// How long a master that is there may leave registrations unanswered before the log says what may be wrong. A master that is
+/// busy answers within a few seconds, one that waits for its registry within its `--registry_fetch_timeout` of a minute.
+pub const UNANSWERED_HINT: Duration = Duration::from_secs(60);
 
 /// Longest challenge that is answered, in bytes: Cyrus SASL's own bound for CRAM-MD5; real ones have about 25.
 pub const MAX_CHALLENGE: usize = 1024;
@@ -23,10 +27,17 @@ pub const UPDATE_RETRY_MIN: Duration = Duration::from_secs(10);
 /// Longest wait for it (`STATUS_UPDATE_RETRY_INTERVAL_MAX`).
 pub const UPDATE_RETRY_MAX: Duration = Duration::from_secs(600);
 
-/// A killed task's time between TERM and KILL when neither the kill nor the task says otherwise. Mesos' command
-/// executor takes the 5 s of `--executor_shutdown_grace_period` less 1 s for reaping and 1 s for itself
-/// (`CommandExecutor::shutdown` in `src/launcher/executor.cpp`).
+/// A killed task's time between TERM and KILL when neither the kill nor the task says otherwise
+/// (`CommandExecutor::kill` in `src/launcher/executor.cpp`).
 pub const KILL_GRACE: Duration = Duration::from_secs(3);
+
+/// What Mesos' command executor keeps back of its time to shut down: 1 s for reaping, 1 s to send TASK_KILLED before the agent
+/// destroys its container (`MAX_REAP_INTERVAL`; `CommandExecutor::shutdown`, `Slave::getExecutorInfo`).
+pub const REAP_ALLOWANCE: Duration = Duration::from_secs(2);
 
 /// How long a slave that is asked to stop waits for the last updates to be acknowledged, once its containers are gone.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// What executors are told as their longest wait between two attempts to come back to a slave that is gone
+/// (`EXECUTOR_REREGISTRATION_TIMEOUT`, the default of `--executor_reregistration_timeout`).
+pub const REREGISTRATION_TIMEOUT: Duration = Duration::from_secs(2);

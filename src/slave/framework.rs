@@ -1,13 +1,21 @@
 //! What runs here: frameworks, their executors, the executors' tasks. Plain records; who changes them is in `launch`,
 //! `kill` and `updates`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
+use crate::resources::Resources;
+use crate::slave::executor::Conversation;
+
+/// Tasks of one executor that are kept when they have ended and that is acknowledged (`MAX_COMPLETED_TASKS_PER_EXECUTOR`).
+const COMPLETED: usize = 200;
+
+/// Updates of one task that are told from repetitions; a child repeats those that it has sent last.
+const REMEMBERED: usize = 1024;
 
 /// A framework that has, or had a moment ago, an executor here.
 #[derive(Debug)]
@@ -23,6 +31,22 @@ pub struct Framework {
 }
 
 impl Framework {
+    /// A framework of which nothing is here yet.
+    pub fn new(info: mesos::FrameworkInfo, pid: Option<Pid>) -> Framework {
+        Framework { info, pid, executors: BTreeMap::new(), terminating: false }
+    }
+
+    /// It has a task of this name here, be it one that has ended and is not acknowledged.
+    pub fn has_task(&self, task: &TaskId) -> bool {
+        self.executors.values().any(|executor| executor.tasks.contains_key(task))
+    }
+
+    /// It had a task of this name, whose end has been acknowledged, and has it no more.
+    pub fn has_completed(&self, task: &TaskId) -> bool {
+        let mut completed = self.executors.values().flat_map(|executor| &executor.completed);
+        completed.any(|each| each.info.task_id.value == task.as_str()) && !self.has_task(task)
+    }
+
     /// The executor that has this task.
     pub fn executor_of(&mut self, task: &TaskId) -> Option<&mut Executor> {
         self.executors.values_mut().find(|executor| executor.tasks.contains_key(task))
@@ -42,6 +66,16 @@ pub enum ExecutorState {
     Gone,
 }
 
+impl ExecutorState {
+    /// There is a container.
+    pub fn is_alive(self) -> bool {
+        match self {
+            ExecutorState::Launching | ExecutorState::Running | ExecutorState::Ending => true,
+            ExecutorState::Gone => false,
+        }
+    }
+}
+
 /// An executor and its container.
 #[derive(Debug)]
 pub struct Executor {
@@ -55,8 +89,32 @@ pub struct Executor {
     pub is_command: bool,
     /// Where it is in its life.
     pub state: ExecutorState,
+    /// How its process ended, as wait(2) gives it, once that is known.
+    pub wait_status: Option<i32>,
+    /// What is between it and us, unless it is a command task's: there is no executor to talk to then.
+    pub conversation: Option<Conversation>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
+    /// Its last tasks whose end has been acknowledged, oldest first: for operators alone, masters have forgotten them.
+    pub completed: VecDeque<Task>,
+}
+
+impl Executor {
+    /// A task's end is acknowledged.
+    pub fn complete(&mut self, task: &TaskId) {
+        let Some(task) = self.tasks.remove(task) else { return };
+        if self.completed.len() == COMPLETED {
+            self.completed.pop_front();
+        }
+        self.completed.push_back(task);
+    }
+
+    /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
+    pub fn resources(&self) -> Resources {
+        let tasks = self.tasks.values().filter(|task| !is_terminal(task.state));
+        let resources = tasks.flat_map(|task| &task.info.resources);
+        self.info.resources.iter().chain(resources).cloned().collect()
+    }
 }
 
 /// A task.
@@ -70,17 +128,28 @@ pub struct Task {
     pub statuses: Vec<mesos::TaskStatus>,
     /// The update that waits for its acknowledgement: its state and uuid.
     pub outstanding: Option<(TaskState, Vec<u8>)>,
+    /// The uuids of the updates that were taken in, the newest last.
+    seen: VecDeque<Vec<u8>>,
 }
 
 impl Task {
     /// A task that was just asked for.
     pub fn new(info: mesos::TaskInfo) -> Task {
-        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None }
+        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None, seen: VecDeque::new() }
+    }
+
+    /// This update was taken in before: a child repeats what it thinks we have not heard.
+    pub fn has_seen(&self, uuid: &[u8]) -> bool {
+        self.seen.iter().any(|seen| seen == uuid)
     }
 
     /// Takes a status in: the newest of each state is kept.
     pub fn record(&mut self, status: &mesos::TaskStatus) {
         self.state = status.state();
+        if self.seen.len() == REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(status.uuid().to_vec());
         self.statuses.retain(|each| each.state != status.state);
         self.statuses.push(status.clone());
     }

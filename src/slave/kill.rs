@@ -1,6 +1,7 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
-use super::framework::{ExecutorState, is_terminal};
+use super::executors::kill_grace;
+use super::framework::{ExecutorState, Framework, is_terminal};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
@@ -17,13 +18,22 @@ impl Slave {
             return log::warn!("dropped the kill of a task whose id is none");
         };
         let framework = self.frameworks.get_mut(&framework_id);
+        if framework.as_ref().is_some_and(|framework| framework.terminating) {
+            return log::debug!("task {task_id} of framework {framework_id} is ending with its framework");
+        }
         let Some(executor) = framework.and_then(|framework| framework.executor_of(&task_id)) else {
             log::warn!("asked to kill task {task_id} of framework {framework_id}, which is not here");
             let (framework, task) = (&message.framework_id, &message.task_id);
+            // Mesos' agent says nothing if the framework is unknown, too (that of 0.9 did): the master believes in the task, or it
+            // would not have passed the kill on.
             return self.report_unknown_task(framework, None, task, Reason::ExecutorTerminated, now);
         };
+        if executor.conversation.is_some() {
+            let executor_id = executor.info.executor_id.clone();
+            return self.kill_executors_task(message, &framework_id, &executor_id, &task_id, now);
+        }
         let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
-        let grace = Slave::grace([message.kill_policy.as_ref(), own]);
+        let grace = kill_grace(message.kill_policy.as_ref(), own);
         if executor.state == ExecutorState::Gone {
             return log::debug!("task {task_id} of framework {framework_id} has ended already");
         }
@@ -52,7 +62,7 @@ impl Slave {
         self.report(framework_id, None, task_id, status, now);
     }
 
-    pub(super) fn shutdown_framework(&mut self, message: &ShutdownFrameworkMessage) {
+    pub(super) fn shutdown_framework(&mut self, message: &ShutdownFrameworkMessage, now: Now) {
         let Ok(id) = FrameworkId::try_from(&message.framework_id) else {
             return;
         };
@@ -63,11 +73,11 @@ impl Slave {
         };
         log::info!("framework {id} is shut down by the master; ending its containers");
         framework.terminating = true;
-        self.end_executors(|framework| *framework == id);
+        self.end_executors(|framework| *framework == id, now);
         self.remove_what_is_done();
     }
 
-    pub(super) fn shutdown_executor(&mut self, message: &ShutdownExecutorMessage) {
+    pub(super) fn shutdown_executor(&mut self, message: &ShutdownExecutorMessage, now: Now) {
         let ids = (message.framework_id.as_ref(), message.executor_id.as_ref());
         let (Some(framework), Some(executor)) = ids else {
             return log::warn!("dropped the shutdown of an executor without ids");
@@ -75,46 +85,37 @@ impl Slave {
         let (Ok(framework), Ok(executor)) = (FrameworkId::try_from(framework), ExecutorId::try_from(executor)) else {
             return log::warn!("dropped the shutdown of an executor whose id is none");
         };
-        let grace = self.config.shutdown_grace;
-        let found = self.frameworks.get_mut(&framework);
-        let Some(found) = found.and_then(|framework| framework.executors.get_mut(&executor)) else {
-            return log::warn!("asked to shut down executor {executor} of framework {framework}, which is not here");
-        };
-        if found.state == ExecutorState::Gone {
-            return;
+        self.end_executor(&framework, &executor, now);
+    }
+
+    pub(super) fn end_executor(&mut self, framework_id: &FrameworkId, executor_id: &ExecutorId, now: Now) {
+        let framework = self.frameworks.get(framework_id);
+        if framework.is_none_or(|framework| !framework.executors.contains_key(executor_id)) {
+            return log::warn!(
+                "asked to shut down executor {executor_id} of framework {framework_id}, which is not here"
+            );
         }
-        log::info!("shutting down executor {executor} of framework {framework}");
-        found.state = ExecutorState::Ending;
-        let container = found.container.clone();
-        self.actions.push(Action::Kill { container, grace });
+        self.shut_down_executor(framework_id, executor_id, now);
     }
 
     /// Ends everything; [`Action::Exit`] follows when the last container is gone.
-    pub(super) fn stop(&mut self) {
+    pub(super) fn stop(&mut self, now: Now) {
         if self.purpose != Purpose::Serve {
             return;
         }
         log::info!("stopping; {} tasks are to be ended", self.running_tasks());
         self.purpose = Purpose::Stop { linger_until: None };
-        self.end_executors(|_| true);
+        self.end_executors(|_| true, now);
     }
 
-    fn end_executors(&mut self, which: impl Fn(&FrameworkId) -> bool) {
-        let grace = self.config.shutdown_grace;
-        for (id, framework) in &mut self.frameworks {
-            if !which(id) {
-                continue;
-            }
-            for executor in framework.executors.values_mut() {
-                match executor.state {
-                    ExecutorState::Gone => {}
-                    ExecutorState::Launching | ExecutorState::Running | ExecutorState::Ending => {
-                        executor.state = ExecutorState::Ending;
-                        let container = executor.container.clone();
-                        self.actions.push(Action::Kill { container, grace });
-                    }
-                }
-            }
+    fn end_executors(&mut self, which: impl Fn(&FrameworkId) -> bool, now: Now) {
+        let frameworks = self.frameworks.iter().filter(|(id, _)| which(id));
+        let ids = |(framework, known): (&FrameworkId, &Framework)| {
+            known.executors.keys().map(|executor| (framework.clone(), executor.clone())).collect::<Vec<_>>()
+        };
+        let executors: Vec<(FrameworkId, ExecutorId)> = frameworks.flat_map(ids).collect();
+        for (framework, executor) in executors {
+            self.shut_down_executor(&framework, &executor, now);
         }
     }
 
@@ -137,6 +138,10 @@ impl Slave {
             }
         }
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
+        if let Some(conversation) = &mut executor.conversation {
+            conversation.stop_waiting();
+        }
+        let (is_command, wait_status) = (executor.is_command, executor.wait_status);
         let open: Vec<mesos::TaskId> = executor
             .tasks
             .values()
@@ -144,10 +149,18 @@ impl Slave {
             .map(|task| task.info.task_id.clone())
             .collect();
         if !terminating {
+            let end = executor.conversation.as_mut().and_then(|conversation| conversation.end.take());
             for task in open {
-                let status = end_of_task(was, reason.as_deref());
+                let status = end.clone().unwrap_or_else(|| end_of_task(was, is_command, reason.as_deref()));
                 self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
+        }
+        if !is_command {
+            self.report_exit(framework_id.to_proto(), executor_id.to_proto(), wait_status);
+        } else if self.counts_command_executors() {
+            // What the command's end was is in its task's status; this is the end of what ran it.
+            let status = wait_status.or(reason.is_none().then_some(0));
+            self.report_exit(framework_id.to_proto(), executor_id.to_proto(), status);
         }
         self.remove_what_is_done();
     }
@@ -174,10 +187,11 @@ pub(super) fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState 
 }
 
 /// What is said of a task whose container ended without a word about it.
-fn end_of_task(was: ExecutorState, reason: Option<&str>) -> SlaveStatus {
+fn end_of_task(was: ExecutorState, is_command: bool, reason: Option<&str>) -> SlaveStatus {
     let why = reason.unwrap_or("the container ended without reporting its task");
     match was {
-        ExecutorState::Ending => SlaveStatus {
+        // A framework's own executor is asked to end its tasks, and may have been about something else when it died.
+        ExecutorState::Ending if is_command => SlaveStatus {
             state: TaskState::TaskKilled,
             reason: Reason::ExecutorTerminated,
             message: format!("killed; the container did not end in order: {why}"),
@@ -187,7 +201,7 @@ fn end_of_task(was: ExecutorState, reason: Option<&str>) -> SlaveStatus {
             reason: Reason::ContainerLaunchFailed,
             message: format!("the container could not be launched: {why}"),
         },
-        ExecutorState::Running | ExecutorState::Gone => SlaveStatus {
+        ExecutorState::Running | ExecutorState::Ending | ExecutorState::Gone => SlaveStatus {
             state: TaskState::TaskFailed,
             reason: Reason::ExecutorTerminated,
             message: format!("the container died: {why}"),

@@ -1,294 +1,252 @@
-//! From RunTaskMessage to a container: what is refused, what the executor is, and what its container is told.
+//! From RunTaskMessage to a container: a message becomes an assignment of tasks to an executor, which is dropped, refused, given
+//! to the executor that is here, or launched in a container of its own (`Slave::run` and `Slave::__run` in Mesos).
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use super::constants::MESOS_VERSION;
+use super::decision::{Verdict, Wish, decide};
+use super::executor::{Conversation, Together};
+use super::executors::command_executor;
 use super::framework::{Executor, ExecutorState, Framework, Task};
-use super::updates::SlaveStatus;
-use super::{Action, Now, Purpose, Slave, paths, scheduler_pid};
+use super::refusal::{Refusal, unsupported};
+use super::{Action, Now, Slave, form, paths, scheduler_pid};
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, IdError, SlaveId, TaskId};
-use crate::messages::container::{Spec, Variable};
+use crate::libprocess::Pid;
+use crate::messages::container::Spec;
 use crate::messages::mesos;
-use crate::messages::mesos::environment::variable;
-use crate::messages::mesos::internal::{RunTaskGroupMessage, RunTaskMessage};
+use crate::messages::mesos::internal::{ResourceVersionUuid, RunTaskGroupMessage, RunTaskMessage};
 use crate::messages::mesos::task_status::Reason;
-use crate::messages::mesos::{CommandInfo, TaskInfo, TaskState, container_info};
+use crate::messages::mesos::{Resource, TaskInfo};
 
 /// The version of `container.Spec` and of the channel.
 const SPEC_VERSION: u32 = 1;
+
+/// Tasks for an executor, all of them or none.
+#[derive(Debug)]
+pub(super) struct Assignment {
+    pub framework: mesos::FrameworkInfo,
+    /// The scheduler's address, if the message has one.
+    pub pid: Option<Pid>,
+    /// The framework's, or the one that we make up for a command task.
+    pub executor: mesos::ExecutorInfo,
+    pub is_command: bool,
+    pub is_group: bool,
+    pub tasks: Vec<TaskInfo>,
+    pub wish: Wish,
+    /// The versions of our resources that the master's offer was made of.
+    pub versions: Vec<ResourceVersionUuid>,
+}
+
+impl Assignment {
+    fn of_task(message: RunTaskMessage) -> Assignment {
+        let RunTaskMessage { framework, task, pid, launch_executor, resource_version_uuids, .. } = message;
+        let is_command = task.executor.is_none();
+        let made_up = || command_executor(framework.id.as_ref(), &task);
+        Assignment {
+            pid: scheduler_pid(pid.as_deref()),
+            executor: task.executor.clone().unwrap_or_else(made_up),
+            is_command,
+            is_group: false,
+            framework,
+            tasks: vec![task],
+            wish: launch_executor.into(),
+            versions: resource_version_uuids,
+        }
+    }
+
+    fn of_group(message: RunTaskGroupMessage) -> Assignment {
+        Assignment {
+            framework: message.framework,
+            pid: None,
+            executor: message.executor,
+            is_command: false,
+            is_group: true,
+            tasks: message.task_group.tasks,
+            wish: message.launch_executor.into(),
+            versions: message.resource_version_uuids,
+        }
+    }
+
+    /// What the executor and the tasks are given.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.executor.resources.iter().chain(self.tasks.iter().flat_map(|task| &task.resources))
+    }
+
+    /// The role that a command task's resources are allocated to.
+    fn role(&self) -> Option<String> {
+        let first = self.tasks.first().filter(|_| self.is_command)?.resources.first()?;
+        Some(first.allocation_info.as_ref()?.role().to_string())
+    }
+
+    /// Brings all resources into our form.
+    fn complete(&mut self) -> Result<(), String> {
+        form::complete(form::of_executor(&mut self.executor), &self.framework)?;
+        form::complete(self.tasks.iter_mut().flat_map(form::of_task), &self.framework)
+    }
+}
 
 /// Ids that may name directories.
 struct Ids {
     framework: FrameworkId,
     executor: ExecutorId,
-    task: TaskId,
+    tasks: Vec<TaskId>,
 }
 
 impl Ids {
-    fn of(framework: &mesos::FrameworkInfo, task: &TaskInfo) -> Result<Ids, IdError> {
-        let framework = framework.id.as_ref().map_or("", |id| id.value.as_str());
+    fn of(assignment: &Assignment) -> Result<Ids, IdError> {
+        let framework = assignment.framework.id.as_ref().map_or("", |id| id.value.as_str());
         Ok(Ids {
             framework: FrameworkId::new(framework)?,
-            executor: ExecutorId::new(task.task_id.value.clone())?,
-            task: TaskId::new(task.task_id.value.clone())?,
+            executor: ExecutorId::try_from(&assignment.executor.executor_id)?,
+            tasks: assignment.tasks.iter().map(|task| TaskId::try_from(&task.task_id)).collect::<Result<_, _>>()?,
         })
     }
 }
 
 impl Slave {
     pub(super) fn run_task(&mut self, message: RunTaskMessage, now: Now) {
-        let RunTaskMessage { framework, task, pid, .. } = message;
-        let Some(slave_id) = self.registration.id().cloned() else {
-            return log::warn!("dropped a task that came before we were registered");
-        };
-        let ids = match Ids::of(&framework, &task) {
-            Ok(ids) => ids,
-            Err(error) => {
-                log::warn!("refused task {:?}: {error}", task.task_id.value);
-                return self.refuse(&framework, &task, Reason::TaskInvalid, error.to_string(), now);
-            }
-        };
-        if self.has_task(&ids) {
-            // Whatever was said of the second would be taken for the end of the first: they have one name.
-            return log::error!(
-                "dropped a second task {} of framework {}: the first is still here",
-                ids.task,
-                ids.framework
-            );
+        if message.task.executor.is_some() == message.task.command.is_some() {
+            let text = "a task has either a command or an executor; this one has both or neither";
+            let assignment = Assignment::of_task(message);
+            return self.refuse(&assignment, None, &Refusal::Invalid(text.into()), now);
         }
-        if let Some((reason, text)) = self.refusal(&slave_id, &ids, &task) {
-            log::warn!("refused task {} of framework {}: {text}", ids.task, ids.framework);
-            return self.refuse(&framework, &task, reason, text, now);
-        }
-        self.launch_command_task(slave_id, ids, framework, task, pid);
-    }
-
-    /// The framework has a task of this name here, be it one that has ended and is not acknowledged.
-    fn has_task(&self, ids: &Ids) -> bool {
-        let framework = self.frameworks.get(&ids.framework);
-        framework.is_some_and(|framework| framework.executors.contains_key(&ids.executor))
+        self.assign(Assignment::of_task(message), now);
     }
 
     pub(super) fn run_task_group(&mut self, message: RunTaskGroupMessage, now: Now) {
-        let text = "this slave does not run task groups yet; launch the tasks one by one";
-        for task in &message.task_group.tasks {
-            log::warn!("refused task {} of a task group: {text}", task.task_id.value);
-            let text = text.to_string();
-            self.refuse(&message.framework, task, Reason::ContainerLaunchFailed, text, now);
+        if message.task_group.tasks.is_empty() {
+            return log::error!("dropped a task group that has no tasks");
+        }
+        self.assign(Assignment::of_group(message), now);
+    }
+
+    fn assign(&mut self, mut assignment: Assignment, now: Now) {
+        let Some(slave_id) = self.registration.id().cloned() else {
+            return log::warn!("dropped a task that came before we were registered");
+        };
+        if let Some(task) = assignment.tasks.iter().find(|task| task.slave_id.value != slave_id.as_str()) {
+            // As Mesos' agent does it. The master has said what became of it when the other slave was lost.
+            let (task, meant) = (&task.task_id.value, &task.slave_id.value);
+            return log::warn!("dropped task {task:?}, which is for slave {meant:?}: this is {slave_id}");
+        }
+        let ids = match Ids::of(&assignment) {
+            Ok(ids) => ids,
+            Err(error) => return self.refuse(&assignment, None, &Refusal::Invalid(error.to_string()), now),
+        };
+        let here = self.executor_state(&ids);
+        if self.is_unanswerable(&ids) {
+            return self.report_missing_executor(&assignment, here, false);
+        }
+        if let Err(text) = assignment.complete() {
+            return self.refuse(&assignment, here, &Refusal::Invalid(text), now);
+        }
+        if let Some(refusal) = self.objection(&assignment) {
+            return self.refuse(&assignment, here, &refusal, now);
+        }
+        let verdict = decide(assignment.wish, assignment.is_command, here);
+        if let Verdict::Drop { why, shut_down } = verdict {
+            let refusal = Refusal::Dropped(Reason::ExecutorTerminated, why.to_string());
+            self.refuse(&assignment, here, &refusal, now);
+            if shut_down {
+                self.end_executor(&ids.framework, &ids.executor, now);
+            }
+            return;
+        }
+        if let Some(refusal) = unsupported(&assignment).or_else(|| self.lacking(&assignment, verdict)) {
+            return self.refuse(&assignment, here, &refusal, now);
+        }
+        match verdict {
+            Verdict::Launch => self.launch(slave_id, ids, assignment),
+            Verdict::Join => self.join(ids, assignment),
+            Verdict::Drop { .. } => {}
         }
     }
 
-    /// Why the task cannot be run here, if it cannot.
-    fn refusal(&self, slave: &SlaveId, ids: &Ids, task: &TaskInfo) -> Option<(Reason, String)> {
-        if task.slave_id.value != slave.as_str() {
-            let text = format!("the task is for slave {}, this is {slave}", task.slave_id.value);
-            return Some((Reason::TaskInvalid, text));
-        }
-        if self.purpose != Purpose::Serve {
-            return Some((Reason::SlaveDisconnected, "the slave is stopping".into()));
-        }
+    fn executor_state(&self, ids: &Ids) -> Option<ExecutorState> {
+        Some(self.frameworks.get(&ids.framework)?.executors.get(&ids.executor)?.state)
+    }
+
+    /// Nothing can be said of the tasks.
+    fn is_unanswerable(&self, ids: &Ids) -> bool {
         let framework = self.frameworks.get(&ids.framework);
         if framework.is_some_and(|framework| framework.terminating) {
-            let text = "the framework is being removed from this slave".to_string();
-            return Some((Reason::FrameworkRemoved, text));
+            // It cannot acknowledge.
+            log::warn!("dropped tasks of framework {}, which is being removed from this slave", ids.framework);
+            return true;
         }
-        unsupported(task).map(|text| (Reason::ContainerLaunchFailed, text))
+        // Also one that was refused or never here, of which an update waits: sent again, it would end the new one.
+        let here = |task: &TaskId| framework.is_some_and(|framework| framework.has_task(task));
+        let known = ids.tasks.iter().find(|task| here(task) || self.updates.has(&ids.framework, task));
+        if let Some(task) = known {
+            // Whatever was said of the second would be taken for the end of the first: they have one name.
+            let framework = &ids.framework;
+            log::error!("dropped a second task {task} of framework {framework}: the first is still here");
+        }
+        known.is_some()
     }
 
-    fn refuse(&mut self, framework: &mesos::FrameworkInfo, task: &TaskInfo, reason: Reason, text: String, now: Now) {
-        let state = match reason {
-            Reason::TaskInvalid => TaskState::TaskError,
-            // It may well run elsewhere, or here later.
-            Reason::SlaveDisconnected => super::kill::lost_state(Some(framework)),
-            _ => TaskState::TaskFailed,
-        };
-        let Some(framework_id) = framework.id.clone() else {
-            return;
-        };
-        let status = SlaveStatus { state, reason, message: text };
-        self.report(&framework_id, None, &task.task_id, status, now);
-    }
-
-    fn launch_command_task(
-        &mut self,
-        slave_id: SlaveId,
-        ids: Ids,
-        framework_info: mesos::FrameworkInfo,
-        task: TaskInfo,
-        pid: Option<String>,
-    ) {
+    fn launch(&mut self, slave_id: SlaveId, ids: Ids, assignment: Assignment) {
         let Ok(container) = ContainerId::new(self.random.uuid_text()) else {
             return;
         };
+        let resources = assignment.resources().cloned().collect();
+        let role = assignment.role();
+        let Assignment { framework, pid, mut executor, is_command, is_group, tasks, .. } = assignment;
+        executor.framework_id.get_or_insert_with(|| ids.framework.to_proto());
         let sandbox = paths::sandbox(&self.config.work_dir, &slave_id, &ids.framework, &ids.executor, &container);
-        log::info!("launching task {} of framework {} in container {container}", ids.task, ids.framework);
-        let info = command_executor(&ids, &task);
+        log::info!("launching executor {} of framework {} in container {container}", ids.executor, ids.framework);
         let spec = Spec {
             version: SPEC_VERSION,
             container_id: container.to_string(),
             slave_id: slave_id.to_proto(),
-            framework: framework_info.clone(),
-            executor: info.clone(),
-            task: Some(task.clone()),
+            framework: framework.clone(),
+            executor: executor.clone(),
+            task: tasks.first().filter(|_| is_command).cloned(),
             sandbox: sandbox.to_string_lossy().into_owned(),
-            resources: task.resources.clone(),
-            user: self.user(&framework_info, &task),
-            checkpoint: framework_info.checkpoint,
+            resources,
+            user: self.user(&framework, &executor),
+            checkpoint: framework.checkpoint,
             vm: None,
-            environment: self.environment(&slave_id, &ids, &framework_info, &task, &sandbox),
+            environment: self.environment(&slave_id, &framework, &executor, role, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
         };
+        self.actions.push(Action::Launch(Box::new(spec)));
         let executor = Executor {
-            info,
+            info: executor,
             container,
             sandbox,
-            is_command: true,
+            is_command,
             state: ExecutorState::Launching,
-            tasks: [(ids.task, Task::new(task))].into(),
+            wait_status: None,
+            conversation: (!is_command).then(|| Conversation::waiting_for(Together { tasks: ids.tasks, is_group })),
+            tasks: named(tasks),
+            completed: Default::default(),
         };
-        let framework = self.frameworks.entry(ids.framework).or_insert_with(|| Framework {
-            info: framework_info.clone(),
-            pid: None,
-            executors: Default::default(),
-            terminating: false,
-        });
-        framework.info = framework_info;
-        framework.pid = scheduler_pid(pid.as_deref());
+        // One that is here is described by UpdateFrameworkMessage when it changes.
+        let framework = self.frameworks.entry(ids.framework).or_insert_with(|| Framework::new(framework, pid));
         framework.executors.insert(ids.executor, executor);
-        self.actions.push(Action::Launch(Box::new(spec)));
     }
 
-    /// Who runs the command: the command's own user, or else the framework's (`Slave::_run` in Mesos).
-    fn user(&self, framework: &mesos::FrameworkInfo, task: &TaskInfo) -> Option<String> {
-        if !self.config.switch_user {
-            return None;
+    /// Gives tasks to an executor that is here: at once, or when it has registered.
+    fn join(&mut self, ids: Ids, assignment: Assignment) {
+        let Ids { framework: framework_id, executor: executor_id, tasks } = ids;
+        let together = Together { tasks, is_group: assignment.is_group };
+        let framework = self.frameworks.get_mut(&framework_id);
+        let Some(executor) = framework.and_then(|framework| framework.executors.get_mut(&executor_id)) else {
+            return;
+        };
+        executor.tasks.extend(named(assignment.tasks));
+        let runs = executor.state == ExecutorState::Running;
+        if let (Some(conversation), false) = (&mut executor.conversation, runs) {
+            conversation.queue.push(together.clone());
         }
-        let own = task.command.as_ref().and_then(|command| command.user.clone());
-        own.or_else(|| Some(framework.user.clone())).filter(|user| !user.is_empty())
-    }
-
-    /// What the command finds in its environment: Mesos' variables (`executorEnvironment` in `src/slave/slave.cpp`), then
-    /// the command's own, the last of a name winning.
-    fn environment(
-        &self,
-        slave: &SlaveId,
-        ids: &Ids,
-        framework: &mesos::FrameworkInfo,
-        task: &TaskInfo,
-        sandbox: &std::path::Path,
-    ) -> Vec<Variable> {
-        let sandbox = sandbox.to_string_lossy().into_owned();
-        let mut variables: Vec<(String, String)> = vec![
-            ("MESOS_FRAMEWORK_ID".into(), ids.framework.to_string()),
-            ("MESOS_EXECUTOR_ID".into(), ids.executor.to_string()),
-            ("MESOS_SLAVE_ID".into(), slave.to_string()),
-            ("MESOS_SLAVE_PID".into(), self.config.pid.to_string()),
-            ("MESOS_AGENT_ENDPOINT".into(), self.config.pid.address.to_string()),
-            ("MESOS_DIRECTORY".into(), sandbox.clone()),
-            ("MESOS_SANDBOX".into(), sandbox),
-            ("MESOS_CHECKPOINT".into(), u8::from(framework.checkpoint()).to_string()),
-            ("MESOS_VERSION".into(), MESOS_VERSION.into()),
-        ];
-        if framework.checkpoint() {
-            let timeout = format!("{}secs", self.config.recovery_timeout.as_secs());
-            variables.push(("MESOS_RECOVERY_TIMEOUT".into(), timeout));
+        self.resources_changed(&framework_id, &executor_id);
+        if runs {
+            self.send_tasks(&framework_id, &executor_id, &together);
         }
-        for own in own_variables(task) {
-            variables.retain(|(name, _)| *name != own.0);
-            variables.push(own);
-        }
-        let as_proto = |(name, value)| Variable { name, value };
-        variables.into_iter().map(as_proto).collect()
-    }
-
-    /// The grace period of a kill: the kill's, or else the task's, or else Mesos' default.
-    pub(super) fn grace(policies: [Option<&mesos::KillPolicy>; 2]) -> Duration {
-        let nanoseconds = policies
-            .into_iter()
-            .flatten()
-            .find_map(|policy| policy.grace_period.as_ref())
-            .map(|period| period.nanoseconds.max(0) as u64);
-        nanoseconds.map_or(super::constants::KILL_GRACE, Duration::from_nanos)
     }
 }
 
-fn own_variables(task: &TaskInfo) -> impl Iterator<Item = (String, String)> {
-    let environment = task.command.as_ref().and_then(|command| command.environment.as_ref());
-    environment
-        .map(|environment| environment.variables.as_slice())
-        .unwrap_or_default()
-        .iter()
-        .map(|variable| (variable.name.clone(), variable.value().to_string()))
-}
-
-/// What a task asks for that nothing here can give. It is refused, never left out in silence.
-fn unsupported(task: &TaskInfo) -> Option<String> {
-    if task.executor.is_some() {
-        return Some("this slave runs command tasks only; give the task a command instead of an executor".into());
-    }
-    let Some(command) = &task.command else {
-        return Some("the task has neither a command nor an executor".into());
-    };
-    if let Some(text) = unsupported_command(command) {
-        return Some(text);
-    }
-    if task.container.as_ref().is_some_and(|container| !is_plain(container)) {
-        return Some("this slave has no container images, volumes or networks; leave ContainerInfo empty".into());
-    }
-    if task.health_check.is_some() || task.check.is_some() {
-        return Some("this slave does not run checks yet; launch the task without check and health_check".into());
-    }
-    let volume = task
-        .resources
-        .iter()
-        .any(|resource| resource.disk.as_ref().is_some_and(|disk| disk.volume.is_some() || disk.persistence.is_some()));
-    volume.then(|| "this slave has no persistent volumes".into())
-}
-
-fn unsupported_command(command: &CommandInfo) -> Option<String> {
-    if command.shell() && command.value.as_deref().unwrap_or_default().is_empty() {
-        return Some("the task's command is empty".into());
-    }
-    if !command.uris.is_empty() {
-        return Some("this slave does not fetch URIs yet; let the command fetch what it needs".into());
-    }
-    let mut variables = command.environment.iter().flat_map(|all| &all.variables);
-    let secret = variables.find(|each| each.r#type() == variable::Type::Secret)?;
-    Some(format!("environment variable {} is a secret, which this slave cannot resolve", secret.name))
-}
-
-/// A ContainerInfo that asks for nothing: `{type: MESOS}`.
-fn is_plain(container: &mesos::ContainerInfo) -> bool {
-    let empty = mesos::ContainerInfo {
-        r#type: container_info::Type::Mesos as i32,
-        mesos: container.mesos.as_ref().map(|_| Default::default()),
-        ..Default::default()
-    };
-    *container == empty
-}
-
-/// The executor that Mesos' agent makes up for a command task (`Slave::getExecutorInfo`): named after the task.
-fn command_executor(ids: &Ids, task: &TaskInfo) -> mesos::ExecutorInfo {
-    let command = task.command.clone().unwrap_or_default();
-    mesos::ExecutorInfo {
-        executor_id: ids.executor.to_proto(),
-        framework_id: Some(ids.framework.to_proto()),
-        name: Some(format!("Command Executor (Task: {}) (Command: {})", ids.task, shortened(&command))),
-        source: Some(ids.task.to_string()),
-        command: Some(command),
-        ..Default::default()
-    }
-}
-
-/// A command as Mesos shows it: up to 15 characters, or else 12 and an ellipsis.
-fn shortened(command: &CommandInfo) -> String {
-    let short = |text: &str| match text.chars().nth(15) {
-        None => text.to_string(),
-        Some(_) => format!("{}...", text.chars().take(12).collect::<String>()),
-    };
-    match command.shell() {
-        true => format!("sh -c '{}'", short(command.value())),
-        false => format!("[{}]", short(&format!("{} {}", command.value(), command.arguments.join(", ")))),
-    }
+fn named(tasks: Vec<TaskInfo>) -> BTreeMap<TaskId, Task> {
+    tasks.into_iter().filter_map(|task| Some((TaskId::try_from(&task.task_id).ok()?, Task::new(task)))).collect()
 }

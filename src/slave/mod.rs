@@ -6,24 +6,36 @@
 //!  + Now     │ launch         RunTask → container            │
 //!            │ kill           KillTask, shutdowns            │
 //!            │ updates        one stream per task            │
+//!            │ dialect        what a master of 2012 is told  │
 //!            └─────────────────────────────────────────────┘
 //! ```
 //!
 //! The shell around it is `event_loop`.
 
+mod accounts;
 mod authentication;
 mod constants;
+mod decision;
+mod dialect;
+mod environment;
+pub mod executor;
+mod executors;
+mod form;
 mod framework;
 mod kill;
 mod launch;
 mod message;
+mod operations;
 mod paths;
+mod refusal;
 mod registration;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod updates;
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -31,16 +43,19 @@ use prost::{Message, Name};
 
 pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
+pub use dialect::SLAVE_OF_2012;
+use executor::{FromExecutor, Speaker, ToExecutor, Via};
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
 pub use message::{FromAuthenticator, FromMaster, Outgoing};
-pub use paths::virtual_sandbox;
+pub use paths::{resources_info, virtual_sandbox};
 use registration::Registration;
 use updates::Updates;
 
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, SlaveId};
-use crate::libprocess::Pid;
+use crate::libprocess::{ConnectionId, Dialect, Pid};
 use crate::messages::container::Spec;
 use crate::messages::mesos;
+use crate::messages::mesos::internal::PongSlaveMessage;
 use crate::poll::earlier;
 use crate::random::Random;
 
@@ -61,8 +76,40 @@ pub struct Config {
     pub registration_backoff: Duration,
     /// `--executor_shutdown_grace_period`.
     pub shutdown_grace: Duration,
+    /// Our address as executors know it: in guests, the host's side of their network.
+    pub executor_pid: Pid,
+    /// Where executors that are processes of this host are to listen with libprocess; a guest's gets the guest's address.
+    pub libprocess_ip: Option<Ipv4Addr>,
+    /// `--executor_environment_variables`.
+    pub executor_environment: Vec<(String, String)>,
+    /// Executors run in guests, each with an address of its own.
+    pub guests: bool,
+    /// `--executor_registration_timeout`.
+    pub registration_timeout: Duration,
     /// `--recovery_timeout`, as executors are told.
     pub recovery_timeout: Duration,
+}
+
+#[cfg(test)]
+impl Config {
+    /// What tests have no opinion on, as the flags have it by default.
+    pub fn of_tests(pid: Pid) -> Config {
+        Config {
+            executor_pid: pid.clone(),
+            libprocess_ip: None,
+            executor_environment: Vec::new(),
+            pid,
+            info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
+            work_dir: "/work_dir".into(),
+            switch_user: true,
+            authentication: None,
+            registration_backoff: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(5),
+            guests: false,
+            registration_timeout: Duration::from_secs(60),
+            recovery_timeout: Duration::from_secs(900),
+        }
+    }
 }
 
 /// The time of an event: for deadlines, and for the timestamps in messages.
@@ -97,6 +144,13 @@ pub enum Event {
         /// What it says.
         message: FromAuthenticator,
     },
+    /// A peer has shown which libprocess it is.
+    Shown {
+        /// Where its program listens.
+        address: SocketAddrV4,
+        /// Which it is.
+        dialect: Dialect,
+    },
     /// A linked peer cannot be reached any more.
     Exited(Pid),
     /// A container's child reported a task's status.
@@ -112,6 +166,33 @@ pub enum Event {
         container: ContainerId,
         /// Why, when it did not end in order.
         reason: Option<String>,
+    },
+    /// The address of an executor's container is known, and perhaps its process runs.
+    ExecutorStarted {
+        /// Which container.
+        container: ContainerId,
+        /// The guest's address.
+        address: Option<Ipv4Addr>,
+        /// The process runs: from here on it has so long to register.
+        runs: bool,
+    },
+    /// An executor's process has ended, or could not be started; its container will be gone soon.
+    ExecutorEnded {
+        /// Which container.
+        container: ContainerId,
+        /// As wait(2) gives it, if it ran.
+        wait_status: Option<i32>,
+        /// Why its tasks are over.
+        reason: Option<mesos::task_status::Reason>,
+        /// In words.
+        message: Option<String>,
+    },
+    /// An executor says something. The shell has seen to it that it speaks from its own address.
+    Executor {
+        /// Who.
+        speaker: Speaker,
+        /// What.
+        message: FromExecutor,
     },
     /// SIGUSR1: leave the cluster, and end.
     Unregister,
@@ -151,6 +232,16 @@ pub enum Action {
         /// Between TERM and KILL.
         grace: Duration,
     },
+    /// Tell a container's child that its executor holds these resources now, all of them.
+    ResourcesChanged {
+        /// Which container.
+        container: ContainerId,
+        /// The executor's and its tasks'.
+        resources: Vec<mesos::Resource>,
+    },
+    /// Write down the reservations and volumes that masters have made, all of them, before anything that follows is done. If it
+    /// cannot be done the slave has to end: it would come back with others than its master has offered.
+    CheckpointResources(Vec<mesos::Resource>),
     /// Tell a container's child that its update is in our hands.
     Acknowledge {
         /// Which container.
@@ -158,6 +249,15 @@ pub enum Action {
         /// The update's uuid.
         uuid: Vec<u8>,
     },
+    /// Say something to an executor.
+    ToExecutor {
+        /// How it is reached.
+        via: Via,
+        /// What.
+        message: Box<ToExecutor>,
+    },
+    /// End an executor's subscription.
+    HangUp(ConnectionId),
     /// All is done: end the process.
     Exit,
 }
@@ -179,6 +279,7 @@ pub struct Slave {
     registration: Registration,
     frameworks: BTreeMap<FrameworkId, Framework>,
     updates: Updates,
+    schedulers: dialect::Schedulers,
     checkpointed_resources: Vec<mesos::Resource>,
     purpose: Purpose,
     actions: Vec<Action>,
@@ -194,6 +295,7 @@ impl Slave {
             registration,
             frameworks: BTreeMap::new(),
             updates: Updates::default(),
+            schedulers: Default::default(),
             checkpointed_resources: Vec::new(),
             purpose: Purpose::Serve,
             actions: Vec::new(),
@@ -207,6 +309,7 @@ impl Slave {
             Event::MasterLost => self.master_lost(),
             Event::Message { from, message } => self.message(from, message, now),
             Event::Authentication { from, to, message } => self.authentication_message(&from, &to, message, now),
+            Event::Shown { address, dialect } => self.shown(address, dialect),
             Event::Exited(pid) => self.exited(&pid, now),
             Event::ContainerStatus { container, status } => {
                 self.container_status(&container, *status, now);
@@ -214,13 +317,21 @@ impl Slave {
             Event::ContainerGone { container, reason } => {
                 self.container_gone(&container, reason, now);
             }
-            Event::Unregister => self.unregister(),
-            Event::Stop => self.stop(),
+            Event::ExecutorStarted { container, address, runs } => {
+                self.executor_started(&container, address, runs, now)
+            }
+            Event::ExecutorEnded { container, wait_status, reason, message } => {
+                self.executor_ended(&container, wait_status, reason, message);
+            }
+            Event::Executor { speaker, message } => self.executor_says(&speaker, message, now),
+            Event::Unregister => self.unregister(now),
+            Event::Stop => self.stop(now),
             Event::Tick => {}
         }
         self.authentication_deadline(now);
         self.registration_deadlines(now);
         self.update_deadlines(now);
+        self.executor_deadlines(now);
         self.stop_deadlines(now);
         std::mem::take(&mut self.actions)
     }
@@ -234,32 +345,48 @@ impl Slave {
         // Nobody to send updates to: they wait for the registration, which sends them all.
         let in_touch = self.registration.registered_master().is_some();
         let updates = self.updates.deadline().filter(|_| in_touch);
-        earlier(earlier(self.registration.deadline(), updates), linger)
+        let executors = self.frameworks.values().flat_map(|framework| framework.executors.values());
+        let talks = executors.filter_map(|executor| executor.conversation.as_ref()?.deadline()).min();
+        [self.registration.deadline(), updates, talks, linger].into_iter().fold(None, earlier)
     }
 
     fn message(&mut self, from: Pid, message: FromMaster, now: Now) {
-        if let FromMaster::Ping(ping) = &message {
-            return self.ping(from, ping.connected, now);
+        match &message {
+            FromMaster::Ping(ping) => return self.ping(from, Outgoing::new(&PongSlaveMessage {}), ping.connected, now),
+            FromMaster::BarePing => return self.ping(from, dialect::pong(), true, now),
+            _ => {}
         }
-        if !self.registration.is_master(&from) {
+        if let FromMaster::FrameworkToExecutor(message) = &message {
+            return self.framework_message(&from, message);
+        }
+        if !self.registration.is_master(&from) && !self.is_from_its_scheduler(&from, &message) {
             log::warn!("dropped {} from {from}, which is not our master", message.name());
             return;
         }
         match message {
-            FromMaster::Ping(_) => {}
+            FromMaster::Ping(_) | FromMaster::BarePing | FromMaster::FrameworkToExecutor(_) => {}
             FromMaster::Registered(message) => self.registered(*message, now),
             FromMaster::Reregistered(message) => self.reregistered(*message, now),
-            FromMaster::RunTask(message) => self.run_task(*message, now),
+            FromMaster::RunTask(message) => {
+                let message = dialect::with_framework_id(*message);
+                self.note_scheduler(&message);
+                self.run_task(message, now);
+            }
             FromMaster::RunTaskGroup(message) => self.run_task_group(*message, now),
             FromMaster::KillTask(message) => self.kill_task(&message, now),
-            FromMaster::ShutdownFramework(message) => self.shutdown_framework(&message),
-            FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message),
-            FromMaster::UpdateFramework(message) => self.update_framework(*message, now),
-            FromMaster::Acknowledge(message) => self.acknowledged(&message, now),
-            FromMaster::CheckpointResources(message) => {
-                self.checkpointed_resources = message.resources;
+            FromMaster::ShutdownFramework(message) => self.shutdown_framework(&message, now),
+            FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message, now),
+            FromMaster::UpdateFramework(message) => {
+                self.move_scheduler(&message);
+                self.update_framework(*message, now);
             }
-            FromMaster::Shutdown(message) => self.refused(message.message()),
+            FromMaster::Acknowledge(message) => self.acknowledged(&message, now),
+            FromMaster::CheckpointResources(message) => self.checkpoint_resources(*message),
+            FromMaster::ApplyOperation(message) => self.apply_operation(*message),
+            FromMaster::ReconcileOperations(message) => self.reconcile_operations(*message),
+            FromMaster::AcknowledgeOperation(message) => self.operation_acknowledged(&message),
+            FromMaster::Drain(message) => self.drain(&message),
+            FromMaster::Shutdown(message) => self.refused(message.message(), now),
         }
     }
 
@@ -268,9 +395,11 @@ impl Slave {
             return;
         };
         let Some(framework) = self.frameworks.get_mut(&id) else {
-            log::debug!("framework {id} was updated, but has nothing here");
-            return;
+            return log::debug!("framework {id} was updated, but has nothing here");
         };
+        if framework.terminating {
+            return log::debug!("framework {id} was updated, but is being removed from this slave");
+        }
         framework.pid = scheduler_pid(message.pid.as_deref());
         if let Some(info) = message.framework_info {
             framework.info = info;

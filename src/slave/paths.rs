@@ -27,6 +27,11 @@ pub fn virtual_sandbox(framework: &FrameworkId, executor: &ExecutorId) -> String
     format!("/frameworks/{framework}/executors/{executor}/runs/latest")
 }
 
+/// Where the reservations and volumes that masters have made are kept: `<work_dir>/meta/resources/resources.info`.
+pub fn resources_info(work_dir: &Path) -> PathBuf {
+    work_dir.join("meta/resources/resources.info")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,8 +1,8 @@
 //! Status updates: a stream per task, in order, one outstanding, sent again until it is acknowledged
 //! (Mesos' `status_update_manager`).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
 use super::framework::{ExecutorState, is_terminal};
@@ -34,6 +34,8 @@ struct Stream {
 #[derive(Debug, Default)]
 pub(super) struct Updates {
     streams: BTreeMap<Key, Stream>,
+    /// Each stream's `resend_at`, so that the next one is found without a look at all of them.
+    deadlines: BTreeSet<(Instant, Key)>,
 }
 
 impl Updates {
@@ -45,12 +47,39 @@ impl Updates {
         self.streams.contains_key(&(framework.clone(), task.clone()))
     }
 
+    /// The frameworks for whose acknowledgements something waits.
+    pub fn frameworks(&self) -> BTreeSet<&FrameworkId> {
+        self.streams.keys().map(|(framework, _)| framework).collect()
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
-        self.streams.values().map(|stream| stream.resend_at).min()
+        self.deadlines.first().map(|(at, _)| *at)
     }
 
     pub fn forget_framework(&mut self, framework: &FrameworkId) {
         self.streams.retain(|(id, _), _| id != framework);
+        self.deadlines.retain(|(_, (id, _))| id != framework);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(stream) = self.streams.remove(key) {
+            self.deadlines.remove(&(stream.resend_at, key.clone()));
+        }
+    }
+
+    /// The streams that are to be sent again by now.
+    fn due(&self, now: Instant) -> Vec<Key> {
+        self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// The stream's first update, which is being sent; its next time is set.
+    fn take_front(&mut self, key: &Key, now: Instant, longest: Duration) -> Option<StatusUpdate> {
+        let stream = self.streams.get_mut(key)?;
+        let update = stream.pending.front().cloned()?;
+        let before = std::mem::replace(&mut stream.resend_at, now + stream.backoff.next_wait().min(longest));
+        self.deadlines.remove(&(before, key.clone()));
+        self.deadlines.insert((stream.resend_at, key.clone()));
+        Some(update)
     }
 
     /// There is no room for one more stream.
@@ -60,37 +89,40 @@ impl Updates {
 
     /// Queues an update; true when it is the stream's first and so to be sent now.
     fn push(&mut self, key: Key, update: StatusUpdate, now: Instant) -> bool {
-        let stream = self.streams.entry(key).or_insert_with(|| Stream {
-            pending: VecDeque::new(),
-            resend_at: now,
-            backoff: Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX),
+        let deadlines = &mut self.deadlines;
+        let stream = self.streams.entry(key.clone()).or_insert_with(|| {
+            deadlines.insert((now, key));
+            let backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
+            Stream { pending: VecDeque::new(), resend_at: now, backoff }
         });
         let known = stream.pending.iter().any(|each| each.uuid == update.uuid);
-        if known || stream.pending.len() >= STREAM_LIMIT {
+        let ended = stream.pending.back().is_some_and(|last| is_terminal(last.status.state()));
+        // For the task's end there is always room, since nothing follows it.
+        let full = stream.pending.len() >= STREAM_LIMIT && !is_terminal(update.status.state());
+        if known || ended || full {
             return false;
         }
         stream.pending.push_back(update);
         stream.pending.len() == 1
     }
 
-    /// The outstanding update is acknowledged, if it is the one with this uuid; gives it.
-    fn acknowledge(&mut self, key: &Key, uuid: &[u8], now: Instant) -> Option<StatusUpdate> {
+    /// The outstanding update is acknowledged, if it is the one with this uuid; gives it. A terminal one is the stream's last.
+    fn acknowledge(&mut self, key: &Key, uuid: &[u8]) -> Option<StatusUpdate> {
         let stream = self.streams.get_mut(key)?;
         if stream.pending.front()?.uuid() != uuid {
             return None;
         }
         let update = stream.pending.pop_front();
-        stream.resend_at = now;
         stream.backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
-        if stream.pending.is_empty() {
-            self.streams.remove(key);
+        if stream.pending.is_empty() || update.as_ref().is_some_and(|update| is_terminal(update.status.state())) {
+            self.remove(key);
         }
         update
     }
 }
 
 /// A status that the slave itself gives, for want of anybody who could.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SlaveStatus {
     pub state: TaskState,
     pub reason: Reason,
@@ -122,8 +154,9 @@ impl Slave {
         self.enqueue(&framework_id, Some(&executor_id), task_id, status, now);
     }
 
-    /// The container's id and, where the child does not name the guest's, our own address.
-    fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
+    /// The container's id and, for a process of this host, our own address. The child of a guest gives the guest's, or a network
+    /// without any while it has none.
+    pub(super) fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
         let known = status.container_status.get_or_insert_default();
         known.container_id.get_or_insert_with(|| container.to_proto());
         if known.network_infos.is_empty() {
@@ -135,6 +168,7 @@ impl Slave {
                 ..Default::default()
             });
         }
+        known.network_infos.retain(|network| !network.ip_addresses.is_empty());
     }
 
     /// A status of the slave's own.
@@ -168,7 +202,7 @@ impl Slave {
         }
     }
 
-    fn enqueue(
+    pub(super) fn enqueue(
         &mut self,
         framework_id: &FrameworkId,
         executor_id: Option<&ExecutorId>,
@@ -178,27 +212,37 @@ impl Slave {
     ) {
         let framework = self.frameworks.get_mut(framework_id);
         let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
+        let is_done = framework.as_ref().is_some_and(|framework| framework.has_completed(&task_id));
+        if is_done && status.source() == Source::Executor {
+            // Only its own executor speaks of it, which repeats what it thinks we have not heard.
+            return log::debug!("task {task_id} of framework {framework_id} has ended, and that is acknowledged");
+        }
+        let mut ended = None;
         if let Some(executor) = framework.and_then(|each| each.executor_of(&task_id)) {
-            if executor.state == ExecutorState::Launching {
+            if executor.state == ExecutorState::Launching && executor.conversation.is_none() {
                 executor.state = ExecutorState::Running;
             }
             if let Some(task) = executor.tasks.get_mut(&task_id) {
                 if is_terminal(task.state) {
                     return log::debug!("task {task_id} of framework {framework_id} has ended already");
                 }
-                // A child repeats what it thinks we have not heard; an older state must not come back that way.
-                if task.statuses.iter().any(|each| each.uuid == status.uuid) {
+                // An older state must not come back by a repetition.
+                if task.has_seen(status.uuid()) {
                     return;
                 }
                 task.record(&status);
+                ended = is_terminal(status.state()).then(|| executor.info.executor_id.clone());
             }
+        }
+        if let Some(Ok(executor)) = ended.as_ref().map(ExecutorId::try_from) {
+            self.resources_changed(framework_id, &executor);
         }
         if terminating {
             return;
         }
         let update = make_update(&framework_id.to_proto(), executor_id, status);
         let key = (framework_id.clone(), task_id);
-        if self.updates.is_full(&key) {
+        if self.updates.is_full(&key) || !self.will_be_acknowledged(&update.framework_id) {
             return self.forward(update);
         }
         if self.updates.push(key.clone(), update, now.instant) {
@@ -208,18 +252,14 @@ impl Slave {
 
     /// Sends a stream's first update and sets its next time.
     fn send_front(&mut self, key: &Key, now: Now) {
-        let Some(stream) = self.updates.streams.get_mut(key) else {
+        let at_most = self.longest_update_retry();
+        let Some(mut update) = self.updates.take_front(key, now.instant, at_most) else {
             return;
         };
-        let Some(update) = stream.pending.front().cloned() else {
-            return;
-        };
-        stream.resend_at = now.instant + stream.backoff.next_wait();
         let task = self
             .frameworks
             .get_mut(&key.0)
             .and_then(|framework| framework.executor_of(&key.1).and_then(|executor| executor.tasks.get_mut(&key.1)));
-        let mut update = update;
         update.latest_state = Some(update.status.state);
         if let Some(task) = task {
             update.latest_state = Some(task.state as i32);
@@ -232,7 +272,9 @@ impl Slave {
         let Some(master) = self.registration.registered_master().cloned() else {
             return;
         };
-        let message = StatusUpdateMessage { update, pid: Some(self.config.pid.to_string()) };
+        let acknowledged = self.will_be_acknowledged(&update.framework_id);
+        let update = self.update_for_master(update);
+        let message = StatusUpdateMessage { update, pid: acknowledged.then(|| self.config.pid.to_string()) };
         self.send(&master, &message);
     }
 
@@ -257,14 +299,7 @@ impl Slave {
         if self.registration.registered_master().is_none() {
             return;
         }
-        let due: Vec<Key> = self
-            .updates
-            .streams
-            .iter()
-            .filter(|(_, stream)| stream.resend_at <= now.instant)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in due {
+        for key in self.updates.due(now.instant) {
             self.send_front(&key, now);
         }
     }
@@ -276,11 +311,12 @@ impl Slave {
             return;
         };
         let key = (framework, task);
-        let Some(update) = self.updates.acknowledge(&key, &message.uuid, now.instant) else {
+        let Some(update) = self.updates.acknowledge(&key, &message.uuid) else {
             return log::debug!("an acknowledgement for task {} of framework {} that is not outstanding", key.1, key.0);
         };
-        if is_terminal(update.status.state()) {
-            self.updates.streams.remove(&key);
+        let executor = self.frameworks.get_mut(&key.0).and_then(|framework| framework.executor_of(&key.1));
+        if let Some(executor) = executor.filter(|_| is_terminal(update.status.state())) {
+            executor.complete(&key.1);
         }
         if self.updates.has(&key.0, &key.1) {
             self.send_front(&key, now);

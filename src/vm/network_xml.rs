@@ -19,6 +19,8 @@ pub struct NetworkFacts {
     pub bridge: String,
     /// The host's, and so the DHCP server's, address in it.
     pub gateway: Ipv4Addr,
+    /// The subnet's prefix length; 32 if the network does not say.
+    pub prefix: u8,
     /// First and last address of each DHCP range.
     pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// Reserved addresses, with the MAC where one is given.
@@ -100,7 +102,7 @@ impl NetworkFacts {
         if ranges.is_empty() {
             return None;
         }
-        Some(NetworkFacts { bridge: bridge.to_string(), gateway, ranges, hosts, pings })
+        Some(NetworkFacts { bridge: bridge.to_string(), gateway, prefix: prefix(ip), ranges, hosts, pings })
     }
 
     /// The address that is reserved for this MAC.
@@ -141,6 +143,13 @@ impl NetworkFacts {
 
 fn range_size((first, last): (Ipv4Addr, Ipv4Addr)) -> u64 {
     (u64::from(u32::from(last)) + 1).saturating_sub(u64::from(u32::from(first)))
+}
+
+/// The prefix length of an `<ip>`, which may be written as a netmask.
+fn prefix(ip: roxmltree::Node<'_, '_>) -> u8 {
+    let netmask = || Some(u32::from(ip.attribute("netmask")?.parse::<Ipv4Addr>().ok()?).count_ones() as u8);
+    let prefix = ip.attribute("prefix").and_then(|prefix| prefix.parse().ok());
+    prefix.or_else(netmask).filter(|prefix| *prefix <= 32).unwrap_or(32)
 }
 
 /// A subnet: its first address and its prefix length.

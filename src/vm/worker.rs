@@ -5,7 +5,7 @@
 //! lease DIR     wait for the DHCP lease of the VM's MAC, until killed   address=…
 //! destroy DIR   end the domain, give back lease and reservation, remove the VM's files
 //! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done
-//! network URI NAME VM_DIR   check, or make, the network                 bridge=… gateway=… addresses=…
+//! network URI NAME VM_DIR   check, or make, the network                 bridge=… gateway=… prefix=… addresses=…
 //! ```
 //!
 //! DIR is a container's runtime directory. What is found out is printed as `key=value` lines and written to `DIR/vm`; a failure
@@ -262,6 +262,7 @@ fn check_network(uri: &str, name: &str, vm_dir: &Path) -> Result<Findings, Worke
     Ok(vec![
         ("bridge", facts.bridge.clone()),
         ("gateway", facts.gateway.to_string()),
+        ("prefix", facts.prefix.to_string()),
         ("addresses", facts.size().to_string()),
     ])
 }

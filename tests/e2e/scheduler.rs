@@ -13,24 +13,48 @@ pub struct Scheduler {
     /// Bytes of the stream, chunk framing taken off.
     body: Vec<u8>,
     stream_id: String,
+    info: Value,
     framework: String,
+}
+
+fn framework(user: &str) -> Value {
+    json!({ "user": user, "name": "e2e", "roles": ["*"],
+        "capabilities": [{ "type": "MULTI_ROLE" }, { "type": "PARTITION_AWARE" }] })
 }
 
 impl Scheduler {
     /// Subscribes a framework of this user.
     pub fn subscribe(master: &str, user: &str) -> Scheduler {
-        let call = json!({ "type": "SUBSCRIBE", "subscribe": { "framework_info": {
-            "user": user, "name": "e2e", "roles": ["*"],
-            "capabilities": [{ "type": "MULTI_ROLE" }, { "type": "PARTITION_AWARE" }],
-        } } });
+        Scheduler::subscribe_as(master, framework(user), None)
+    }
+
+    /// Subscribes a framework that outlives its scheduler, and can so [`Scheduler::follow`] another master.
+    pub fn subscribe_to_stay(master: &str, user: &str) -> Scheduler {
+        let mut info = framework(user);
+        info["failover_timeout"] = json!(3600.0);
+        Scheduler::subscribe_as(master, info, None)
+    }
+
+    /// The same framework with another master.
+    pub fn follow(&self, master: &str) -> Scheduler {
+        let mut info = self.info.clone();
+        info["id"] = json!({ "value": self.framework });
+        Scheduler::subscribe_as(master, info, Some(&self.framework))
+    }
+
+    fn subscribe_as(master: &str, info: Value, id: Option<&str>) -> Scheduler {
+        let mut call = json!({ "type": "SUBSCRIBE", "subscribe": { "framework_info": info } });
+        if let Some(id) = id {
+            call["framework_id"] = json!({ "value": id });
+        }
         let mut events = BufReader::new(post(master, "", &call));
         let head = read_head(&mut events);
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         let name = "mesos-stream-id:";
         let line = head.lines().find(|line| line.to_lowercase().starts_with(name)).expect("stream id");
         let stream_id = line[name.len()..].trim().to_string();
-        let mut scheduler =
-            Scheduler { master: master.into(), events, body: Vec::new(), stream_id, framework: String::new() };
+        let (body, framework) = (Vec::new(), String::new());
+        let mut scheduler = Scheduler { master: master.into(), events, body, stream_id, info, framework };
         let subscribed = scheduler.await_event("SUBSCRIBED");
         scheduler.framework = text(&subscribed["subscribed"]["framework_id"]["value"]);
         scheduler
@@ -91,15 +115,16 @@ impl Scheduler {
         self.call(json!({ "type": "TEARDOWN" }));
     }
 
-    fn call(&self, mut call: Value) {
+    /// Makes any call in the framework's name.
+    pub fn call(&self, mut call: Value) {
         call["framework_id"] = json!({ "value": self.framework });
         let mut answer = BufReader::new(post(&self.master, &format!("Mesos-Stream-Id: {}\r\n", self.stream_id), &call));
         let head = read_head(&mut answer);
         assert!(head.starts_with("HTTP/1.1 202"), "{call}: {head}");
     }
 
-    /// One RecordIO record: its length in decimal, a newline, its bytes.
-    fn next_event(&mut self) -> Value {
+    /// The next event, whatever it is: one RecordIO record, its length in decimal, a newline, its bytes.
+    pub fn next_event(&mut self) -> Value {
         loop {
             if let Some(end) = self.body.iter().position(|byte| *byte == b'\n') {
                 let length: usize = std::str::from_utf8(&self.body[..end]).expect("text").parse().expect("length");

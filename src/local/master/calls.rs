@@ -2,52 +2,13 @@
 //! (those of Mesos' `Master::Http::scheduler`, in its order).
 
 use super::tasks::UUID_LENGTH;
-use crate::messages;
-use crate::messages::mesos::scheduler::{Call, Event, call};
+pub use crate::api::v1::{Format, Posted, Refusal};
+use crate::messages::mesos::scheduler::{Call, call};
 
-const JSON: &str = "application/json";
-const PROTOBUF: &str = "application/x-protobuf";
-
-/// The form in which a scheduler wants its events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// `application/json`
-    Json,
-    /// `application/x-protobuf`
-    Protobuf,
-}
-
-impl Format {
-    /// The value of `Content-Type`.
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Format::Json => JSON,
-            Format::Protobuf => PROTOBUF,
-        }
-    }
-
-    /// One event in this form, without the record's length.
-    ///
-    /// # Errors
-    /// Only if the event could not be put into its v1 form.
-    pub fn encode(self, event: &Event) -> Result<Vec<u8>, messages::DecodeError> {
-        let name = "mesos.v1.scheduler.Event";
-        match self {
-            Format::Json => Ok(messages::to_v1_json(name, event)?.to_string().into_bytes()),
-            Format::Protobuf => messages::to_v1_bytes(name, event),
-        }
-    }
-}
-
-/// What of a request matters.
-#[derive(Debug, Clone, Copy)]
-pub struct Posted<'a> {
-    pub method: &'a str,
-    pub content_type: Option<&'a str>,
-    pub accept: Option<&'a str>,
-    pub stream_id: Option<&'a str>,
-    pub body: &'a [u8],
-}
+/// The v1 twin of [`Call`].
+const CALL: &str = "mesos.v1.scheduler.Call";
+/// The v1 twin of the events.
+pub const EVENT: &str = "mesos.v1.scheduler.Event";
 
 /// A request that is to be answered by the core.
 #[derive(Debug)]
@@ -58,25 +19,17 @@ pub enum Parsed {
     Call(Box<Call>),
 }
 
-/// An answer that needs no core: status and plain text.
-pub type Refusal = (u16, String);
-
 /// Reads a request to `/api/v1/scheduler`.
 ///
 /// # Errors
 /// The refusal.
 pub fn parse(posted: &Posted) -> Result<Parsed, Refusal> {
-    if posted.method != "POST" {
-        return Err((405, format!("Expecting one of {{ 'POST' }}, but received '{}'", posted.method)));
-    }
-    let mut call = decode(posted)?;
+    let mut call: Call = posted.call(CALL)?;
     validate(&call).map_err(|error| (400, format!("Failed to validate scheduler::Call: {error}")))?;
     if call.r#type() != call::Type::Subscribe {
         return Ok(Parsed::Call(Box::new(call)));
     }
-    let Some(format) = accepted(posted.accept) else {
-        return Err((406, format!("Expecting 'Accept' to allow '{PROTOBUF}' or '{JSON}'")));
-    };
+    let format = posted.accepted()?;
     if posted.stream_id.is_some() {
         return Err((400, "Subscribe calls should not include the 'Mesos-Stream-Id' header".into()));
     }
@@ -84,31 +37,6 @@ pub fn parse(posted: &Posted) -> Result<Parsed, Refusal> {
         Some(subscribe) => Ok(Parsed::Subscribe(Box::new(subscribe), format)),
         None => Err((400, "Failed to validate scheduler::Call: Expecting 'subscribe' to be present".into())),
     }
-}
-
-fn decode(posted: &Posted) -> Result<Call, Refusal> {
-    let name = "mesos.v1.scheduler.Call";
-    let media = posted.content_type.ok_or((400, "Expecting 'Content-Type' to be present".to_owned()))?;
-    match media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        JSON => messages::from_v1_json(name, posted.body)
-            .map_err(|error| (400, format!("Failed to convert JSON into Call protobuf: {error}"))),
-        PROTOBUF => messages::from_v1_bytes(name, posted.body)
-            .map_err(|error| (400, format!("Failed to parse body into Call protobuf: {error}"))),
-        _ => Err((415, format!("Expecting 'Content-Type' of {JSON} or {PROTOBUF}"))),
-    }
-}
-
-/// JSON where it is allowed, as in Mesos.
-fn accepted(accept: Option<&str>) -> Option<Format> {
-    let Some(accept) = accept else {
-        return Some(Format::Json);
-    };
-    let ranges: Vec<String> = accept
-        .split(',')
-        .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-        .collect();
-    let allows = |media: &str| ranges.iter().any(|range| range == media || range == "*/*" || range == "application/*");
-    [Format::Json, Format::Protobuf].into_iter().find(|format| allows(format.media_type()))
 }
 
 /// `validation::scheduler::call::validate` in Mesos.
@@ -137,19 +65,18 @@ fn validate(call: &Call) -> Result<(), String> {
         Reconcile => (call.reconcile.is_some(), "reconcile"),
         Message => (call.message.is_some(), "message"),
         Request => (call.request.is_some(), "request"),
-        Subscribe
-        | Teardown
-        | Revive
-        | Suppress
-        | Unknown
-        | AcceptInverseOffers
-        | DeclineInverseOffers
-        | AcknowledgeOperationStatus
-        | ReconcileOperations
-        | UpdateFramework => (true, ""),
+        AcceptInverseOffers => (call.accept_inverse_offers.is_some(), "accept_inverse_offers"),
+        DeclineInverseOffers => (call.decline_inverse_offers.is_some(), "decline_inverse_offers"),
+        AcknowledgeOperationStatus => (call.acknowledge_operation_status.is_some(), "acknowledge_operation_status"),
+        ReconcileOperations => (call.reconcile_operations.is_some(), "reconcile_operations"),
+        UpdateFramework => (call.update_framework.is_some(), "update_framework"),
+        Subscribe | Teardown | Revive | Suppress | Unknown => (true, ""),
     };
     match is_there {
         false => Err(format!("Expecting '{name}' to be present")),
+        true if call.update_framework.as_ref().is_some_and(|one| one.framework_info.id != call.framework_id) => {
+            Err("'framework_id' differs from 'update_framework.framework_info.id'".into())
+        }
         true if call.acknowledge.as_ref().is_some_and(|one| one.uuid.len() != UUID_LENGTH) => {
             Err("Not a valid UUID".into())
         }

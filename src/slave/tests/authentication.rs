@@ -6,7 +6,7 @@ use prost::{Message, Name};
 
 use super::super::*;
 use crate::credential::Credential;
-use crate::libprocess;
+use crate::libprocess::{self, Dialect};
 use crate::messages::mesos::internal::*;
 use crate::random::Random;
 
@@ -48,7 +48,7 @@ impl Sent {
     }
 
     fn request(&self) -> Vec<u8> {
-        libprocess::encode_message(&self.from, &self.to, &self.message.name, &self.message.body)
+        libprocess::encode_message(Dialect::Unknown, &self.from, &self.to, &self.message.name, &self.message.body)
     }
 }
 
@@ -61,19 +61,14 @@ fn only<M: Message + Name + Default>(sent: &[Sent]) -> M {
 impl World {
     fn new() -> World {
         let config = Config {
-            pid: pid("slave(1)@127.0.0.1:5051"),
             info: mesos::SlaveInfo { hostname: "localhost".into(), port: Some(5051), ..Default::default() },
-            work_dir: "/work_dir".into(),
-            switch_user: true,
             authentication: Some(Authentication {
                 credential: captured_credential(),
                 timeout_min: 5 * SECOND,
                 timeout_max: 60 * SECOND,
                 backoff: SECOND,
             }),
-            registration_backoff: SECOND,
-            shutdown_grace: 5 * SECOND,
-            recovery_timeout: 900 * SECOND,
+            ..Config::of_tests(pid("slave(1)@127.0.0.1:5051"))
         };
         let now = Now { instant: Instant::now(), unix: 1_795_513_276.5 };
         World { slave: Slave::new(config, Random::from_seed(1)), now }

@@ -1,7 +1,18 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
+mod absence;
+mod accounting;
 mod authentication;
-mod golden;
+mod dialect;
+mod executors;
+mod killing;
+mod properties;
+mod refusing;
+mod replay;
+mod requests;
+mod streams;
+mod times;
+mod touch;
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +35,12 @@ struct Wanted {
     sent: Vec<(Pid, Outgoing)>,
     linked: Vec<Pid>,
     launched: Vec<Spec>,
+    changed: Vec<(ContainerId, String)>,
+    checkpointed: Vec<Vec<mesos::Resource>>,
     killed: Vec<(ContainerId, Duration)>,
     acknowledged: Vec<Vec<u8>>,
+    told: Vec<(executor::Via, executor::ToExecutor)>,
+    hung_up: Vec<ConnectionId>,
     exit: bool,
 }
 
@@ -52,16 +67,8 @@ fn pid(text: &str) -> Pid {
 
 impl World {
     fn new() -> World {
-        let config = Config {
-            pid: pid("slave(1)@127.0.0.1:5051"),
-            info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
-            work_dir: "/work_dir".into(),
-            switch_user: true,
-            authentication: None,
-            registration_backoff: Duration::from_secs(1),
-            shutdown_grace: Duration::from_secs(5),
-            recovery_timeout: Duration::from_secs(900),
-        };
+        let config =
+            Config { executor_pid: pid("slave(1)@10.0.0.1:5051"), ..Config::of_tests(pid("slave(1)@127.0.0.1:5051")) };
         World {
             slave: Slave::new(config, Random::from_seed(1)),
             now: Now { instant: Instant::now(), unix: 1_795_512_667.5 },
@@ -79,6 +86,12 @@ impl World {
         world
     }
 
+    /// The master's program shows which libprocess it is.
+    fn shows(&mut self, dialect: Dialect) {
+        let wanted = self.event(Event::Shown { address: pid(MASTER).address, dialect });
+        assert!(wanted.sent.is_empty() && wanted.linked.is_empty());
+    }
+
     fn event(&mut self, event: Event) -> Wanted {
         let mut wanted = Wanted::default();
         for action in self.slave.handle(event, self.now) {
@@ -87,8 +100,15 @@ impl World {
                 Action::SendAs { to, message, .. } => wanted.sent.push((to, message)),
                 Action::Link(pid) => wanted.linked.push(pid),
                 Action::Launch(spec) => wanted.launched.push(*spec),
+                Action::ResourcesChanged { container, resources } => {
+                    let resources: crate::resources::Resources = resources.into_iter().collect();
+                    wanted.changed.push((container, resources.to_string()));
+                }
+                Action::CheckpointResources(resources) => wanted.checkpointed.push(resources),
                 Action::Kill { container, grace } => wanted.killed.push((container, grace)),
                 Action::Acknowledge { uuid, .. } => wanted.acknowledged.push(uuid),
+                Action::ToExecutor { via, message } => wanted.told.push((via, *message)),
+                Action::HangUp(connection) => wanted.hung_up.push(connection),
                 Action::Exit => wanted.exit = true,
             }
         }
@@ -131,25 +151,38 @@ impl World {
         container
     }
 
+    fn a_status(&self, task: &str, state: TaskState, uuid: u8) -> mesos::TaskStatus {
+        mesos::TaskStatus {
+            task_id: mesos::TaskId { value: task.into() },
+            state: state as i32,
+            source: Some(Source::Executor as i32),
+            uuid: Some(vec![uuid; 16]),
+            ..Default::default()
+        }
+    }
+
     fn status(&mut self, container: &ContainerId, task: &str, state: TaskState, uuid: u8) -> Wanted {
-        self.event(Event::ContainerStatus {
-            container: container.clone(),
-            status: Box::new(mesos::TaskStatus {
-                task_id: mesos::TaskId { value: task.into() },
-                state: state as i32,
-                source: Some(Source::Executor as i32),
-                uuid: Some(vec![uuid; 16]),
-                ..Default::default()
-            }),
-        })
+        let status = Box::new(self.a_status(task, state, uuid));
+        self.event(Event::ContainerStatus { container: container.clone(), status })
+    }
+
+    fn reregistered(&mut self) -> Wanted {
+        self.hear(FromMaster::Reregistered(Box::new(SlaveReregisteredMessage {
+            slave_id: mesos::SlaveId { value: "S0".into() },
+            ..Default::default()
+        })))
     }
 
     fn acknowledge(&mut self, task: &str, uuid: u8) -> Wanted {
+        self.acknowledge_uuid(task, &[uuid; 16])
+    }
+
+    fn acknowledge_uuid(&mut self, task: &str, uuid: &[u8]) -> Wanted {
         self.hear(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
             slave_id: mesos::SlaveId { value: "S0".into() },
             framework_id: mesos::FrameworkId { value: "F".into() },
             task_id: mesos::TaskId { value: task.into() },
-            uuid: vec![uuid; 16],
+            uuid: uuid.to_vec(),
         })))
     }
 
@@ -337,67 +370,6 @@ fn a_container_that_cannot_be_launched_fails_its_task() {
 }
 
 #[test]
-fn a_kill_reaches_the_container_with_the_tasks_grace_period() {
-    let mut world = World::registered();
-    let mut info = task("t");
-    info.kill_policy =
-        Some(mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds: 7_000_000_000 }) });
-    world.run(info);
-    let wanted = world.kill("t");
-    assert_eq!(wanted.killed.len(), 1);
-    assert_eq!(wanted.killed[0].1, Duration::from_secs(7));
-    assert_eq!(world.kill("t").killed.len(), 1);
-}
-
-#[test]
-fn a_task_killed_whose_container_dies_without_a_word_is_killed() {
-    let mut world = World::registered();
-    let container = world.running("t");
-    world.kill("t");
-    let status = world.gone(&container, Some("exit status 1")).statuses().remove(0);
-    assert_eq!(status.state(), TaskState::TaskKilled);
-}
-
-#[test]
-fn the_kill_of_an_unknown_task_is_answered() {
-    let mut world = World::registered();
-    world.running("t");
-    let status = world.kill("nosuch").statuses().remove(0);
-    assert_eq!(status.state(), TaskState::TaskDropped);
-}
-
-#[test]
-fn what_cannot_be_given_is_refused_with_a_terminal_update() {
-    let mut world = World::registered();
-    let refused = |info: mesos::TaskInfo, world: &mut World| {
-        let wanted = world.run(info);
-        assert!(wanted.launched.is_empty());
-        let status = wanted.statuses().remove(0);
-        (status.state(), status.reason())
-    };
-    let launch_failed = (TaskState::TaskFailed, Reason::ContainerLaunchFailed);
-    let mut info = task("docker");
-    info.container =
-        Some(mesos::ContainerInfo { r#type: mesos::container_info::Type::Docker as i32, ..Default::default() });
-    assert_eq!(refused(info, &mut world), launch_failed);
-    let mut info = task("executor");
-    info.executor = Some(Default::default());
-    assert_eq!(refused(info, &mut world), launch_failed);
-    let mut info = task("elsewhere");
-    info.slave_id.value = "S1".into();
-    assert_eq!(refused(info, &mut world), (TaskState::TaskError, Reason::TaskInvalid));
-    let out = (TaskState::TaskError, Reason::TaskInvalid);
-    assert_eq!(refused(task("../../etc"), &mut world), out);
-    let mut info = task("plain");
-    info.container = Some(mesos::ContainerInfo {
-        r#type: mesos::container_info::Type::Mesos as i32,
-        mesos: Some(Default::default()),
-        ..Default::default()
-    });
-    assert_eq!(world.run(info).launched.len(), 1);
-}
-
-#[test]
 fn a_second_task_with_the_same_id_is_dropped_and_the_first_goes_on() {
     let mut world = World::registered();
     let container = world.running("t");
@@ -428,7 +400,7 @@ fn an_older_status_that_a_child_repeats_does_not_turn_the_task_back() {
 #[test]
 fn a_refusal_is_not_repeated_to_a_framework_that_is_gone() {
     let mut world = World::registered();
-    assert_eq!(world.run(mesos::TaskInfo { executor: Some(Default::default()), ..task("t") }).statuses().len(), 1);
+    assert_eq!(world.run(mesos::TaskInfo { command: None, ..task("t") }).statuses().len(), 1);
     assert_eq!(world.later(Duration::from_secs(10)).statuses().len(), 1);
     let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
     world.hear(FromMaster::ShutdownFramework(Box::new(message)));
@@ -474,18 +446,6 @@ fn without_any_master_containers_go_on_and_the_next_master_hears_what_became_of_
     let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
     assert_eq!(again.slave.id.expect("id").value, "S0");
     assert_eq!(again.tasks[0].state(), TaskState::TaskFinished);
-}
-
-#[test]
-fn a_framework_that_is_shut_down_ends_without_updates() {
-    let mut world = World::registered();
-    let container = world.running("t");
-    let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
-    let wanted = world.hear(FromMaster::ShutdownFramework(Box::new(message)));
-    assert_eq!(wanted.killed[0].0, container);
-    assert!(world.status(&container, "t", TaskState::TaskKilled, 3).statuses().is_empty());
-    assert!(world.gone(&container, None).sent.is_empty());
-    assert!(world.slave.frameworks().is_empty());
 }
 
 #[test]

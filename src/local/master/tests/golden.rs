@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::super::calls::{Format, Parsed, Posted, parse};
+use super::super::calls::{EVENT, Format, Parsed, Posted, parse};
 use super::*;
 use crate::ids::{FrameworkId, SlaveId};
 
@@ -34,7 +34,9 @@ fn sorted(mut event: Value) -> Value {
 
 fn json_events(world: &mut World, peer: Peer) -> Vec<Value> {
     let events = world.taken(|action| match action {
-        Action::Event { peer: whom, event } if *whom == peer => Some(Format::Json.encode(event).expect("JSON")),
+        Action::Event { peer: whom, event } if *whom == peer => {
+            Some(Format::Json.encode(EVENT, &**event).expect("JSON"))
+        }
         _ => None,
     });
     events.iter().map(|event| sorted(serde_json::from_slice(event).expect("JSON"))).collect()
@@ -178,7 +180,7 @@ fn a_scheduler_that_speaks_protobuf_is_offered_what_mesos_offered_it() {
     raw(&mut world, "RegisterSlaveMessage", "register.pb");
     let scheduler = world.subscribe(subscribe.framework_info);
     let event = world.events(&scheduler).into_iter().find(|event| event.offers.is_some()).expect("offers");
-    let bytes = Format::Protobuf.encode(&event).expect("protobuf");
+    let bytes = Format::Protobuf.encode(EVENT, &event).expect("protobuf");
     let mine = crate::messages::from_v1_bytes("mesos.v1.scheduler.Event", &bytes).expect("our own event");
     assert_eq!(by_name(mine), by_name(v1_event("offers-event.pb")));
 }

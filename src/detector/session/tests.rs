@@ -1,8 +1,10 @@
 //! The session against scripted servers: what they send is written here byte by byte, with an invented clock.
 
+mod losing;
+mod random;
+
 use super::*;
-use crate::detector::session::{Input, Output, Session};
-use crate::detector::wire::{self, SessionId};
+use crate::flags::Master;
 
 const PATH: &str = "/mesos";
 const FIRST: &str = "master@10.0.0.1:5050";
@@ -84,7 +86,10 @@ impl World {
         for _ in 0..100 {
             for output in self.next() {
                 match output {
-                    Output::Connect(place) => return (place, others),
+                    Output::Connect(place) => {
+                        assert_eq!(self.session.handle(Input::Resolved, self.now), []);
+                        return (place, others);
+                    }
                     other => others.push(other),
                 }
             }
@@ -190,98 +195,6 @@ fn a_path_that_does_not_exist_yet_is_watched() {
 }
 
 #[test]
-fn a_broken_connection_keeps_session_and_leader() {
-    let mut world = World::led("zk://a:1,b:2,c:3/mesos");
-    assert_eq!(world.fail(), [Output::Disconnect]);
-    assert_eq!(world.reach_server().1, []);
-    world.greet(&OLD, 100);
-    world.children(&["0000000003"]);
-    assert_eq!(world.data(FIRST), []);
-}
-
-#[test]
-fn without_any_server_the_leader_is_lost_when_the_session_is_and_not_before() {
-    let mut world = World::led("zk://a:1,b:2,c:3/mesos");
-    let start = world.now;
-    world.fail();
-    let mut tried = [0; 3];
-    loop {
-        let outputs = world.next();
-        for output in &outputs {
-            if let Output::Connect(place) = output {
-                tried[*place] += 1;
-            }
-        }
-        if outputs.contains(&Output::Lost) {
-            break;
-        }
-        assert!(world.now < start + Duration::from_secs(10));
-        world.fail();
-    }
-    assert_eq!(world.now, start + Duration::from_secs(10));
-    assert!(tried.iter().all(|count| (2..20).contains(count)), "{tried:?}");
-    world.fail();
-    assert_eq!(world.reach_server().1, [], "told once");
-    world.greet(&SessionId::default(), 0);
-    world.children(&["0000000003"]);
-    assert_eq!(world.data(FIRST), [detected(FIRST)]);
-}
-
-#[test]
-fn servers_that_are_all_gone_are_tried_at_most_every_few_seconds() {
-    let mut world = World::new("zk://a:1,b:2/mesos");
-    let start = world.now;
-    let mut tried = 0;
-    while world.now < start + Duration::from_secs(600) {
-        world.reach_server();
-        world.fail();
-        tried += 1;
-    }
-    assert!((200..500).contains(&tried), "{tried}");
-}
-
-#[test]
-fn a_session_that_the_server_calls_over_is_followed_by_a_new_one_and_no_loss() {
-    let mut world = World::led("zk://a:1/mesos");
-    world.fail();
-    world.reach_server();
-    world.session.handle(Input::Connected, world.now);
-    assert_eq!(world.hear(&connected(0, 0)), [Output::Disconnect]);
-    assert_eq!(world.reach_server().1, []);
-    world.greet(&SessionId::default(), 0);
-    world.children(&["0000000003"]);
-    assert_eq!(world.data(FIRST), []);
-}
-
-#[test]
-fn a_silent_server_is_pinged_and_then_left_for_another_before_the_session_ends() {
-    let mut world = World::led("zk://a:1,b:2/mesos");
-    let start = world.now;
-    for _ in 0..3 {
-        let ping = world.next();
-        assert_eq!(ping, [Output::Send(wire::ping())]);
-        world.hear(&pong());
-    }
-    assert!(world.now >= start + Duration::from_secs(9));
-    let (heard, mut outputs) = (world.now, Vec::new());
-    while !outputs.contains(&Output::Disconnect) {
-        outputs = world.next();
-    }
-    assert!(world.now < heard + Duration::from_secs(7), "{:?}", world.now - heard);
-    assert_eq!(world.reach_server().1, []);
-}
-
-#[test]
-fn a_server_that_takes_the_connection_and_says_nothing_is_left() {
-    let mut world = World::new("zk://a:1,b:2/mesos");
-    let (first, _) = world.reach_server();
-    world.session.handle(Input::Connected, world.now);
-    world.hear(b"\0\0\0");
-    assert_eq!(world.next(), [Output::Disconnect]);
-    assert_ne!(world.reach_server().0, first);
-}
-
-#[test]
 fn credentials_go_before_the_first_question_and_a_refusal_is_asked_again_later() {
     let mut world = World::new("zk://u:p@a:1/mesos");
     world.reach_server();
@@ -324,6 +237,34 @@ fn a_leaders_node_that_cannot_be_read_leads_nowhere_until_it_is_mended() {
 }
 
 #[test]
+fn a_node_that_names_no_master_is_passed_over_for_the_next() {
+    let mut world = World::led("zk://a:1/mesos");
+    world.change();
+    let next = |node| Output::Send(wire::get_data(4, &format!("/mesos/{node}")));
+    assert_eq!(world.children(&["lock_0000000001", "json.info_0000000002", "0000000003"]), [next("lock_0000000001")]);
+    assert_eq!(world.data("x"), [Output::Send(wire::get_data(5, "/mesos/json.info_0000000002"))]);
+    assert_eq!(world.hear(&answer(5, 0, &text("{}"))), [Output::Send(wire::get_data(6, "/mesos/0000000003"))]);
+    assert_eq!(world.hear(&answer(6, 0, &text(FIRST))), [], "the leader has not changed");
+}
+
+#[test]
+fn nodes_without_end_that_name_no_master_are_not_all_asked_about() {
+    let mut world = World::new("zk://a:1/mesos");
+    world.reach_server();
+    world.greet(&SessionId::default(), 0);
+    let nodes: Vec<String> = (0..5000).map(|number| format!("x_{number:010}")).collect();
+    let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+    let mut outputs = world.children(&nodes);
+    let mut asked = 0;
+    while !outputs.is_empty() {
+        asked += 1;
+        outputs = world.data("x");
+        world.xid += 1;
+    }
+    assert_eq!(asked, 8);
+}
+
+#[test]
 fn nonsense_ends_the_connection_and_nothing_else() {
     let cut_off = [&XID_OF_EVENTS.to_be_bytes()[..], &[0; 12], &[0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0, 6, b'/']].concat();
     let nonsense: [Vec<u8>; 6] = [
@@ -339,15 +280,6 @@ fn nonsense_ends_the_connection_and_nothing_else() {
         assert_eq!(world.hear(&bytes), [Output::Disconnect], "{bytes:?}");
         assert_eq!(world.reach_server().1, []);
     }
-}
-
-#[test]
-fn an_expired_session_in_an_answer_is_not_gone_on_with() {
-    let mut world = World::led("zk://a:1/mesos");
-    world.change();
-    assert_eq!(world.hear(&answer(world.xid, -112, &[])), [Output::Disconnect]);
-    world.reach_server();
-    world.greet(&SessionId::default(), 0);
 }
 
 #[test]

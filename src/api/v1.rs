@@ -1,0 +1,106 @@
+//! What Mesos' v1 APIs have in common, the executors' and the schedulers': calls and events in JSON or protobuf by the request's own word,
+//! and the status and text of each refusal.
+
+use prost::{Message, Name};
+
+use crate::messages;
+
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/x-protobuf";
+
+/// The form in which a client wants its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`
+    Json,
+    /// `application/x-protobuf`
+    Protobuf,
+}
+
+impl Format {
+    /// The value of `Content-Type`.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Format::Json => JSON,
+            Format::Protobuf => PROTOBUF,
+        }
+    }
+
+    /// A message in this form, without a record's length; `v1_type` is the name of its v1 twin.
+    ///
+    /// # Errors
+    /// Only if the message could not be put into its v1 form.
+    pub fn encode<M: Message + Name>(self, v1_type: &str, message: &M) -> Result<Vec<u8>, messages::DecodeError> {
+        match self {
+            Format::Json => Ok(messages::to_v1_json(v1_type, message)?.to_string().into_bytes()),
+            Format::Protobuf => messages::to_v1_bytes(v1_type, message),
+        }
+    }
+}
+
+/// What of a request matters.
+#[derive(Debug, Clone, Copy)]
+pub struct Posted<'a> {
+    /// The request's method.
+    pub method: &'a str,
+    /// `Content-Type`.
+    pub content_type: Option<&'a str>,
+    /// `Accept`.
+    pub accept: Option<&'a str>,
+    /// `Mesos-Stream-Id`.
+    pub stream_id: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Posted<'a> {
+    /// Of a request.
+    pub fn of(request: &'a crate::libprocess::Request) -> Posted<'a> {
+        Posted {
+            method: &request.method,
+            content_type: request.headers.get("Content-Type"),
+            accept: request.headers.get("Accept"),
+            stream_id: request.headers.get("Mesos-Stream-Id"),
+            body: &request.body,
+        }
+    }
+
+    /// The call in it, as the unversioned message that `v1_type` is the twin of.
+    ///
+    /// # Errors
+    /// The refusal: another method than POST, no or an unknown content type, a body that is no such message.
+    pub fn call<M: Message + Name + Default>(&self, v1_type: &str) -> Result<M, Refusal> {
+        if self.method != "POST" {
+            return Err((405, format!("Expecting one of {{ 'POST' }}, but received '{}'", self.method)));
+        }
+        let media = self.content_type.ok_or((400, "Expecting 'Content-Type' to be present".to_owned()))?;
+        match media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            JSON => messages::from_v1_json(v1_type, self.body)
+                .map_err(|error| (400, format!("Failed to convert JSON into Call protobuf: {error}"))),
+            PROTOBUF => messages::from_v1_bytes(v1_type, self.body)
+                .map_err(|error| (400, format!("Failed to parse body into Call protobuf: {error}"))),
+            _ => Err((415, format!("Expecting 'Content-Type' of {JSON} or {PROTOBUF}"))),
+        }
+    }
+
+    /// The form of the events that the client takes: JSON where it may be, as in Mesos.
+    ///
+    /// # Errors
+    /// The refusal, when it takes neither.
+    pub fn accepted(&self) -> Result<Format, Refusal> {
+        let Some(accept) = self.accept else {
+            return Ok(Format::Json);
+        };
+        let ranges: Vec<String> = accept
+            .split(',')
+            .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+            .collect();
+        let allows =
+            |media: &str| ranges.iter().any(|range| range == media || range == "*/*" || range == "application/*");
+        let format = [Format::Json, Format::Protobuf].into_iter().find(|format| allows(format.media_type()));
+        format.ok_or_else(|| (406, format!("Expecting 'Accept' to allow '{PROTOBUF}' or '{JSON}'")))
+    }
+}
+
+/// An answer that needs nobody's decision: status and plain text.
+pub type Refusal = (u16, String);
