@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Some("fetch") => fetcher::main(rest),
         Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
+        Some("vm-bring") => vm::bring::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-hand-over") => vm::handover::main(rest),
         Some("vm-preflight") => preflight::main(rest),

@@ -157,21 +157,24 @@ fn bytes(count: u64) -> String {
 }
 
 /// The script that writes the sandbox as an archive. GNU tar skips holes; other tars (busybox) write them out, and the reader's
-/// limits end that.
-pub fn remote_script(sandbox: &str) -> String {
+/// limits end that. What was fetched, and has not changed since, the host has: GNU tar leaves it out, by the time of the launcher's mark.
+pub fn remote_script(state: &str, sandbox: &str) -> String {
     let exclude: String = OUR_FILES.iter().map(|name| format!(" --exclude=./{name}")).collect();
+    let mark = quote(&format!("{state}/fetched"));
     format!(
-        "cd {} && if tar --version 2>/dev/null | grep -q GNU; then exec tar --format=gnu --one-file-system -S{exclude} -cf - .; \
-         else exec tar -cf - .; fi",
+        "cd {} && if tar --version 2>/dev/null | grep -q GNU; then set --; \
+         [ ! -f {mark} ] || set -- --newer={mark} --warning=no-file-unchanged; \
+         exec tar --format=gnu --one-file-system -S{exclude} \"$@\" -cf - .; else exec tar -cf - .; fi",
         quote(sandbox)
     )
 }
 
-/// The job that brings a guest's sandbox into the host's. It prints the [`Summary`]; it fails when not all of the stream was read.
-pub fn job(ssh: &Ssh, guest_sandbox: &str, host_sandbox: &Path, limits: Limits, owner: Owner) -> Spawn {
+/// The job that brings a guest's sandbox into the host's, which has the same path. It prints the [`Summary`]; it fails when not all of the stream was read.
+pub fn job(ssh: &Ssh, state: &str, sandbox: &Path, limits: Limits, owner: Owner) -> Spawn {
     let numbers = [limits.bytes, limits.files, owner.uid.into(), owner.gid.into()].map(|number| number.to_string());
-    Spawn::ourselves("vm-collect").arg(host_sandbox).with(|command| {
-        command.args(numbers).args(ssh.session(&as_root(&remote_script(guest_sandbox))));
+    let script = remote_script(state, &sandbox.to_string_lossy());
+    Spawn::ourselves("vm-collect").arg(sandbox).with(|command| {
+        command.args(numbers).args(ssh.session(&as_root(&script)));
     })
 }
 
