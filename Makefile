@@ -46,3 +46,4 @@ install: build ## install the binary, the scripts and the annotated configuratio
 
 clean: ## remove what was compiled (images stay: they are below /var/lib/mesos-slave)
 	cargo clean
+	cargo clean --manifest-path fuzz/Cargo.toml
