@@ -67,7 +67,7 @@ fn bring(arguments: &[OsString]) -> Result<(), String> {
         (exit, _) => {
             let text = String::from_utf8_lossy(&said);
             let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty());
-            let why = line.map_or(exit.to_string(), |line| printable(line));
+            let why = line.map_or(exit.to_string(), printable);
             Err(format!("the guest did not take the files: {why}"))
         }
     }

@@ -49,6 +49,10 @@ fn reads_its_files(world: World, user: &str) {
     assert_eq!(err.matches("fetcher] Successfully fetched all URIs").count(), 1, "{err}");
     assert!(err.ends_with("\nproblem\n"), "{err}");
     assert_eq!(read("kept"), "new\n", "what the command has changed comes back");
+    for log in world.sandbox_files("vm.log") {
+        let log = fs::read_to_string(log).expect("vm.log");
+        assert!(log.contains(" files ") && log.contains("brought back: 1 files"), "nothing but that:\n{log}");
+    }
     assert_eq!(server.log().matches("GET /kept").count(), 1, "{}", server.log());
 
     for (id, uri, words) in [
