@@ -19,6 +19,7 @@ use crate::checkpoint;
 use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
 use crate::event_loop::{EventLoop, Guests, Streams, now};
+use crate::fetcher;
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
 use crate::libprocess::{Network, Pid};
@@ -150,6 +151,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         detector,
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
+        fetcher: fetcher::settings(&flags.fetcher),
         files,
         streams: Streams::default(),
         guests,
@@ -409,6 +411,9 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("port", flags.port.to_string()),
         ("webui_port", flags.webui_port.to_string()),
         ("switch_user", flags.switch_user.to_string()),
+        ("fetcher_cache_dir", flags.fetcher.cache_dir.display().to_string()),
+        ("fetcher_cache_size", flags::values::format_bytes(flags.fetcher.cache_size)),
+        ("fetcher_stall_timeout", flags::values::format_duration(flags.fetcher.stall_timeout)),
         ("resources", flags.resources.clone().unwrap_or_default()),
         ("attributes", flags.attributes.clone().unwrap_or_default()),
         ("vm_uri", flags.vm.uri.clone()),

@@ -20,6 +20,7 @@ mod gather;
 mod help;
 mod master;
 mod resolve;
+mod rows_fetch;
 mod rows_slave;
 mod rows_task;
 mod rows_vm;
@@ -168,10 +169,27 @@ pub struct Flags {
     pub executor_shutdown_grace_period: Duration,
     /// `--recovery_timeout`.
     pub recovery_timeout: Duration,
+    /// `--fetcher_*` and where URIs may lead.
+    pub fetcher: FetcherFlags,
     /// `--vm_*`.
     pub vm: VmFlags,
     /// What the operator should be told, though it is no error.
     pub warnings: Vec<String>,
+}
+
+/// The flags of fetching.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FetcherFlags {
+    /// `--fetcher_cache_dir`, absolute; by default `<work_dir>/fetch`.
+    pub cache_dir: PathBuf,
+    /// `--fetcher_cache_size`, in bytes.
+    pub cache_size: u64,
+    /// `--fetcher_stall_timeout`.
+    pub stall_timeout: Duration,
+    /// `--frameworks_home`, absolute.
+    pub frameworks_home: Option<PathBuf>,
+    /// `--hadoop_home`, absolute.
+    pub hadoop_home: Option<PathBuf>,
 }
 
 /// The flags that matter with `--isolation=vm` only.
@@ -229,6 +247,7 @@ impl Default for Flags {
             executor_registration_timeout: Duration::ZERO,
             executor_shutdown_grace_period: Duration::ZERO,
             recovery_timeout: Duration::ZERO,
+            fetcher: FetcherFlags::default(),
             vm: VmFlags::default(),
             warnings: Vec::new(),
         }
