@@ -10,6 +10,8 @@
 
 mod executors;
 #[cfg(test)]
+mod guest_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -111,17 +113,30 @@ impl EventLoop {
             self.signal(signal);
         }
         let instant = Instant::now();
-        for event in self.network.turn(set, instant) {
+        // A guest's address is known before its executor's first words are judged, should both come in one turn. An executor's last words
+        // are heard before its end.
+        let heard = self.network.turn(set, instant);
+        let (begun, other): (Vec<_>, Vec<_>) =
+            self.isolation.turn(set, instant).into_iter().partition(ContainerEvent::is_beginning);
+        for event in begun {
+            self.container_event(event);
+        }
+        for event in heard {
             self.network_event(event);
         }
-        for event in self.isolation.turn(set, instant) {
+        for event in other {
             self.container_event(event);
         }
         for event in self.detector.turn(set, instant) {
-            self.deliver(match event {
-                DetectorEvent::Detected(master) => Event::MasterDetected(master),
-                DetectorEvent::Lost => Event::MasterLost,
-            });
+            match event {
+                DetectorEvent::Detected(master) => {
+                    let address = master.address;
+                    self.deliver(Event::MasterDetected(master));
+                    let dialect = self.network.dialect(address);
+                    self.deliver(Event::Shown { address, dialect });
+                }
+                DetectorEvent::Lost => self.deliver(Event::MasterLost),
+            }
         }
         if let Some(end) = self.embedded.as_mut().and_then(Embedded::ended) {
             log::error!("the embedded master has ended ({end}); stopping");
@@ -149,13 +164,14 @@ impl EventLoop {
     fn network_event(&mut self, event: NetworkEvent) {
         match event {
             NetworkEvent::Message { from, to, name, body, peer } => {
-                if to == self.slave.config().pid.id && self.driver_message(&from, &name, &body, peer) {
+                let for_slave = to == self.slave.config().pid.id || to == slave::SLAVE_OF_2012;
+                if for_slave && self.driver_message(&from, &name, &body, peer) {
                     return;
                 }
                 if self.is_guest(peer) {
                     return log::warn!("dropped {name} from the guest {peer}, which says that it is {from}");
                 }
-                let event = if to == self.slave.config().pid.id {
+                let event = if for_slave {
                     FromMaster::decode(&name, &body).map(|message| Event::Message { from: from.clone(), message })
                 } else if slave::is_authenticatee(&to) {
                     let message = FromAuthenticator::decode(&name, &body);
@@ -180,6 +196,7 @@ impl EventLoop {
                 let response = api::handle(&request, own_name, || self.state(), &self.files);
                 self.network.respond(connection, response);
             }
+            NetworkEvent::Shown { address, dialect } => self.deliver(Event::Shown { address, dialect }),
             NetworkEvent::Exited { pid } => self.deliver(Event::Exited(pid)),
             NetworkEvent::Closed { connection } => self.streams.closed(connection),
             NetworkEvent::Response { .. }

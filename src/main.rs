@@ -18,6 +18,8 @@ mod messages;
 mod poll;
 mod preflight;
 mod process;
+#[cfg(test)]
+mod properties;
 mod random;
 mod resources;
 mod slave;

@@ -349,6 +349,7 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -
         // A guest's executor is told its guest's address; a process of this host listens where we do.
         libprocess_ip: (with_ports && !listens_on.is_unspecified()).then_some(listens_on),
         executor_environment: executor_environment(flags),
+        guests: flags.isolation == flags::Isolation::Vm,
         registration_timeout: flags.executor_registration_timeout,
     })
 }
@@ -446,6 +447,38 @@ pub fn redirect_log(log_dir: &Path) -> Result<fs::File, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::scratch::Scratch;
+
+    fn slave(resources: &str) -> Slave {
+        let resources = resources::parse(resources).expect("resources");
+        let pid = "slave(1)@127.0.0.1:5051".parse().expect("pid");
+        let info = mesos::SlaveInfo { resources, ..Default::default() };
+        let config = Config { info, ..Config::of_tests(pid) };
+        Slave::new(config, Random::from_seed(1))
+    }
+
+    #[test]
+    fn reservations_that_were_kept_come_back_or_are_the_reason_not_to_start() {
+        let scratch = Scratch::new();
+        let path = resources_info(scratch.path());
+        let reserved = mesos::Resource {
+            role: Some("a".into()),
+            reservation: Some(Default::default()),
+            ..resources::scalar("cpus", 1.0)
+        };
+        checkpoint::write_resources(&path, &[reserved]).expect("written");
+        let total = with_reservations(slave("cpus:2"), scratch.path()).expect("compatible").total_resources();
+        assert_eq!(total.to_string(), "cpus:1; cpus(reservations: [(DYNAMIC,a)]):1");
+        let told = |slave| with_reservations(slave, scratch.path()).expect_err("refused").to_string();
+        let error = told(slave("mem:64"));
+        assert!(
+            error.contains("incompatible with agent resources mem:64") && error.contains("give --resources"),
+            "{error}"
+        );
+        fs::write(&path, "x").expect("damaged");
+        let error = told(slave("cpus:2"));
+        assert!(error.contains("the file is damaged") && error.contains(&*path.to_string_lossy()), "{error}");
+    }
 
     #[test]
     fn the_overhead_of_a_vm_for_each_cpu_is_not_offered() {

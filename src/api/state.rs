@@ -92,7 +92,12 @@ impl Executor {
             container: executor.container.to_string(),
             directory: executor.sandbox.to_string_lossy().into_owned(),
             state: executor.state,
-            tasks: executor.tasks.values().map(|task| task.to_proto(framework, Some(id))).collect(),
+            tasks: executor
+                .completed
+                .iter()
+                .chain(executor.tasks.values())
+                .map(|task| task.to_proto(framework, Some(id)))
+                .collect(),
         }
     }
 
@@ -225,7 +230,8 @@ impl State {
         let mut state = State {
             pid: config.pid.clone(),
             id: slave.id().map(ToString::to_string),
-            info: config.info.clone(),
+            // With what masters have reserved of it.
+            info: mesos::SlaveInfo { resources: slave.total_resources().into_vec(), ..config.info.clone() },
             master: slave.registered_master().cloned(),
             start_time,
             now,

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::printable;
 use crate::messages::container::{FromChild, Spec};
-use crate::messages::mesos::{self, NetworkInfo, TaskState, TaskStatus, network_info, task_status};
+use crate::messages::mesos::{self, NetworkInfo, TaskState, TaskStatus, framework_info, network_info, task_status};
 use crate::random::Random;
 use crate::subprocess::Exit;
 
@@ -54,6 +54,12 @@ impl Update {
     }
 }
 
+/// Whether a command task's framework wants to hear that the task is being killed, before it hears that it is dead.
+pub fn tells_of_killing(spec: &Spec) -> bool {
+    let wanted = Some(framework_info::capability::Type::TaskKillingState as i32);
+    spec.task.is_some() && spec.framework.capabilities.iter().any(|each| each.r#type == wanted)
+}
+
 /// The parts that are the same in each status of a container.
 #[derive(Debug, Clone)]
 pub struct StatusMaker {
@@ -61,6 +67,7 @@ pub struct StatusMaker {
     slave: mesos::SlaveId,
     executor: mesos::ExecutorId,
     container: String,
+    in_guest: bool,
 }
 
 impl StatusMaker {
@@ -71,6 +78,7 @@ impl StatusMaker {
             slave: spec.slave_id.clone(),
             executor: spec.executor.executor_id.clone(),
             container: spec.container_id.clone(),
+            in_guest: spec.vm.is_some(),
         }
     }
 
@@ -96,10 +104,21 @@ impl StatusMaker {
             uuid: Some(uuid.to_vec()),
             container_status: Some(mesos::ContainerStatus {
                 container_id: Some(mesos::ContainerId { value: self.container.clone(), ..Default::default() }),
-                network_infos: address.map(guest_network).into_iter().collect(),
+                network_infos: self.networks(address),
                 ..Default::default()
             }),
             ..Default::default()
+        }
+    }
+}
+
+impl StatusMaker {
+    /// A guest that has no address yet has a network without one: with no network at all the slave would give its own address.
+    fn networks(&self, address: Option<Ipv4Addr>) -> Vec<NetworkInfo> {
+        match address {
+            Some(address) => vec![guest_network(address)],
+            None if self.in_guest => vec![NetworkInfo::default()],
+            None => Vec::new(),
         }
     }
 }
@@ -188,6 +207,28 @@ mod tests {
         let container = status.container_status.expect("container status");
         assert_eq!(container.container_id.expect("id").value, "c");
         assert_eq!(container.network_infos[0].ip_addresses[0].ip_address(), "10.0.0.2");
+    }
+
+    #[test]
+    fn a_guest_without_an_address_has_a_network_all_the_same() {
+        let networks = |maker: &StatusMaker| {
+            let status = maker.fill(&Report::plain(TaskState::TaskStarting), None, 0.0, [0; 16]);
+            status.container_status.expect("container status").network_infos.len()
+        };
+        assert_eq!(networks(&maker()), 0);
+        assert_eq!(networks(&StatusMaker { in_guest: true, ..maker() }), 1);
+    }
+
+    #[test]
+    fn only_a_framework_that_knows_of_killing_hears_of_it() {
+        let capability =
+            |kind: framework_info::capability::Type| framework_info::Capability { r#type: Some(kind as i32) };
+        let mut spec = Spec { task: Some(Default::default()), ..Default::default() };
+        spec.framework.capabilities = vec![capability(framework_info::capability::Type::PartitionAware)];
+        assert!(!tells_of_killing(&spec));
+        spec.framework.capabilities.push(capability(framework_info::capability::Type::TaskKillingState));
+        assert!(tells_of_killing(&spec));
+        assert!(!tells_of_killing(&Spec { task: None, ..spec }), "an executor tells of its tasks itself");
     }
 
     #[test]

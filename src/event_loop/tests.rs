@@ -1,6 +1,7 @@
 //! The shell with a scripted master on loopback.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use prost::{Message, Name};
@@ -14,24 +15,29 @@ use crate::random::Random;
 use crate::slave::{Authentication, Config};
 
 /// A test that has not come to its end by then fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 fn listen() -> Network {
     Network::listen(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a listener")
 }
 
-/// A slave that runs nothing and has a credential.
-fn shell(master: Pid) -> EventLoop {
+fn authentication() -> Authentication {
+    let credential = Credential::new("agentp", "agentsecret");
+    Authentication { credential, timeout_min: PATIENCE, timeout_max: PATIENCE, backoff: PATIENCE }
+}
+
+/// A slave that runs nothing; in guests if it has no credential.
+pub(super) fn shell(master: Pid, authentication: Option<Authentication>) -> EventLoop {
+    shell_in(master, "/nonexistent".into(), authentication)
+}
+
+fn shell_in(master: Pid, work_dir: std::path::PathBuf, authentication: Option<Authentication>) -> EventLoop {
     let network = listen();
     let config = Config {
-        work_dir: "/nonexistent".into(),
+        work_dir,
         switch_user: false,
-        authentication: Some(Authentication {
-            credential: Credential::new("agentp", "agentsecret"),
-            timeout_min: PATIENCE,
-            timeout_max: PATIENCE,
-            backoff: PATIENCE,
-        }),
+        guests: authentication.is_none(),
+        authentication,
         registration_backoff: Duration::from_millis(1),
         shutdown_grace: Duration::ZERO,
         ..Config::of_tests(Pid { id: "slave(1)".into(), address: network.address() })
@@ -97,7 +103,7 @@ impl Script {
 #[test]
 fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registration_follows() {
     let mut script = Script { network: listen(), heard: Vec::new() };
-    let mut shell = shell(script.pid("master"));
+    let mut shell = shell(script.pid("master"), Some(authentication()));
     let end = Instant::now() + PATIENCE;
     let mut set = PollSet::new();
     while script.heard.len() < 4 {
@@ -121,4 +127,80 @@ fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registrati
             "slave(1) to master: RegisterSlaveMessage",
         ]
     );
+}
+
+/// A message of a process of 2012, with a body or without.
+fn of_2012(from: &str, name: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("POST /slave/{name} HTTP/1.0\r\nUser-Agent: libprocess/{from}\r\nConnection: Keep-Alive\r\n");
+    let mut bytes = head.into_bytes();
+    if !body.is_empty() {
+        bytes.extend_from_slice(format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len()).as_bytes());
+        bytes.extend_from_slice(body);
+        bytes.extend_from_slice(b"\r\n0\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+#[test]
+fn a_master_of_2012_finds_its_way_through_the_shell_and_is_answered_in_its_own_form() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+    listener.set_nonblocking(true).expect("non-blocking");
+    let Ok(SocketAddr::V4(address)) = listener.local_addr() else { panic!("IPv4") };
+    let mut shell = shell_in(Pid { id: "master".into(), address }, "/nonexistent".into(), None);
+    let (mut seen, mut ours, mut theirs) = (String::new(), None::<TcpStream>, None::<TcpStream>);
+    let (end, mut set) = (Instant::now() + PATIENCE, PollSet::new());
+    while !seen.contains("/2/PONG") {
+        assert!(Instant::now() < end, "the slave said only {seen:?}");
+        set.clear();
+        shell.register(&mut set);
+        set.add(std::os::fd::AsRawFd::as_raw_fd(&listener), crate::poll::Interest::Read);
+        ours.iter().for_each(|socket| set.add(std::os::fd::AsRawFd::as_raw_fd(socket), crate::poll::Interest::Read));
+        set.wait(earlier(shell.deadline(), Some(end))).expect("poll");
+        shell.turn(&set).expect("a turn");
+        if let Ok((socket, _)) = listener.accept() {
+            socket.set_nonblocking(true).expect("non-blocking");
+            ours = Some(socket);
+        }
+        let mut bytes = [0; 4096];
+        if let Some(Ok(count)) = ours.as_mut().map(|socket| socket.read(&mut bytes)) {
+            seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        if theirs.is_none() && seen.ends_with("0\r\n\r\n") {
+            let mut socket = TcpStream::connect(shell.network.address()).expect("a connection");
+            let registered =
+                SlaveRegisteredMessage { slave_id: mesos::SlaveId { value: "S-0".into() }, connection: None };
+            let name = SlaveRegisteredMessage::full_name();
+            let bytes = of_2012(&format!("master@{address}"), &name, &registered.encode_to_vec());
+            socket.write_all(&bytes).expect("written");
+            socket.write_all(&of_2012(&format!("2@{address}"), "PING", b"")).expect("written");
+            theirs = Some(socket);
+        }
+    }
+    assert!(
+        seen.starts_with(
+            "POST /master/mesos.internal.RegisterSlaveMessage HTTP/1.1\r\nUser-Agent: libprocess/slave(1)@"
+        )
+    );
+    assert!(seen.contains("POST /2/PONG HTTP/1.0\r\nUser-Agent: libprocess/slave(1)@"), "{seen}");
+    assert_eq!(shell.slave.registered_master().map(|master| master.address), Some(address));
+}
+
+#[test]
+fn reservations_that_cannot_be_written_down_end_the_slave() {
+    let scratch = crate::container::scratch::Scratch::new();
+    let master = Pid { id: "master".into(), address: listen().address() };
+    let reserved = vec![crate::resources::scalar("cpus", 1.0)];
+    let mut good = shell_in(master.clone(), scratch.path().into(), None);
+    good.act(Action::CheckpointResources(reserved.clone()));
+    assert!(!good.over);
+    let kept = checkpoint::read_resources(&slave::resources_info(scratch.path())).expect("written");
+    assert_eq!(kept, reserved);
+
+    let file = scratch.path().join("no directory");
+    fs::write(&file, "").expect("a file");
+    let mut bad = shell_in(master, file, None);
+    bad.act(Action::CheckpointResources(reserved));
+    let error = bad.run().expect_err("not written").to_string();
+    assert!(error.contains("cannot keep reservations in") && error.contains("resources.info"), "{error}");
 }

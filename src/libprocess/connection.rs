@@ -12,6 +12,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::buffer::Output;
+use super::dialect::{self, Dialect};
 use super::http::{Response, encode_response};
 use super::message;
 use super::network::{ConnectionId, NetworkEvent};
@@ -221,11 +222,15 @@ impl Connection {
             return Fate::Stays;
         };
         let message::Message { from, to, name } = message;
+        let dialect = dialect::shown_by(&head, &from, self.peer);
+        if dialect != Dialect::Unknown {
+            events.push(NetworkEvent::Shown { address: from.address, dialect });
+        }
         events.push(NetworkEvent::Message { from, to, name, body, peer: self.peer });
         if !asked.keep {
             self.phase = Phase::Closing { until: None };
         }
-        // 2012's senders write and never read.
+        // 2012's senders write and never read; what came back would be taken for a broken request.
         if asked.version_1_1 { self.push(ACCEPTED.to_vec(), now) } else { Fate::Stays }
     }
 

@@ -18,6 +18,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 const ACCEPT_PER_TURN: usize = 64;
 /// A body from which on the total of [`Limits::held`] is looked at.
 const LARGE: usize = 1024 * 1024;
+/// An answer from which on the total of [`Limits::waiting`] is looked at; with the most connections smaller ones add up to as much.
+const LARGE_ANSWER: usize = 64 * 1024;
 
 /// What strangers may take of us.
 #[derive(Debug, Clone, Copy)]
@@ -28,11 +30,14 @@ pub struct Limits {
     pub body: usize,
     /// Most bytes of unfinished requests in all connections together.
     pub held: usize,
+    /// Most bytes that wait to be written on all connections together.
+    pub waiting: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connections: 4096, body: 64 * 1024 * 1024, held: 256 * 1024 * 1024 }
+        let all = 256 * 1024 * 1024;
+        Limits { connections: 4096, body: 64 * 1024 * 1024, held: all, waiting: all }
     }
 }
 
@@ -83,6 +88,7 @@ impl Inbound {
         if connection.push(bytes, now) == Fate::Gone {
             self.remove(id);
         }
+        self.shed(id);
         self.resumed.insert(id);
     }
 
@@ -120,7 +126,26 @@ impl Inbound {
             self.remove(id);
             return false;
         }
-        true
+        self.shed(id);
+        self.connections.contains_key(&id)
+    }
+
+    /// After something was added for one: when too much waits for all together, the one for whom most does goes.
+    fn shed(&mut self, id: ConnectionId) {
+        let large = self.connections.get(&id).is_some_and(|connection| connection.output.len() > LARGE_ANSWER);
+        if !large || self.waiting() <= self.limits.waiting {
+            return;
+        }
+        let most = self.connections.iter().max_by_key(|(_, connection)| connection.output.len());
+        if let Some((id, peer)) = most.map(|(id, connection)| (*id, connection.peer)) {
+            log::warn!("connection from {peer} dropped: too much waits for those who do not read what they asked for");
+            self.remove(id);
+        }
+    }
+
+    /// How many bytes wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.connections.values().map(|connection| connection.output.len()).sum()
     }
 
     /// Ends an open stream.

@@ -1,16 +1,23 @@
-//! Connections on which we send messages: one per peer, messages in order, each answered with a `202` that is read and
-//! forgotten. A message is sent without waiting for the answer to the one before.
+//! Connections on which we send messages: one per peer, messages in order. A peer of 1.x answers each with a `202`, which is
+//! read and shows what it is; one of 2012 never answers. A message is sent without waiting for the answer to the one before.
 //!
-//! A connection is opened by the first message or link and kept until it breaks. What waits on a connection that
-//! breaks is lost, as in libprocess: a link's owner hears of it and begins anew, Mesos repeats what matters.
+//! A connection is opened by the first message or link and kept until it breaks, for a peer of 2012 as well: it takes any
+//! number of messages on one. What waits on a connection that breaks is lost, as in libprocess: a link's owner hears of it and
+//! begins anew, Mesos repeats what matters.
+//!
+//! A peer that does not read is a broken one: when [`MAX_WAITING`](super::buffer::MAX_WAITING) bytes wait for it and one more
+//! message comes, its connection is dropped with all that waits, that message too. The same befalls the one for whom most
+//! waits when [`MAX_WAITING_IN_ALL`] bytes wait for all peers together. Nothing is dropped from the middle of a queue, so what
+//! arrives is always in order. A peer whose machine is gone without a word is given up by TCP after [`UNANSWERED`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::buffer::Output;
+use super::dialect::{Dialect, Dialects};
 use super::message;
 use super::network::{CONNECT_TIMEOUT, NetworkEvent};
 use super::parse::{ResponseParser, ResponsePart};
@@ -20,6 +27,13 @@ use crate::poll::{Interest, PollSet, earlier};
 
 /// Connections above which the one that was unused for longest is closed, if nobody is linked to it.
 const MAX_UNLINKED: usize = 1024;
+/// Bytes that may wait for all peers together.
+const MAX_WAITING_IN_ALL: usize = 256 * 1024 * 1024;
+/// A queue above which the total is looked at: smaller ones add up to no more than this for each peer.
+const LARGE: usize = 64 * 1024;
+/// How long a peer's kernel may leave bytes unacknowledged. Without it a machine that lost its power would be waited for a
+/// quarter of an hour; chosen as long as a master may be silent (`MASTER_PING_TIMEOUT` of the slave).
+pub const UNANSWERED: Duration = Duration::from_secs(75);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -36,14 +50,40 @@ struct Peer {
     replies: ResponseParser,
     linked: BTreeSet<Pid>,
     used: Instant,
+    heard: Heard,
+}
+
+/// What a peer has answered on a connection of ours, which is nobody's claim.
+#[derive(Debug, Default)]
+struct Heard {
+    /// It took a message.
+    accepted: bool,
+    /// It refused one, and that has been said.
+    refused: bool,
+}
+
+impl Heard {
+    fn answer(&mut self, status: u16, address: SocketAddrV4) {
+        match status {
+            202 => self.accepted = true,
+            // The process is gone, or not there yet: this happens, and whoever misses it repeats.
+            404 => log::debug!("{address} has no process for a message of ours"),
+            status if !std::mem::replace(&mut self.refused, true) => {
+                log::warn!("{address} refuses our messages: it answered with status {status}");
+            }
+            status => log::debug!("{address} answered a message with status {status}"),
+        }
+    }
 }
 
 impl Peer {
     fn connect(address: SocketAddrV4, now: Instant) -> io::Result<Peer> {
         let stream = socket::begin_connect(address)?;
+        socket::give_up_after(&stream, UNANSWERED)?;
         let state = State::Connecting { deadline: now + CONNECT_TIMEOUT };
         let (output, replies) = (Output::default(), ResponseParser::new(false));
-        Ok(Peer { stream, state, output, replies, linked: BTreeSet::new(), used: now })
+        let (linked, heard) = (BTreeSet::new(), Heard::default());
+        Ok(Peer { stream, state, output, replies, linked, used: now, heard })
     }
 
     fn interest(&self) -> Interest {
@@ -62,7 +102,7 @@ impl Peer {
     }
 
     /// One turn; the error says why the connection is no more.
-    fn turn(&mut self, set: &PollSet, now: Instant, scratch: &mut [u8]) -> io::Result<()> {
+    fn turn(&mut self, address: SocketAddrV4, set: &PollSet, now: Instant, scratch: &mut [u8]) -> io::Result<()> {
         let fd = self.stream.as_raw_fd();
         if let State::Connecting { deadline } = self.state {
             if !set.is_writable(fd) || !socket::finish_connect(&self.stream)? {
@@ -73,19 +113,16 @@ impl Peer {
         if !self.output.is_empty() && set.is_writable(fd) {
             self.output.write_to(&self.stream)?;
         }
-        if set.is_readable(fd) { self.read(scratch) } else { Ok(()) }
+        if set.is_readable(fd) { self.read(address, scratch) } else { Ok(()) }
     }
 
-    /// Reads the answers to our messages, which say nothing that we need.
-    fn read(&mut self, scratch: &mut [u8]) -> io::Result<()> {
+    /// Reads the answers to our messages. Nothing waits for them.
+    fn read(&mut self, address: SocketAddrV4, scratch: &mut [u8]) -> io::Result<()> {
         let replies = &mut self.replies;
         let taken = socket::read_all(&self.stream, scratch, |bytes| replies.push(bytes))?;
         loop {
             match replies.next() {
-                Ok(Some(ResponsePart::Head(head))) if head.status == 202 => {}
-                Ok(Some(ResponsePart::Head(head))) => {
-                    log::debug!("a message was answered with {}", head.status)
-                }
+                Ok(Some(ResponsePart::Head(head))) => self.heard.answer(head.status, address),
                 Ok(Some(ResponsePart::Data(_))) => {}
                 Ok(Some(ResponsePart::End { keep: true })) => {}
                 Ok(Some(ResponsePart::End { keep: false })) => {
@@ -102,24 +139,54 @@ impl Peer {
 }
 
 /// All peers that we send to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Links {
     peers: BTreeMap<SocketAddrV4, Peer>,
     /// Events between two turns.
     pending: Vec<NetworkEvent>,
+    pub dialects: Dialects,
+    /// Bytes that may wait for all peers together.
+    pub max_waiting: usize,
+}
+
+impl Default for Links {
+    fn default() -> Links {
+        let (peers, pending, dialects) = (BTreeMap::new(), Vec::new(), Dialects::default());
+        Links { peers, pending, dialects, max_waiting: MAX_WAITING_IN_ALL }
+    }
 }
 
 impl Links {
     /// Adds a message to what waits for the peer.
     pub fn send(&mut self, from: &Pid, to: &Pid, name: &str, body: &[u8], now: Instant) {
+        let bytes = message::encode(self.dialects.of(to.address), from, to, name, body);
         let peer = match self.peer(to.address, now) {
             Ok(peer) => peer,
             Err(error) => return log::debug!("{name} to {to} is lost: {error}"),
         };
-        if peer.output.push(message::encode(from, to, name, body)).is_err() {
-            log::warn!("connection to {} dropped: it does not read our messages", to.address);
-            self.remove(to.address);
+        let (pushed, large) = (peer.output.push(bytes), peer.output.len() > LARGE);
+        if pushed.is_err() {
+            self.give_up(to.address);
+        } else if large && self.waiting() > self.max_waiting {
+            let most = self.peers.iter().max_by_key(|(_, peer)| peer.output.len()).map(|(address, _)| *address);
+            most.into_iter().for_each(|address| self.give_up(address));
         }
+    }
+
+    /// How many bytes wait for peers.
+    pub fn waiting(&self) -> usize {
+        self.peers.values().map(|peer| peer.output.len()).sum()
+    }
+
+    fn give_up(&mut self, address: SocketAddrV4) {
+        log::warn!("connection to {address} dropped: it does not read our messages");
+        self.remove(address);
+    }
+
+    /// Takes in what a peer has shown; true if that is news. What it answers on our own connection cannot be faked by others.
+    pub fn learn(&mut self, address: SocketAddrV4, dialect: Dialect) -> bool {
+        let accepted = self.peers.get(&address).is_some_and(|peer| peer.heard.accepted);
+        (dialect == Dialect::V1 || !accepted) && self.dialects.learn(address, dialect)
     }
 
     /// Watches a peer.
@@ -158,13 +225,16 @@ impl Links {
         if self.peers.len() < MAX_UNLINKED {
             return;
         }
-        let unused = self.peers.iter().filter(|(_, peer)| peer.linked.is_empty() && peer.output.is_empty());
-        if let Some(address) = unused.min_by_key(|(_, peer)| peer.used).map(|(address, _)| *address) {
+        // Those for whom something waits go last: they may be slow.
+        let unlinked = self.peers.iter().filter(|(_, peer)| peer.linked.is_empty());
+        let first = unlinked.min_by_key(|(_, peer)| (!peer.output.is_empty(), peer.used));
+        if let Some(address) = first.map(|(address, _)| *address) {
             self.peers.remove(&address);
         }
     }
 
     fn remove(&mut self, address: SocketAddrV4) {
+        self.dialects.forget(address);
         let linked = self.peers.remove(&address).map(|peer| peer.linked).unwrap_or_default();
         self.pending.extend(linked.into_iter().map(|pid| NetworkEvent::Exited { pid }));
     }
@@ -193,8 +263,14 @@ impl Links {
 
     /// Reads and writes what can be.
     pub fn turn(&mut self, set: &PollSet, now: Instant, scratch: &mut [u8], events: &mut Vec<NetworkEvent>) {
-        let results = self.peers.iter_mut().map(|(address, peer)| (*address, peer.turn(set, now, scratch)));
-        let results = results.collect();
+        let mut results = Vec::new();
+        for (address, peer) in &mut self.peers {
+            let accepted = peer.heard.accepted;
+            results.push((*address, peer.turn(*address, set, now, scratch)));
+            if !accepted && peer.heard.accepted && self.dialects.learn(*address, Dialect::V1) {
+                events.push(NetworkEvent::Shown { address: *address, dialect: Dialect::V1 });
+            }
+        }
         self.bury(results);
         events.append(&mut self.pending);
     }

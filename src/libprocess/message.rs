@@ -1,6 +1,7 @@
 //! What makes a request a libprocess message, and a message a request (`process/encoder.hpp` and `process.cpp`'s `parse`
 //! in Mesos 1.11; for 2012's form see the captures of 0.9).
 
+use super::dialect::Dialect;
 use super::http::{Request, percent_decode};
 use super::parse::RequestHead;
 use super::pid::{Pid, is_id};
@@ -22,12 +23,17 @@ pub struct Message {
     pub name: String,
 }
 
-/// A message's request, byte for byte as Mesos 1.11 sends it. `User-Agent` comes first since 2012's receivers lose the last
-/// header; a message without body has no framing at all.
-pub fn encode(from: &Pid, to: &Pid, name: &str, body: &[u8]) -> Vec<u8> {
+/// A message's request, byte for byte as Mesos 1.11 sends it, or, to a peer of 2012, as Mesos 0.9 does. Whoever has not shown
+/// itself gets the form of 1.11, which both take: `User-Agent` comes first since 2012's receivers lose the last header and
+/// want that one. A message without body has no framing at all.
+pub fn encode(dialect: Dialect, from: &Pid, to: &Pid, name: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(256 + body.len());
+    let (version, by, host) = match dialect {
+        Dialect::V2012 => ("HTTP/1.0", String::new(), ""),
+        Dialect::V1 | Dialect::Unknown => ("HTTP/1.1", format!("Libprocess-From: {from}\r\n"), "Host: \r\n"),
+    };
     let head = format!(
-        "POST /{}/{name} HTTP/1.1\r\nUser-Agent: {AGENT}{from}\r\nLibprocess-From: {from}\r\nConnection: Keep-Alive\r\nHost: \r\n",
+        "POST /{}/{name} {version}\r\nUser-Agent: {AGENT}{from}\r\n{by}Connection: Keep-Alive\r\n{host}",
         to.id
     );
     bytes.extend_from_slice(head.as_bytes());

@@ -14,6 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::dialect::Dialect;
 use super::http::{Headers, Request, Response};
 use super::inbound::Inbound;
 use super::link::Links;
@@ -37,6 +38,14 @@ pub struct RequestId(pub u64);
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkEvent {
+    /// A peer's program has shown which libprocess it is. Comes before the message that showed it, and only when it is news;
+    /// an [`NetworkEvent::Exited`] makes it unknown again.
+    Shown {
+        /// Where the program listens.
+        address: SocketAddrV4,
+        /// What it is; never [`Dialect::Unknown`].
+        dialect: Dialect,
+    },
     /// A libprocess message. It is answered already.
     Message {
         /// The sender as it calls itself; nothing proves it but `peer`'s address.
@@ -151,8 +160,8 @@ impl Network {
         self.inbound.limits.connections = count;
     }
 
-    /// Sends a message, in order with all others to that peer's address. What waits on a connection that breaks is lost.
-    /// It is written in the next turn, or by [`Network::flush`].
+    /// Sends a message, in order with all others to that peer's address and in its dialect. What waits on a connection that
+    /// breaks is lost. It is written in the next turn, or by [`Network::flush`].
     pub fn send(&mut self, from: &Pid, to: &Pid, name: &str, body: &[u8], now: Instant) {
         self.links.send(from, to, name, body, now);
     }
@@ -161,6 +170,11 @@ impl Network {
     /// be made; then the peer can be linked again.
     pub fn link(&mut self, to: &Pid, now: Instant) {
         self.links.link(to, now);
+    }
+
+    /// Which libprocess the program at that address has shown to be.
+    pub fn dialect(&self, address: SocketAddrV4) -> Dialect {
+        self.links.dialects.of(address)
     }
 
     /// Watches a peer no longer. Its connection stays.
@@ -222,7 +236,14 @@ impl Network {
         let mut events = Vec::new();
         self.links.turn(set, now, &mut self.scratch, &mut events);
         self.client.turn(set, now, &mut self.scratch, &mut events);
-        self.inbound.turn(set, now, &mut self.scratch, &mut events);
+        let mut heard = Vec::new();
+        self.inbound.turn(set, now, &mut self.scratch, &mut heard);
+        let links = &mut self.links;
+        heard.retain(|event| match event {
+            NetworkEvent::Shown { address, dialect } => links.learn(*address, *dialect),
+            _ => true,
+        });
+        events.append(&mut heard);
         events
     }
 
@@ -237,6 +258,19 @@ impl Network {
     #[cfg(test)]
     pub fn set_max_held(&mut self, bytes: usize) {
         self.inbound.limits.held = bytes;
+    }
+
+    /// Most bytes that may wait to be written, for all links together and for all answers together (256 MiB each unless set).
+    #[cfg(test)]
+    pub fn set_max_waiting(&mut self, bytes: usize) {
+        self.links.max_waiting = bytes;
+        self.inbound.limits.waiting = bytes;
+    }
+
+    /// How many bytes wait to be written, on links and as answers.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.links.waiting(), self.inbound.waiting())
     }
 
     /// How many bytes of unfinished requests are held.

@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -37,6 +38,14 @@ pub fn begin_connect(address: SocketAddrV4) -> io::Result<TcpStream> {
     let stream = TcpStream::from(fd);
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// How long the peer may leave bytes unacknowledged before the connection breaks.
+///
+/// # Errors
+/// What `setsockopt` gives.
+pub fn give_up_after(stream: &TcpStream, time: Duration) -> io::Result<()> {
+    setsockopt(stream, sockopt::TcpUserTimeout, &(time.as_millis() as u32)).map_err(io::Error::from)
 }
 
 /// What became of a connect, once the socket seems writable; false if it is still under way.

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::container::directory::RuntimeDirectory;
 use crate::container::server::{Channel, FromParent};
-use crate::container::status::{Report, StatusMaker, command_ended};
+use crate::container::status::{Report, StatusMaker, command_ended, tells_of_killing};
 use crate::messages::container::Spec;
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::task_status::Reason;
@@ -28,8 +28,8 @@ const ROUNDS: u32 = 500;
 enum State {
     /// The command runs.
     Running(Subprocess),
-    /// It is to end: KILL at the deadline.
-    Stopping(Subprocess, Instant),
+    /// It is to end since the one time: KILL at the other.
+    Stopping(Subprocess, Instant, Instant),
     /// It has ended; the rest of its processes are being killed.
     Sweeping { exit: Exit, killed: bool, rounds: u32, next: Instant },
     /// The terminal status is sent and to be acknowledged.
@@ -96,14 +96,14 @@ impl Child {
         set.add(self.signals.fd(), crate::poll::Interest::Read);
         self.channel.register(set);
         match &self.state {
-            State::Running(process) | State::Stopping(process, _) => process.register(set),
+            State::Running(process) | State::Stopping(process, _, _) => process.register(set),
             State::Sweeping { .. } | State::Reporting => {}
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            State::Stopping(_, deadline) => Some(*deadline),
+            State::Stopping(_, _, deadline) => Some(*deadline),
             State::Sweeping { next, .. } => Some(*next),
             State::Running(_) | State::Reporting => None,
         }
@@ -112,37 +112,42 @@ impl Child {
     fn turn(&mut self, now: Instant) -> Result<(), String> {
         for event in self.channel.turn(now) {
             match event {
-                FromParent::Kill { grace } => self.kill(grace, now),
+                FromParent::Kill { grace } => self.kill(grace, now)?,
                 FromParent::Gone => {
                     self.abandoned = true;
-                    self.kill(GRACE, now);
+                    self.kill(GRACE, now)?;
                 }
                 FromParent::ResourcesChanged(_) => {} // nothing here limits a process to its resources
             }
         }
         while let Some(signal) = self.signals.next().map_err(|error| error.to_string())? {
             if signal != Signal::SIGCHLD {
-                self.kill(GRACE, now);
+                self.kill(GRACE, now)?;
             }
         }
         self.advance(now)
     }
 
-    /// TERM now, KILL after the grace period; a later kill can only hasten that.
-    fn kill(&mut self, grace: Duration, now: Instant) {
-        let by = now.checked_add(grace).unwrap_or(now + GRACE);
+    /// TERM now, KILL after the grace period. A later kill can only hasten that: its grace period counts from the first
+    /// (`CommandExecutor::kill` in Mesos).
+    fn kill(&mut self, grace: Duration, now: Instant) -> Result<(), String> {
+        let after = |began: Instant| began.checked_add(grace).unwrap_or(now + GRACE);
+        if matches!(self.state, State::Running(_)) && tells_of_killing(&self.spec) {
+            self.report(&Report::plain(TaskState::TaskKilling))?;
+        }
         self.state = match std::mem::replace(&mut self.state, State::Reporting) {
             State::Running(process) => {
                 tree::signal(Signal::SIGTERM);
-                State::Stopping(process, by)
+                State::Stopping(process, now, after(now))
             }
-            State::Stopping(process, deadline) => State::Stopping(process, deadline.min(by)),
+            State::Stopping(process, began, deadline) => State::Stopping(process, began, deadline.min(after(began))),
             other @ (State::Sweeping { .. } | State::Reporting) => other,
         };
+        Ok(())
     }
 
     fn advance(&mut self, now: Instant) -> Result<(), String> {
-        if let State::Running(process) | State::Stopping(process, _) = &mut self.state {
+        if let State::Running(process) | State::Stopping(process, _, _) = &mut self.state {
             let task = process.pid();
             if let Some(exit) = process.try_wait() {
                 let killed = matches!(self.state, State::Stopping(..));
@@ -152,7 +157,7 @@ impl Child {
             }
         }
         match &mut self.state {
-            State::Stopping(_, deadline) if now >= *deadline => {
+            State::Stopping(_, _, deadline) if now >= *deadline => {
                 tree::signal(Signal::SIGKILL);
                 *deadline = now + AGAIN;
             }

@@ -84,6 +84,8 @@ pub fn start(spec: &Spec) -> Result<Subprocess, StartError> {
     let mut command = words(info)?;
     environment(&mut command, spec, &user)?;
     command.current_dir(&spec.sandbox).stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+    // A group of its own: a driver's last act is to kill its whole group, which is to be the executor's, not ours.
+    command.process_group(0);
     become_user(&mut command, &user)?;
     // Executors' drivers kill their process group when they are to end and do not (`ShutdownProcess` in Mesos' `exec.cpp`): it is not ours.
     command.process_group(0);

@@ -13,7 +13,7 @@ use crate::container::connection::Connection;
 use crate::container::scratch::Scratch;
 use crate::container::{CHANNEL_FD, VERSION};
 use crate::messages::container::{FromChild, Hello, Spec, ToChild, Variable, to_child};
-use crate::messages::mesos::{CommandInfo, TaskId, TaskInfo, TaskState, TaskStatus};
+use crate::messages::mesos::{CommandInfo, TaskId, TaskInfo, TaskState, TaskStatus, framework_info};
 use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
 
@@ -241,6 +241,19 @@ fn the_command_runs_as_its_user_and_no_more() {
 }
 
 #[test]
+fn a_framework_that_knows_of_killing_hears_of_it_before_the_end() {
+    let mut container = Container::launch(|spec, info| {
+        let kind = Some(framework_info::capability::Type::TaskKillingState as i32);
+        spec.framework.capabilities.push(framework_info::Capability { r#type: kind });
+        info.value = Some("trap 'exit 0' TERM; echo ready > ready; while :; do sleep 0.01; done".into());
+    });
+    container.await_file("ready");
+    container.kill(60_000);
+    let (states, _) = container.run();
+    assert_eq!(states[START.len()..], [TaskState::TaskKilling, TaskState::TaskKilled]);
+}
+
+#[test]
 fn a_kill_ends_the_command_by_term() {
     let mut container = Container::shell("echo $$; exec sleep 600");
     container.await_file("stdout");
@@ -305,4 +318,14 @@ fn an_executors_own_end_is_told_with_its_wait_status_and_no_task() {
     let outcome = container.directory.read_outcome().expect("outcome").expect("an outcome");
     assert_eq!(outcome.wait_status, Some(7 << 8));
     assert_eq!(container.read("stdout"), "I am the executor\n");
+}
+
+#[test]
+fn an_executor_that_kills_its_process_group_does_not_kill_the_child_with_it() {
+    let mut container = Container::executor("kill -KILL 0");
+    let (states, message) = container.run();
+    assert_eq!(states.last(), Some(&TaskState::TaskFailed));
+    assert_eq!(message, "Command terminated with signal Killed");
+    let outcome = container.directory.read_outcome().expect("outcome").expect("an outcome");
+    assert_eq!(outcome.wait_status, Some(9));
 }

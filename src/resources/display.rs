@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::messages::mesos::resource::disk_info::{Source, source};
 use crate::messages::mesos::resource::{DiskInfo, ReservationInfo};
 use crate::messages::mesos::value::Type;
-use crate::messages::mesos::{Labels, Resource};
+use crate::messages::mesos::{Labels, Resource, Volume, volume};
 
 use super::values;
 
@@ -42,8 +42,9 @@ pub fn resource_text(resource: &Resource) -> String {
 fn value(resource: &Resource) -> String {
     match resource.r#type() {
         Type::Scalar => {
-            let value = resource.scalar.map_or(0.0, |scalar| scalar.value);
-            values::from_fixed(values::to_fixed(value)).to_string()
+            let fixed = values::to_fixed(resource.scalar.map_or(0.0, |scalar| scalar.value));
+            let text = format!("{}.{:03}", fixed / 1000, (fixed % 1000).abs());
+            text.trim_end_matches('0').trim_end_matches('.').to_string()
         }
         Type::Ranges => {
             let ranges = resource.ranges.as_ref().map(|ranges| ranges.range.as_slice()).unwrap_or_default();
@@ -81,10 +82,21 @@ fn disk(disk: &DiskInfo) -> String {
     let from = disk.source.as_ref().map(disk_source);
     let id = disk.persistence.as_ref().map(|persistence| persistence.id.clone());
     let mut text = [from, id].into_iter().flatten().collect::<Vec<_>>().join(",");
-    if let Some(volume) = &disk.volume {
-        let _ = write!(text, ":{}", volume.container_path);
+    if let Some(of) = &disk.volume {
+        let _ = write!(text, ":{}", volume(of));
     }
     text
+}
+
+fn volume(volume: &Volume) -> String {
+    let mode = match volume.mode() {
+        volume::Mode::Rw => "rw",
+        volume::Mode::Ro => "ro",
+    };
+    match &volume.host_path {
+        Some(host) => format!("{host}:{}:{mode}", volume.container_path),
+        None => volume.container_path.clone(),
+    }
 }
 
 fn disk_source(source: &Source) -> String {

@@ -194,4 +194,6 @@ pub fn scalar(name: &str, value: f64) -> Resource {
 }
 
 #[cfg(test)]
+mod mesos_tests;
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Texts, rules and arithmetic.
 
+mod properties;
+
 use super::*;
 use crate::messages::mesos;
 

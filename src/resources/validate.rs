@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::messages::mesos::Resource;
+use crate::messages::mesos::resource::disk_info::source;
 use crate::messages::mesos::resource::{ReservationInfo, reservation_info};
 use crate::messages::mesos::value::Type;
 
@@ -84,10 +85,24 @@ fn check_set(resource: &Resource) -> Result<(), String> {
 }
 
 fn check_disk(resource: &Resource) -> Result<(), String> {
-    if resource.disk.is_some() && resource.name != "disk" {
+    let Some(disk) = &resource.disk else {
+        return if resource.shared.is_some() { Err("only persistent volumes can be shared".into()) } else { Ok(()) };
+    };
+    if resource.name != "disk" {
         return Err("only 'disk' can have a 'disk' field".into());
     }
-    Ok(())
+    if resource.shared.is_some() && disk.persistence.is_none() {
+        return Err("only persistent volumes can be shared".into());
+    }
+    let Some(source) = &disk.source else { return Ok(()) };
+    match source.r#type() {
+        source::Type::Path | source::Type::Mount => Ok(()),
+        source::Type::Block | source::Type::Raw if source.path.is_none() && source.mount.is_none() => Ok(()),
+        source::Type::Block | source::Type::Raw => {
+            Err("a disk without a file system has neither path nor mount".into())
+        }
+        source::Type::Unknown => Err("its disk's source has no type that is known".into()),
+    }
 }
 
 fn check_reservations(resource: &Resource) -> Result<(), String> {
@@ -103,10 +118,31 @@ fn check_reservations(resource: &Resource) -> Result<(), String> {
         }
         return Ok(());
     }
-    if resource.role.as_deref().is_some_and(|role| role != "*") || resource.reservation.is_some() {
-        return Err("'reservations' excludes 'role' and 'reservation'".into());
+    check_stack(&resource.reservations)?;
+    match resource.reservations.as_slice() {
+        [one] => check_both_forms(resource, one),
+        _ if resource.role.is_some() || resource.reservation.is_some() => {
+            Err("a stack of 'reservations' excludes 'role' and 'reservation'".into())
+        }
+        _ => Ok(()),
     }
-    check_stack(&resource.reservations)
+}
+
+/// A single reservation may be there in the form of before Mesos 1.4 as well, if that says the same.
+fn check_both_forms(resource: &Resource, one: &ReservationInfo) -> Result<(), String> {
+    let dynamic = resource.reservation.as_ref();
+    let agrees = match one.r#type() {
+        reservation_info::Type::Static => dynamic.is_none(),
+        reservation_info::Type::Dynamic => {
+            resource.role.is_some() == dynamic.is_some()
+                && dynamic.is_none_or(|old| old.principal == one.principal && old.labels == one.labels)
+        }
+        reservation_info::Type::Unknown => return Err("its reservation is neither static nor dynamic".into()),
+    };
+    match agrees && (resource.role.is_none() || resource.role == one.role) {
+        true => Ok(()),
+        false => Err("'role' and 'reservation' say something else than 'reservations'".into()),
+    }
 }
 
 /// Each reservation refines the one before: its role is below the other's, and none but the first is static.

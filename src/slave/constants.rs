@@ -1,5 +1,5 @@
-//! Every time that the slave waits, and what it was chosen against. The values are Mesos' (`src/slave/constants.hpp`,
-//! `src/master/constants.hpp`), so that both sides of each pair agree.
+//! Every time that the slave's core waits, and what it was chosen against. The values are Mesos' (`src/slave/constants.hpp`,
+//! `src/master/constants.hpp`), so that both sides of each pair agree. `docs/times.md` has them beside all others of ours.
 
 use std::time::Duration;
 
@@ -9,6 +9,10 @@ pub const MESOS_VERSION: &str = "1.11.0";
 
 /// Longest wait between two registrations (`REGISTER_RETRY_INTERVAL_MAX`).
 pub const REGISTER_RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// How long a master that is there may leave registrations unanswered before the log says what may be wrong. A master that is
+/// busy answers within a few seconds, one that waits for its registry within its `--registry_fetch_timeout` of a minute.
+pub const UNANSWERED_HINT: Duration = Duration::from_secs(60);
 
 /// Longest challenge that is answered, in bytes: Cyrus SASL's own bound for CRAM-MD5; real ones have about 25.
 pub const MAX_CHALLENGE: usize = 1024;

@@ -1,7 +1,7 @@
 //! What runs here: frameworks, their executors, the executors' tasks. Plain records; who changes them is in `launch`,
 //! `kill` and `updates`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
@@ -10,6 +10,12 @@ use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::resources::Resources;
 use crate::slave::executor::Conversation;
+
+/// Tasks of one executor that are kept when they have ended and that is acknowledged (`MAX_COMPLETED_TASKS_PER_EXECUTOR`).
+const COMPLETED: usize = 200;
+
+/// Updates of one task that are told from repetitions; a child repeats those that it has sent last.
+const REMEMBERED: usize = 1024;
 
 /// A framework that has, or had a moment ago, an executor here.
 #[derive(Debug)]
@@ -33,6 +39,12 @@ impl Framework {
     /// It has a task of this name here, be it one that has ended and is not acknowledged.
     pub fn has_task(&self, task: &TaskId) -> bool {
         self.executors.values().any(|executor| executor.tasks.contains_key(task))
+    }
+
+    /// It had a task of this name, whose end has been acknowledged, and has it no more.
+    pub fn has_completed(&self, task: &TaskId) -> bool {
+        let mut completed = self.executors.values().flat_map(|executor| &executor.completed);
+        completed.any(|each| each.info.task_id.value == task.as_str()) && !self.has_task(task)
     }
 
     /// The executor that has this task.
@@ -83,9 +95,20 @@ pub struct Executor {
     pub conversation: Option<Conversation>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
+    /// Its last tasks whose end has been acknowledged, oldest first: for operators alone, masters have forgotten them.
+    pub completed: VecDeque<Task>,
 }
 
 impl Executor {
+    /// A task's end is acknowledged.
+    pub fn complete(&mut self, task: &TaskId) {
+        let Some(task) = self.tasks.remove(task) else { return };
+        if self.completed.len() == COMPLETED {
+            self.completed.pop_front();
+        }
+        self.completed.push_back(task);
+    }
+
     /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
     pub fn resources(&self) -> Resources {
         let tasks = self.tasks.values().filter(|task| !is_terminal(task.state));
@@ -105,17 +128,28 @@ pub struct Task {
     pub statuses: Vec<mesos::TaskStatus>,
     /// The update that waits for its acknowledgement: its state and uuid.
     pub outstanding: Option<(TaskState, Vec<u8>)>,
+    /// The uuids of the updates that were taken in, the newest last.
+    seen: VecDeque<Vec<u8>>,
 }
 
 impl Task {
     /// A task that was just asked for.
     pub fn new(info: mesos::TaskInfo) -> Task {
-        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None }
+        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None, seen: VecDeque::new() }
+    }
+
+    /// This update was taken in before: a child repeats what it thinks we have not heard.
+    pub fn has_seen(&self, uuid: &[u8]) -> bool {
+        self.seen.iter().any(|seen| seen == uuid)
     }
 
     /// Takes a status in: the newest of each state is kept.
     pub fn record(&mut self, status: &mesos::TaskStatus) {
         self.state = status.state();
+        if self.seen.len() == REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(status.uuid().to_vec());
         self.statuses.retain(|each| each.state != status.state);
         self.statuses.push(status.clone());
     }

@@ -138,6 +138,9 @@ impl Slave {
             }
         }
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
+        if let Some(conversation) = &mut executor.conversation {
+            conversation.stop_waiting();
+        }
         let (is_command, wait_status) = (executor.is_command, executor.wait_status);
         let open: Vec<mesos::TaskId> = executor
             .tasks
@@ -152,9 +155,12 @@ impl Slave {
                 self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
         }
-        // Masters do not count the executors that are made up for command tasks.
         if !is_command {
             self.report_exit(framework_id.to_proto(), executor_id.to_proto(), wait_status);
+        } else if self.counts_command_executors() {
+            // What the command's end was is in its task's status; this is the end of what ran it.
+            let status = wait_status.or(reason.is_none().then_some(0));
+            self.report_exit(framework_id.to_proto(), executor_id.to_proto(), status);
         }
         self.remove_what_is_done();
     }

@@ -167,15 +167,15 @@ impl Slave {
 
     /// Nothing can be said of the tasks.
     fn is_unanswerable(&self, ids: &Ids) -> bool {
-        let Some(framework) = self.frameworks.get(&ids.framework) else {
-            return false;
-        };
-        if framework.terminating {
+        let framework = self.frameworks.get(&ids.framework);
+        if framework.is_some_and(|framework| framework.terminating) {
             // It cannot acknowledge.
             log::warn!("dropped tasks of framework {}, which is being removed from this slave", ids.framework);
             return true;
         }
-        let known = ids.tasks.iter().find(|task| framework.has_task(task));
+        // Also one that was refused or never here, of which an update waits: sent again, it would end the new one.
+        let here = |task: &TaskId| framework.is_some_and(|framework| framework.has_task(task));
+        let known = ids.tasks.iter().find(|task| here(task) || self.updates.has(&ids.framework, task));
         if let Some(task) = known {
             // Whatever was said of the second would be taken for the end of the first: they have one name.
             let framework = &ids.framework;
@@ -219,6 +219,7 @@ impl Slave {
             wait_status: None,
             conversation: (!is_command).then(|| Conversation::waiting_for(Together { tasks: ids.tasks, is_group })),
             tasks: named(tasks),
+            completed: Default::default(),
         };
         // One that is here is described by UpdateFrameworkMessage when it changes.
         let framework = self.frameworks.entry(ids.framework).or_insert_with(|| Framework::new(framework, pid));

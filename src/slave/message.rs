@@ -35,11 +35,15 @@ impl std::fmt::Display for MessageError {
 impl std::error::Error for MessageError {}
 
 macro_rules! messages {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident($message:ident)),* $(,)? }) => {
+    ($(#[$about:meta])* $name:ident {
+        $($(#[$doc:meta])* $variant:ident($message:ident)),* $(,)?
+        $(; $(#[$bare_doc:meta])* $bare:ident = $word:literal)?
+    }) => {
         $(#[$about])*
         #[derive(Debug, Clone)]
         pub enum $name {
-            $($(#[$doc])* $variant(Box<$message>)),*
+            $($(#[$doc])* $variant(Box<$message>),)*
+            $($(#[$bare_doc])* $bare,)?
         }
 
         impl $name {
@@ -53,13 +57,17 @@ macro_rules! messages {
                         .map(|message| $name::$variant(Box::new(message)))
                         .map_err(MessageError::Malformed);
                 })*
+                $(if name == $word {
+                    return Ok($name::$bare);
+                })?
                 Err(MessageError::Unknown(name.to_string()))
             }
 
             /// The message's name, for the log.
             pub fn name(&self) -> &'static str {
                 match self {
-                    $($name::$variant(_) => stringify!($message)),*
+                    $($name::$variant(_) => stringify!($message),)*
+                    $($name::$bare => $word,)?
                 }
             }
         }
@@ -102,7 +110,9 @@ messages! {
         /// All tasks are to be ended, and no more taken (for agents with AGENT_DRAINING).
         Drain(DrainSlaveMessage),
         /// The master refuses this slave.
-        Shutdown(ShutdownMessage),
+        Shutdown(ShutdownMessage);
+        /// A master of 2012 asks for a sign of life, with a word that is no protobuf.
+        BarePing = "PING"
     }
 }
 

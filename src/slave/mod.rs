@@ -6,6 +6,7 @@
 //!  + Now     │ launch         RunTask → container            │
 //!            │ kill           KillTask, shutdowns            │
 //!            │ updates        one stream per task            │
+//!            │ dialect        what a master of 2012 is told  │
 //!            └─────────────────────────────────────────────┘
 //! ```
 //!
@@ -15,6 +16,7 @@ mod accounts;
 mod authentication;
 mod constants;
 mod decision;
+mod dialect;
 mod environment;
 pub mod executor;
 mod executors;
@@ -29,10 +31,11 @@ mod refusal;
 mod registration;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 mod updates;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -40,6 +43,7 @@ use prost::{Message, Name};
 
 pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
+pub use dialect::SLAVE_OF_2012;
 use executor::{FromExecutor, Speaker, ToExecutor, Via};
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
 pub use message::{FromAuthenticator, FromMaster, Outgoing};
@@ -48,9 +52,10 @@ use registration::Registration;
 use updates::Updates;
 
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, SlaveId};
-use crate::libprocess::{ConnectionId, Pid};
+use crate::libprocess::{ConnectionId, Dialect, Pid};
 use crate::messages::container::Spec;
 use crate::messages::mesos;
+use crate::messages::mesos::internal::PongSlaveMessage;
 use crate::poll::earlier;
 use crate::random::Random;
 
@@ -77,6 +82,8 @@ pub struct Config {
     pub libprocess_ip: Option<Ipv4Addr>,
     /// What every executor finds in its environment, the last of a name winning (`--executor_environment_variables` and others).
     pub executor_environment: Vec<(String, String)>,
+    /// Executors run in guests, each with an address of its own.
+    pub guests: bool,
     /// `--executor_registration_timeout`.
     pub registration_timeout: Duration,
     /// `--recovery_timeout`, as executors are told.
@@ -98,6 +105,7 @@ impl Config {
             authentication: None,
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
+            guests: false,
             registration_timeout: Duration::from_secs(60),
             recovery_timeout: Duration::from_secs(900),
         }
@@ -135,6 +143,13 @@ pub enum Event {
         to: String,
         /// What it says.
         message: FromAuthenticator,
+    },
+    /// A peer has shown which libprocess it is.
+    Shown {
+        /// Where its program listens.
+        address: SocketAddrV4,
+        /// Which it is.
+        dialect: Dialect,
     },
     /// A linked peer cannot be reached any more.
     Exited(Pid),
@@ -264,6 +279,7 @@ pub struct Slave {
     registration: Registration,
     frameworks: BTreeMap<FrameworkId, Framework>,
     updates: Updates,
+    schedulers: dialect::Schedulers,
     checkpointed_resources: Vec<mesos::Resource>,
     purpose: Purpose,
     actions: Vec<Action>,
@@ -279,6 +295,7 @@ impl Slave {
             registration,
             frameworks: BTreeMap::new(),
             updates: Updates::default(),
+            schedulers: Default::default(),
             checkpointed_resources: Vec::new(),
             purpose: Purpose::Serve,
             actions: Vec::new(),
@@ -292,6 +309,7 @@ impl Slave {
             Event::MasterLost => self.master_lost(),
             Event::Message { from, message } => self.message(from, message, now),
             Event::Authentication { from, to, message } => self.authentication_message(&from, &to, message, now),
+            Event::Shown { address, dialect } => self.shown(address, dialect),
             Event::Exited(pid) => self.exited(&pid, now),
             Event::ContainerStatus { container, status } => {
                 self.container_status(&container, *status, now);
@@ -333,26 +351,35 @@ impl Slave {
     }
 
     fn message(&mut self, from: Pid, message: FromMaster, now: Now) {
-        if let FromMaster::Ping(ping) = &message {
-            return self.ping(from, ping.connected, now);
+        match &message {
+            FromMaster::Ping(ping) => return self.ping(from, Outgoing::new(&PongSlaveMessage {}), ping.connected, now),
+            FromMaster::BarePing => return self.ping(from, dialect::pong(), true, now),
+            _ => {}
         }
         if let FromMaster::FrameworkToExecutor(message) = &message {
             return self.framework_message(&from, message);
         }
-        if !self.registration.is_master(&from) {
+        if !self.registration.is_master(&from) && !self.is_from_its_scheduler(&from, &message) {
             log::warn!("dropped {} from {from}, which is not our master", message.name());
             return;
         }
         match message {
-            FromMaster::Ping(_) | FromMaster::FrameworkToExecutor(_) => {}
+            FromMaster::Ping(_) | FromMaster::BarePing | FromMaster::FrameworkToExecutor(_) => {}
             FromMaster::Registered(message) => self.registered(*message, now),
             FromMaster::Reregistered(message) => self.reregistered(*message, now),
-            FromMaster::RunTask(message) => self.run_task(*message, now),
+            FromMaster::RunTask(message) => {
+                let message = dialect::with_framework_id(*message);
+                self.note_scheduler(&message);
+                self.run_task(message, now);
+            }
             FromMaster::RunTaskGroup(message) => self.run_task_group(*message, now),
             FromMaster::KillTask(message) => self.kill_task(&message, now),
             FromMaster::ShutdownFramework(message) => self.shutdown_framework(&message, now),
             FromMaster::ShutdownExecutor(message) => self.shutdown_executor(&message, now),
-            FromMaster::UpdateFramework(message) => self.update_framework(*message, now),
+            FromMaster::UpdateFramework(message) => {
+                self.move_scheduler(&message);
+                self.update_framework(*message, now);
+            }
             FromMaster::Acknowledge(message) => self.acknowledged(&message, now),
             FromMaster::CheckpointResources(message) => self.checkpoint_resources(*message),
             FromMaster::ApplyOperation(message) => self.apply_operation(*message),

@@ -3,11 +3,14 @@
 //! ```text
 //! Alone ──detected──► Registering ──(Re)Registered──► Registered
 //!                        ▲  │ back-off                   │ link broken, ping says "not connected", no ping for its timeout
-//!                        │  └─ send again                │
+//!                        │  └─ link and send again       │
 //!                        └───────────────────────────────┘
 //! with --credential: Authenticating comes before Registering, each time (`authentication`)
 //! with a master that is lost: Alone; containers go on, updates wait
 //! ```
+//!
+//! Each registration first links a master whose connection has broken: so one that starts after us, or again while we ask, is
+//! found by the next one, and its loss is noticed. Between two registrations nothing is tried.
 //!
 //! The first message waits a random part of `--registration_backoff_factor`, so that a cluster's slaves do not all come at
 //! once; every further wait is a random part of a limit that doubles (`Slave::doReliableRegistration`).
@@ -16,18 +19,21 @@ use std::time::{Duration, Instant};
 
 use super::authentication::Exchange;
 use super::constants::{MASTER_PING_TIMEOUT, MESOS_VERSION, REGISTER_RETRY_MAX};
+use super::dialect::Spoken;
 use super::framework::is_terminal;
+use super::message::Outgoing;
+use super::unanswered::Unanswered;
 use super::{Action, Now, Purpose, Slave, form};
 use crate::ids::SlaveId;
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::internal::{
-    MasterSlaveConnection, PongSlaveMessage, ReconcileTasksMessage, RegisterSlaveMessage, ReregisterSlaveMessage,
-    SlaveRegisteredMessage, SlaveReregisteredMessage, UnregisterSlaveMessage,
+    MasterSlaveConnection, ReconcileTasksMessage, RegisterSlaveMessage, ReregisterSlaveMessage, SlaveRegisteredMessage,
+    SlaveReregisteredMessage, UnregisterSlaveMessage,
 };
 use crate::messages::mesos::slave_info::{Capability, capability};
 use crate::messages::mesos::task_status::Reason;
-use crate::poll::Backoff;
+use crate::poll::{Backoff, earlier};
 
 #[derive(Debug)]
 enum State {
@@ -47,6 +53,8 @@ enum State {
         backoff: Backoff,
         /// That it is unreachable has been said.
         complained: bool,
+        /// What it has left unanswered since its connection was made.
+        unanswered: Unanswered,
     },
     /// We are in.
     Registered { master: Pid, ping_timeout: Duration, ping_due: Instant },
@@ -63,11 +71,24 @@ pub(super) struct Registration {
     attempts: u64,
     /// The version of our resources; new with each run of the slave.
     resource_version: [u8; 16],
+    /// How the master is spoken to.
+    pub spoken: Spoken,
+    /// Its connection has not broken since we linked it.
+    linked: bool,
 }
 
 impl Registration {
     pub fn new(resource_version: [u8; 16]) -> Registration {
-        Registration { state: State::Alone, id: None, left: false, attempts: 0, resource_version }
+        let spoken = Spoken::default();
+        Registration {
+            state: State::Alone,
+            id: None,
+            left: false,
+            attempts: 0,
+            resource_version,
+            spoken,
+            linked: false,
+        }
     }
 
     pub fn id(&self) -> Option<&SlaveId> {
@@ -75,11 +96,16 @@ impl Registration {
     }
 
     pub fn is_master(&self, pid: &Pid) -> bool {
+        self.master() == Some(pid)
+    }
+
+    /// The master that we are, or want to be, registered with.
+    pub fn master(&self) -> Option<&Pid> {
         match &self.state {
-            State::Alone => false,
+            State::Alone => None,
             State::Authenticating { master, .. }
             | State::Registering { master, .. }
-            | State::Registered { master, .. } => master == pid,
+            | State::Registered { master, .. } => Some(master),
         }
     }
 
@@ -102,7 +128,7 @@ impl Registration {
         match &self.state {
             State::Alone => None,
             State::Authenticating { exchange, .. } => Some(exchange.deadline()),
-            State::Registering { send_at, .. } => Some(*send_at),
+            State::Registering { send_at, unanswered, .. } => earlier(Some(*send_at), unanswered.deadline()),
             State::Registered { ping_due, .. } => Some(*ping_due),
         }
     }
@@ -114,8 +140,23 @@ impl Slave {
             return;
         }
         log::info!("new master detected at {master}");
-        self.actions.push(Action::Link(master.clone()));
+        if self.registration.master() != Some(&master) {
+            self.registration.spoken.forget();
+        }
+        self.link(&master);
         self.begin_registering(master, now);
+    }
+
+    fn link(&mut self, master: &Pid) {
+        self.actions.push(Action::Link(master.clone()));
+        self.registration.linked = true;
+    }
+
+    /// Links the master again if its connection has broken.
+    fn keep_linked(&mut self, master: &Pid) {
+        if !self.registration.linked {
+            self.link(master);
+        }
     }
 
     /// Nothing of ours depends on a master: containers go on, and updates wait for the next one.
@@ -142,7 +183,8 @@ impl Slave {
 
     fn registering(&self, master: Pid, send_at: Instant) -> State {
         let first = (self.config.registration_backoff * 2).min(REGISTER_RETRY_MAX);
-        State::Registering { master, send_at, backoff: Backoff::new(first, REGISTER_RETRY_MAX), complained: false }
+        let (backoff, unanswered) = (Backoff::new(first, REGISTER_RETRY_MAX), Unanswered::default());
+        State::Registering { master, send_at, backoff, complained: false, unanswered }
     }
 
     /// The master knows who we are: what follows is the registration, at once.
@@ -155,14 +197,17 @@ impl Slave {
     pub(super) fn registration_deadlines(&mut self, now: Now) {
         match &mut self.registration.state {
             State::Alone | State::Authenticating { .. } => {}
-            State::Registering { master, send_at, backoff, .. } => {
+            State::Registering { master, send_at, backoff, unanswered, .. } => {
+                unanswered.hint(master, self.config.authentication.is_some(), now.instant);
                 if *send_at > now.instant {
                     return;
                 }
+                unanswered.one_more(now.instant);
                 let limit = backoff.next_wait();
                 // Half of it at least: a limit of a random part alone would now and then send twice at once.
                 *send_at = now.instant + limit / 2 + self.random.duration_up_to(limit / 2);
                 let master = master.clone();
+                self.keep_linked(&master);
                 self.send_registration(&master);
             }
             State::Registered { master, ping_timeout, ping_due } => {
@@ -171,7 +216,7 @@ impl Slave {
                 }
                 log::warn!("no ping from master {master} for {} s; registering again", ping_timeout.as_secs());
                 let master = master.clone();
-                self.actions.push(Action::Link(master.clone()));
+                self.link(&master);
                 self.begin_registering(master, now);
             }
         }
@@ -181,7 +226,7 @@ impl Slave {
         match self.registration.id.clone() {
             None => {
                 let message = RegisterSlaveMessage {
-                    slave: self.config.info.clone(),
+                    slave: self.announced_info(),
                     checkpointed_resources: self.checkpointed_resources.clone(),
                     version: Some(MESOS_VERSION.to_string()),
                     agent_capabilities: capabilities(),
@@ -198,7 +243,7 @@ impl Slave {
 
     fn reregistration(&self, id: &SlaveId) -> ReregisterSlaveMessage {
         let mut message = ReregisterSlaveMessage {
-            slave: mesos::SlaveInfo { id: Some(id.to_proto()), ..self.config.info.clone() },
+            slave: mesos::SlaveInfo { id: Some(id.to_proto()), ..self.announced_info() },
             checkpointed_resources: self.checkpointed_resources.clone(),
             version: Some(MESOS_VERSION.to_string()),
             agent_capabilities: capabilities(),
@@ -220,6 +265,7 @@ impl Slave {
                 message.tasks.extend(tasks.map(|task| task.to_proto(framework_id, named)));
             }
         }
+        self.complete_reregistration(&mut message, id);
         message
     }
 
@@ -284,27 +330,36 @@ impl Slave {
             // An answer to a registration before: the one that follows will have its own.
             State::Alone | State::Authenticating { .. } => return,
         };
+        self.registration.spoken.answered(connection.is_some());
         let told = connection.and_then(|connection| connection.total_ping_timeout_seconds);
         let ping_timeout = told
             .filter(|seconds| seconds.is_finite() && *seconds > 0.0 && *seconds < 1e6)
             .map_or(MASTER_PING_TIMEOUT, Duration::from_secs_f64);
+        // The link may have broken since we asked.
+        self.keep_linked(&master);
         self.registration.state = State::Registered { master, ping_timeout, ping_due: now.instant + ping_timeout };
         self.resend_updates(None, now);
     }
 
-    pub(super) fn ping(&mut self, from: Pid, connected: bool, now: Now) {
-        self.send(&from, &PongSlaveMessage {});
+    /// A sign of life is asked for; `pong` is the answer in the words of the question.
+    pub(super) fn ping(&mut self, from: Pid, pong: Outgoing, connected: bool, now: Now) {
+        self.actions.push(Action::Send { to: from.clone(), message: pong });
         let State::Registered { master, ping_timeout, ping_due } = &mut self.registration.state else {
             return;
         };
         if from.address != master.address {
             return;
         }
+        // One that waited while we were stopped for too long is of a master that has given us up by now.
+        let late = now.instant >= *ping_due;
         *ping_due = now.instant + *ping_timeout;
-        if !connected {
-            log::warn!("master {master} says that we are disconnected; registering again");
+        if late || !connected {
+            match connected {
+                true => log::warn!("no ping from master {master} for {} s; registering again", ping_timeout.as_secs()),
+                false => log::warn!("master {master} says that we are disconnected; registering again"),
+            }
             let master = master.clone();
-            self.actions.push(Action::Link(master.clone()));
+            self.link(&master);
             self.begin_registering(master, now);
         }
     }
@@ -313,6 +368,8 @@ impl Slave {
         if !self.registration.is_master(pid) {
             return;
         }
+        self.registration.spoken.forget();
+        self.registration.linked = false;
         match &mut self.registration.state {
             State::Alone => {}
             // Who comes back at that address may be another, which knows nothing of us.
@@ -320,23 +377,22 @@ impl Slave {
                 log::warn!("lost master {pid} before it took us in; authenticating again");
                 self.begin_registering(pid.clone(), now);
             }
-            State::Authenticating { complained, .. } | State::Registering { complained, .. } => {
-                if !std::mem::replace(complained, true) {
-                    log::warn!(
-                        "master {pid} cannot be reached; trying again, at most every {} s",
-                        REGISTER_RETRY_MAX.as_secs()
-                    );
-                }
+            State::Registering { complained, unanswered, .. } => {
+                *unanswered = Unanswered::default();
+                complain_of(pid, complained);
             }
+            State::Authenticating { complained, .. } => complain_of(pid, complained),
             State::Registered { .. } => {
                 log::warn!("lost master {pid}; registering again");
-                self.actions.push(Action::Link(pid.clone()));
+                self.link(pid);
                 self.begin_registering(pid.clone(), now);
             }
         }
     }
 
     pub(super) fn refused(&mut self, reason: &str, now: Now) {
+        // A master of 2012 gives no reason.
+        let reason = if reason.is_empty() { "it has taken it for lost, or is shut down" } else { reason };
         log::error!("the master refuses this slave: {reason}; ending all containers");
         self.stop(now);
     }
@@ -381,6 +437,14 @@ impl Slave {
             .flat_map(|executor| executor.tasks.values())
             .filter(|task| !is_terminal(task.state))
             .count()
+    }
+}
+
+/// Says once that the master is not there.
+fn complain_of(master: &Pid, complained: &mut bool) {
+    if !std::mem::replace(complained, true) {
+        let most = REGISTER_RETRY_MAX.as_secs();
+        log::warn!("master {master} cannot be reached; trying again, at most every {most} s");
     }
 }
 

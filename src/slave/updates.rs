@@ -2,7 +2,7 @@
 //! (Mesos' `status_update_manager`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
 use super::framework::{ExecutorState, is_terminal};
@@ -47,6 +47,11 @@ impl Updates {
         self.streams.contains_key(&(framework.clone(), task.clone()))
     }
 
+    /// The frameworks for whose acknowledgements something waits.
+    pub fn frameworks(&self) -> BTreeSet<&FrameworkId> {
+        self.streams.keys().map(|(framework, _)| framework).collect()
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
     }
@@ -68,10 +73,10 @@ impl Updates {
     }
 
     /// The stream's first update, which is being sent; its next time is set.
-    fn take_front(&mut self, key: &Key, now: Instant) -> Option<StatusUpdate> {
+    fn take_front(&mut self, key: &Key, now: Instant, longest: Duration) -> Option<StatusUpdate> {
         let stream = self.streams.get_mut(key)?;
         let update = stream.pending.front().cloned()?;
-        let before = std::mem::replace(&mut stream.resend_at, now + stream.backoff.next_wait());
+        let before = std::mem::replace(&mut stream.resend_at, now + stream.backoff.next_wait().min(longest));
         self.deadlines.remove(&(before, key.clone()));
         self.deadlines.insert((stream.resend_at, key.clone()));
         Some(update)
@@ -91,7 +96,10 @@ impl Updates {
             Stream { pending: VecDeque::new(), resend_at: now, backoff }
         });
         let known = stream.pending.iter().any(|each| each.uuid == update.uuid);
-        if known || stream.pending.len() >= STREAM_LIMIT {
+        let ended = stream.pending.back().is_some_and(|last| is_terminal(last.status.state()));
+        // For the task's end there is always room, since nothing follows it.
+        let full = stream.pending.len() >= STREAM_LIMIT && !is_terminal(update.status.state());
+        if known || ended || full {
             return false;
         }
         stream.pending.push_back(update);
@@ -146,7 +154,8 @@ impl Slave {
         self.enqueue(&framework_id, Some(&executor_id), task_id, status, now);
     }
 
-    /// The container's id and, where the child does not name the guest's, our own address.
+    /// The container's id and, for a process of this host, our own address. The child of a guest gives the guest's, or a network
+    /// without any while it has none.
     pub(super) fn fill_container_status(&self, status: &mut mesos::TaskStatus, container: &ContainerId) {
         let known = status.container_status.get_or_insert_default();
         known.container_id.get_or_insert_with(|| container.to_proto());
@@ -159,6 +168,7 @@ impl Slave {
                 ..Default::default()
             });
         }
+        known.network_infos.retain(|network| !network.ip_addresses.is_empty());
     }
 
     /// A status of the slave's own.
@@ -202,6 +212,11 @@ impl Slave {
     ) {
         let framework = self.frameworks.get_mut(framework_id);
         let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
+        let is_done = framework.as_ref().is_some_and(|framework| framework.has_completed(&task_id));
+        if is_done && status.source() == Source::Executor {
+            // Only its own executor speaks of it, which repeats what it thinks we have not heard.
+            return log::debug!("task {task_id} of framework {framework_id} has ended, and that is acknowledged");
+        }
         let mut ended = None;
         if let Some(executor) = framework.and_then(|each| each.executor_of(&task_id)) {
             if executor.state == ExecutorState::Launching && executor.conversation.is_none() {
@@ -211,8 +226,8 @@ impl Slave {
                 if is_terminal(task.state) {
                     return log::debug!("task {task_id} of framework {framework_id} has ended already");
                 }
-                // A child repeats what it thinks we have not heard; an older state must not come back that way.
-                if task.statuses.iter().any(|each| each.uuid == status.uuid) {
+                // An older state must not come back by a repetition.
+                if task.has_seen(status.uuid()) {
                     return;
                 }
                 task.record(&status);
@@ -227,7 +242,7 @@ impl Slave {
         }
         let update = make_update(&framework_id.to_proto(), executor_id, status);
         let key = (framework_id.clone(), task_id);
-        if self.updates.is_full(&key) {
+        if self.updates.is_full(&key) || !self.will_be_acknowledged(&update.framework_id) {
             return self.forward(update);
         }
         if self.updates.push(key.clone(), update, now.instant) {
@@ -237,7 +252,8 @@ impl Slave {
 
     /// Sends a stream's first update and sets its next time.
     fn send_front(&mut self, key: &Key, now: Now) {
-        let Some(mut update) = self.updates.take_front(key, now.instant) else {
+        let at_most = self.longest_update_retry();
+        let Some(mut update) = self.updates.take_front(key, now.instant, at_most) else {
             return;
         };
         let task = self
@@ -256,7 +272,9 @@ impl Slave {
         let Some(master) = self.registration.registered_master().cloned() else {
             return;
         };
-        let message = StatusUpdateMessage { update, pid: Some(self.config.pid.to_string()) };
+        let acknowledged = self.will_be_acknowledged(&update.framework_id);
+        let update = self.update_for_master(update);
+        let message = StatusUpdateMessage { update, pid: acknowledged.then(|| self.config.pid.to_string()) };
         self.send(&master, &message);
     }
 
@@ -293,8 +311,12 @@ impl Slave {
             return;
         };
         let key = (framework, task);
-        if self.updates.acknowledge(&key, &message.uuid).is_none() {
+        let Some(update) = self.updates.acknowledge(&key, &message.uuid) else {
             return log::debug!("an acknowledgement for task {} of framework {} that is not outstanding", key.1, key.0);
+        };
+        let executor = self.frameworks.get_mut(&key.0).and_then(|framework| framework.executor_of(&key.1));
+        if let Some(executor) = executor.filter(|_| is_terminal(update.status.state())) {
+            executor.complete(&key.1);
         }
         if self.updates.has(&key.0, &key.1) {
             self.send_front(&key, now);

@@ -97,7 +97,7 @@ impl Life {
             State::AwaitingAddress { by } | State::Launching { by } => Some(*by),
             State::AwaitingSsh(handshake) => earlier(Some(handshake.by), handshake.retry_at),
             State::Running { link: Link::Lost { until, retry_at, .. } } => earlier(Some(*until), *retry_at),
-            State::Stopping { kill_at, give_up_at } => earlier(*kill_at, *give_up_at),
+            State::Stopping { kill_at, give_up_at, .. } => earlier(*kill_at, *give_up_at),
             State::Collecting { until, .. } | State::Reporting { until } => Some(*until),
             State::Preparing { .. } | State::Running { link: Link::Up } | State::Destroying | State::Ended => None,
         }
@@ -168,7 +168,7 @@ impl Life {
                     self.actions.push(Action::Connect { launch: false });
                 }
             }
-            State::Stopping { kill_at, give_up_at } => {
+            State::Stopping { kill_at, give_up_at, .. } => {
                 if kill_at.take_if(|at| now >= *at).is_some() {
                     *give_up_at = Some(now + KILL);
                     self.start(JobKind::Kill, now + KILL);

@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 
 use crate::container::directory::{DirectoryError, RuntimeDirectory};
 use crate::container::server::{Channel, ChannelError};
-use crate::container::status::StatusMaker;
+use crate::container::status::{StatusMaker, tells_of_killing};
 use crate::messages::container::{Spec, Vm, VmState};
 use crate::poll::Signals;
 
@@ -172,5 +172,7 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         image: plan.vm.image.clone(),
         user: user.unwrap_or_else(|| "root".to_string()),
         mac: state.mac.clone(),
+        tells_of_killing: tells_of_killing(&plan.spec),
+        is_executor: plan.spec.task.is_none(),
     }
 }

@@ -1,5 +1,6 @@
 //! What real Mesos programs sent must be understood, and what we send must be what they sent.
 
+use super::super::dialect::Dialect;
 use super::super::message::{self, Message};
 use super::super::parse::{RequestParser, ResponseParser, ResponsePart};
 use super::*;
@@ -171,7 +172,17 @@ fn what_we_send_is_byte_for_byte_what_mesos_sends() {
     for (bytes, from, to, name, body) in MESOS_1_11 {
         let from: Pid = from.parse().expect("a pid");
         let to = Pid { id: to.to_string(), address: any_port() };
-        let sent = message::encode(&from, &to, name, body);
+        let sent = message::encode(Dialect::Unknown, &from, &to, name, body);
+        assert_eq!(sent.escape_ascii().to_string(), bytes.escape_ascii().to_string());
+    }
+}
+
+#[test]
+fn what_we_send_to_2012_is_byte_for_byte_what_it_sends() {
+    for (bytes, from, to, name, _) in MESOS_0_9 {
+        let body = parse(bytes, bytes.len()).remove(0).2;
+        let to = Pid { id: to.to_string(), address: any_port() };
+        let sent = message::encode(Dialect::V2012, &from.parse().expect("a pid"), &to, name, &body);
         assert_eq!(sent.escape_ascii().to_string(), bytes.escape_ascii().to_string());
     }
 }

@@ -1,6 +1,7 @@
 //! Scenarios of the whole room: captures of real Mesos, networks that talk over loopback, and peers that misbehave.
 
 mod client;
+mod dialects;
 mod golden;
 mod malformed;
 mod messages;

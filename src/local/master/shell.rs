@@ -142,8 +142,9 @@ impl Shell {
                 self.streams.remove(&peer);
                 self.give(Event::Closed { peer }, now);
             }
-            // This master asks nobody for anything.
-            NetworkEvent::Response { .. }
+            // This master asks nobody for anything, and speaks as 1.x does.
+            NetworkEvent::Shown { .. }
+            | NetworkEvent::Response { .. }
             | NetworkEvent::StreamHead { .. }
             | NetworkEvent::StreamData { .. }
             | NetworkEvent::RequestEnded { .. } => {}

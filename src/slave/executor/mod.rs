@@ -60,6 +60,12 @@ impl Conversation {
         crate::poll::earlier(self.register_by, self.kill_at)
     }
 
+    /// The executor is gone: it will not register, and need not be killed.
+    pub(in crate::slave) fn stop_waiting(&mut self) {
+        self.register_by = None;
+        self.kill_at = None;
+    }
+
     /// A task, and those that were launched with it, need not be sent any more; gives them.
     pub(in crate::slave) fn withdraw(&mut self, task: &TaskId) -> Option<Together> {
         let index = self.queue.iter().position(|together| together.tasks.contains(task))?;
@@ -99,7 +105,13 @@ impl Slave {
         else {
             return Standing::NoExecutor;
         };
-        if conversation.address.is_some_and(|address| address != peer) {
+        let is_its_own = match conversation.address {
+            // The guest's address may be another's as soon as it is gone.
+            Some(address) => address == peer && executor.state != ExecutorState::Gone,
+            // Nobody can speak for a guest that has no address yet: not a neighbour, nor anybody on the host's own network.
+            None => !self.config.guests,
+        };
+        if !is_its_own {
             return Standing::Elsewhere;
         }
         match executor.state {

@@ -6,7 +6,7 @@ use prost::{Message, Name};
 
 use super::super::*;
 use crate::credential::Credential;
-use crate::libprocess;
+use crate::libprocess::{self, Dialect};
 use crate::messages::mesos::internal::*;
 use crate::random::Random;
 
@@ -48,7 +48,7 @@ impl Sent {
     }
 
     fn request(&self) -> Vec<u8> {
-        libprocess::encode_message(&self.from, &self.to, &self.message.name, &self.message.body)
+        libprocess::encode_message(Dialect::Unknown, &self.from, &self.to, &self.message.name, &self.message.body)
     }
 }
 

@@ -12,7 +12,7 @@ const DRIVER: &str = "executor(1)@10.0.0.2:40000";
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn driver() -> Via {
+pub(super) fn driver() -> Via {
     Via::Driver(pid(DRIVER))
 }
 
@@ -62,7 +62,7 @@ impl World {
         })))
     }
 
-    fn run_own(&mut self, name: &str, launch_executor: bool) -> Wanted {
+    pub(super) fn run_own(&mut self, name: &str, launch_executor: bool) -> Wanted {
         self.hear(FromMaster::RunTask(Box::new(RunTaskMessage {
             framework: framework(),
             task: own_task(name),
@@ -71,13 +71,13 @@ impl World {
         })))
     }
 
-    fn say(&mut self, via: Via, message: FromExecutor) -> Wanted {
+    pub(super) fn say(&mut self, via: Via, message: FromExecutor) -> Wanted {
         let ids = (FrameworkId::new("F").expect("id"), ExecutorId::new("E").expect("id"));
         let speaker = Speaker { framework: ids.0, executor: ids.1, via };
         self.event(Event::Executor { speaker, message })
     }
 
-    fn update(&mut self, via: Via, task: &str, state: TaskState, uuid: u8) -> Wanted {
+    pub(super) fn update(&mut self, via: Via, task: &str, state: TaskState, uuid: u8) -> Wanted {
         let status = mesos::TaskStatus {
             task_id: mesos::TaskId { value: task.into() },
             state: state as i32,
@@ -87,7 +87,7 @@ impl World {
         self.say(via, FromExecutor::Update(Box::new(status)))
     }
 
-    fn started(&mut self, container: &ContainerId) -> Wanted {
+    pub(super) fn started(&mut self, container: &ContainerId) -> Wanted {
         let address = Some(Ipv4Addr::new(10, 0, 0, 2));
         self.event(Event::ExecutorStarted { container: container.clone(), address, runs: true })
     }
@@ -336,6 +336,24 @@ fn an_executor_acts_for_its_own_tasks_only_and_from_its_own_address() {
 }
 
 #[test]
+fn nobody_speaks_for_a_guests_executor_before_its_address_is_known_nor_when_it_is_gone() {
+    let mut world = World::registered();
+    world.slave.config.guests = true;
+    let spec = world.run_own("a", true).launched.remove(0);
+    let container = ContainerId::new(spec.container_id).expect("container id");
+    let ids = (FrameworkId::new("F").expect("id"), ExecutorId::new("E").expect("id"));
+    let standing = |world: &World, last| world.slave.standing(&ids.0, &ids.1, Ipv4Addr::new(10, 0, 0, last));
+    assert_eq!((standing(&world, 2), standing(&world, 3)), (Standing::Elsewhere, Standing::Elsewhere));
+    let address = Some(Ipv4Addr::new(10, 0, 0, 2));
+    world.event(Event::ExecutorStarted { container: container.clone(), address, runs: false });
+    assert_eq!((standing(&world, 2), standing(&world, 3)), (Standing::Unregistered, Standing::Elsewhere));
+    world.say(driver(), FromExecutor::Register);
+    world.ended(&container, Some(256));
+    // Until its tasks' last updates are acknowledged the executor is still known, and its address may be another's.
+    assert_eq!((standing(&world, 2), standing(&world, 3)), (Standing::Elsewhere, Standing::Elsewhere));
+}
+
+#[test]
 fn an_executor_that_sends_task_staging_is_shut_down() {
     let (mut world, _) = World::talking(driver());
     let wanted = world.update(driver(), "a", TaskState::TaskStaging, 1);
@@ -350,6 +368,33 @@ fn an_executor_whose_last_task_has_ended_lives_on_for_the_next() {
     world.acknowledge("a", 1);
     assert_eq!(world.slave.frameworks().len(), 1);
     assert_eq!(names(&world.run_own("b", false)), ["launch"]);
+}
+
+#[test]
+fn an_executor_that_died_before_it_registered_is_not_waited_for() {
+    let mut world = World::registered();
+    let spec = world.run_own("a", true).launched.remove(0);
+    let container = ContainerId::new(spec.container_id).expect("container id");
+    world.started(&container);
+    let end = world.ended(&container, Some(9)).statuses().remove(0);
+    assert!(world.later(Duration::from_secs(61)).killed.is_empty(), "its container is gone");
+    world.acknowledge_uuid("a", end.uuid());
+    assert!(world.slave.frameworks().is_empty());
+}
+
+#[test]
+fn what_an_executor_repeats_of_a_task_that_is_done_with_begins_no_new_stream() {
+    let (mut world, _) = World::talking(driver());
+    world.update(driver(), "a", TaskState::TaskRunning, 1);
+    world.acknowledge("a", 1);
+    world.update(driver(), "a", TaskState::TaskFinished, 2);
+    world.acknowledge("a", 2);
+    for (state, uuid) in [(TaskState::TaskRunning, 1), (TaskState::TaskFinished, 2)] {
+        let wanted = world.update(driver(), "a", state, uuid);
+        assert!(wanted.statuses().is_empty());
+        assert_eq!(names(&wanted), ["acknowledge"], "or it would repeat them for ever");
+    }
+    assert!(world.later(Duration::from_secs(3600)).statuses().is_empty());
 }
 
 #[test]

@@ -1,11 +1,18 @@
 //! Scenarios of a slave's life, with invented time and a master that is this file.
 
+mod absence;
 mod accounting;
 mod authentication;
+mod dialect;
 mod executors;
-mod golden;
+mod killing;
+mod properties;
 mod refusing;
+mod replay;
 mod requests;
+mod streams;
+mod times;
+mod touch;
 
 use std::time::{Duration, Instant};
 
@@ -83,6 +90,12 @@ impl World {
         })));
     }
 
+    /// The master's program shows which libprocess it is.
+    fn shows(&mut self, dialect: Dialect) {
+        let wanted = self.event(Event::Shown { address: pid(MASTER).address, dialect });
+        assert!(wanted.sent.is_empty() && wanted.linked.is_empty());
+    }
+
     fn event(&mut self, event: Event) -> Wanted {
         let mut wanted = Wanted::default();
         for action in self.slave.handle(event, self.now) {
@@ -142,25 +155,38 @@ impl World {
         container
     }
 
+    fn a_status(&self, task: &str, state: TaskState, uuid: u8) -> mesos::TaskStatus {
+        mesos::TaskStatus {
+            task_id: mesos::TaskId { value: task.into() },
+            state: state as i32,
+            source: Some(Source::Executor as i32),
+            uuid: Some(vec![uuid; 16]),
+            ..Default::default()
+        }
+    }
+
     fn status(&mut self, container: &ContainerId, task: &str, state: TaskState, uuid: u8) -> Wanted {
-        self.event(Event::ContainerStatus {
-            container: container.clone(),
-            status: Box::new(mesos::TaskStatus {
-                task_id: mesos::TaskId { value: task.into() },
-                state: state as i32,
-                source: Some(Source::Executor as i32),
-                uuid: Some(vec![uuid; 16]),
-                ..Default::default()
-            }),
-        })
+        let status = Box::new(self.a_status(task, state, uuid));
+        self.event(Event::ContainerStatus { container: container.clone(), status })
+    }
+
+    fn reregistered(&mut self) -> Wanted {
+        self.hear(FromMaster::Reregistered(Box::new(SlaveReregisteredMessage {
+            slave_id: mesos::SlaveId { value: "S0".into() },
+            ..Default::default()
+        })))
     }
 
     fn acknowledge(&mut self, task: &str, uuid: u8) -> Wanted {
+        self.acknowledge_uuid(task, &[uuid; 16])
+    }
+
+    fn acknowledge_uuid(&mut self, task: &str, uuid: &[u8]) -> Wanted {
         self.hear(FromMaster::Acknowledge(Box::new(StatusUpdateAcknowledgementMessage {
             slave_id: mesos::SlaveId { value: "S0".into() },
             framework_id: mesos::FrameworkId { value: "F".into() },
             task_id: mesos::TaskId { value: task.into() },
-            uuid: vec![uuid; 16],
+            uuid: uuid.to_vec(),
         })))
     }
 
@@ -348,36 +374,6 @@ fn a_container_that_cannot_be_launched_fails_its_task() {
 }
 
 #[test]
-fn a_kill_reaches_the_container_with_the_tasks_grace_period() {
-    let mut world = World::registered();
-    let mut info = task("t");
-    info.kill_policy =
-        Some(mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds: 7_000_000_000 }) });
-    world.run(info);
-    let wanted = world.kill("t");
-    assert_eq!(wanted.killed.len(), 1);
-    assert_eq!(wanted.killed[0].1, Duration::from_secs(7));
-    assert_eq!(world.kill("t").killed.len(), 1);
-}
-
-#[test]
-fn a_task_killed_whose_container_dies_without_a_word_is_killed() {
-    let mut world = World::registered();
-    let container = world.running("t");
-    world.kill("t");
-    let status = world.gone(&container, Some("exit status 1")).statuses().remove(0);
-    assert_eq!(status.state(), TaskState::TaskKilled);
-}
-
-#[test]
-fn the_kill_of_an_unknown_task_is_answered() {
-    let mut world = World::registered();
-    world.running("t");
-    let status = world.kill("nosuch").statuses().remove(0);
-    assert_eq!(status.state(), TaskState::TaskDropped);
-}
-
-#[test]
 fn a_second_task_with_the_same_id_is_dropped_and_the_first_goes_on() {
     let mut world = World::registered();
     let container = world.running("t");
@@ -454,18 +450,6 @@ fn without_any_master_containers_go_on_and_the_next_master_hears_what_became_of_
     let again: ReregisterSlaveMessage = world.later(Duration::from_secs(1)).only();
     assert_eq!(again.slave.id.expect("id").value, "S0");
     assert_eq!(again.tasks[0].state(), TaskState::TaskFinished);
-}
-
-#[test]
-fn a_framework_that_is_shut_down_ends_without_updates() {
-    let mut world = World::registered();
-    let container = world.running("t");
-    let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
-    let wanted = world.hear(FromMaster::ShutdownFramework(Box::new(message)));
-    assert_eq!(wanted.killed[0].0, container);
-    assert!(world.status(&container, "t", TaskState::TaskKilled, 3).statuses().is_empty());
-    assert!(world.gone(&container, None).sent.is_empty());
-    assert!(world.slave.frameworks().is_empty());
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl World {
             wait_status: None,
             conversation: Some(Default::default()),
             tasks: BTreeMap::new(),
+            completed: Default::default(),
         };
         let id = FrameworkId::new("F").expect("id");
         let framework = self.slave.frameworks.entry(id).or_insert_with(|| Framework::new(framework(), None));

@@ -101,12 +101,31 @@ fn a_task_group_without_tasks_and_a_second_shutdown_are_no_more_than_noted() {
 }
 
 #[test]
-fn a_command_task_that_is_shut_down_has_the_grace_of_its_own_kill_policy() {
+fn a_process_has_our_address_and_a_guest_its_own_or_none_yet() {
     let mut world = World::registered();
-    let policy = mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds: 30_000_000_000 }) };
-    world.run(mesos::TaskInfo { kill_policy: Some(policy), ..task("t") });
-    let message = ShutdownFrameworkMessage { framework_id: mesos::FrameworkId { value: "F".into() } };
-    let wanted = world.hear(FromMaster::ShutdownFramework(Box::new(message)));
-    assert_eq!(wanted.killed[0].1, Duration::from_secs(30));
-    assert!(world.kill("t").killed.is_empty(), "it is ending with its framework");
+    let spec = world.run(task("t")).launched.remove(0);
+    let container = ContainerId::new(spec.container_id).expect("id");
+    let mut told = |uuid: u8, networks: Option<Vec<mesos::NetworkInfo>>| -> Vec<String> {
+        let container_status =
+            networks.map(|network_infos| mesos::ContainerStatus { network_infos, ..Default::default() });
+        let status = mesos::TaskStatus {
+            task_id: mesos::TaskId { value: "t".into() },
+            state: TaskState::TaskRunning as i32,
+            uuid: Some(vec![uuid; 16]),
+            container_status,
+            ..Default::default()
+        };
+        let event = Event::ContainerStatus { container: container.clone(), status: Box::new(status) };
+        let status = world.event(event).statuses().remove(0);
+        world.acknowledge("t", uuid);
+        let container_status = status.container_status.expect("container status");
+        assert_eq!(container_status.container_id.expect("id").value, container.to_string());
+        let networks = container_status.network_infos.into_iter();
+        networks.map(|network| network.ip_addresses[0].ip_address().to_string()).collect()
+    };
+    assert_eq!(told(1, None), ["127.0.0.1"]);
+    assert!(told(2, Some(vec![mesos::NetworkInfo::default()])).is_empty());
+    let address = mesos::network_info::IpAddress { ip_address: Some("10.0.0.2".into()), ..Default::default() };
+    let guest = mesos::NetworkInfo { ip_addresses: vec![address], ..Default::default() };
+    assert_eq!(told(3, Some(vec![guest])), ["10.0.0.2"]);
 }

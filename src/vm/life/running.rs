@@ -6,6 +6,8 @@ use super::deadlines::{COLLECT_KILLED, KILL, ORPHAN_GRACE, OVERTAKEN};
 use super::state::{Link, State};
 use super::types::{Action, Cause, Failure, Found, JobKind};
 use super::{Life, report};
+use crate::container::status::Report;
+use crate::messages::mesos::TaskState;
 
 impl Life {
     pub(super) fn connection_ended(&mut self, failure: Failure, now: Instant) {
@@ -90,12 +92,17 @@ impl Life {
             }
             State::Running { link: Link::Lost { .. } } => self.end(report::killed(None), now),
             State::Running { link: Link::Up } => {
-                self.state = State::Stopping { kill_at: now.checked_add(grace), give_up_at: None };
+                if self.settings.tells_of_killing {
+                    self.actions.push(Action::Report(Report::plain(TaskState::TaskKilling)));
+                }
+                self.state = State::Stopping { began: now, kill_at: now.checked_add(grace), give_up_at: None };
                 self.start(JobKind::Term, now + KILL.max(grace));
                 self.tick(now);
             }
-            State::Stopping { kill_at: Some(at), .. } => {
-                *at = now.checked_add(grace).map_or(*at, |sooner| sooner.min(*at));
+            // It can only hasten the end: its grace period counts from the first kill (`CommandExecutor::kill` in Mesos).
+            State::Stopping { began, kill_at: Some(at), .. } => {
+                *at = began.checked_add(grace).map_or(*at, |sooner| sooner.min(*at));
+                self.tick(now);
             }
             State::Collecting { until, .. } => *until = (*until).min(now + COLLECT_KILLED),
             State::Stopping { kill_at: None, .. } | State::Destroying | State::Reporting { .. } | State::Ended => {}

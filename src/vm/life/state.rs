@@ -15,7 +15,7 @@ pub(super) enum State {
     AwaitingSsh(Handshake),
     Launching { by: Instant },
     Running { link: Link },
-    Stopping { kill_at: Option<Instant>, give_up_at: Option<Instant> },
+    Stopping { began: Instant, kill_at: Option<Instant>, give_up_at: Option<Instant> },
     Collecting { output: bool, files: bool, until: Instant },
     Destroying,
     Reporting { until: Instant },

@@ -31,6 +31,8 @@ impl Story {
             image: "/images/default".into(),
             user: "alice".into(),
             mac: "52:54:00:00:00:01".into(),
+            tells_of_killing: true,
+            is_executor: false,
         };
         let now = Instant::now();
         let (life, actions) = Life::begin(settings, now);
@@ -185,6 +187,18 @@ fn a_command_that_succeeds_has_all_its_steps_and_states_in_order() {
     let states: Vec<TaskState> = story.reports().iter().map(|report| report.state).collect();
     assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskRunning]);
     assert_report(&story.end(), TaskState::TaskFinished, None, &["Command exited with status 0"]);
+}
+
+#[test]
+fn the_slave_hears_of_an_executors_address_before_the_executor_can_speak() {
+    let mut story = Story::booting();
+    story.life.settings.is_executor = true;
+    let story = story.event(Event::BannerSeen);
+    let starting = Action::Report(Report::plain(TaskState::TaskStarting));
+    assert_eq!(story.last.iter().rev().take(2).collect::<Vec<_>>(), [&Action::Connect { launch: true }, &starting]);
+    assert_eq!(story.life.address(), Some(ADDRESS));
+    let command = Story::greeted();
+    assert!(!command.last.contains(&starting), "a command task says it once");
 }
 
 #[test]
@@ -455,6 +469,26 @@ fn a_second_kill_can_shorten_the_grace_period_and_not_lengthen_it() {
     let story =
         Story::running().kill(Duration::from_secs(60)).kill(Duration::from_secs(1)).kill(Duration::from_secs(60));
     assert!(story.wait(Duration::from_secs(1)).started(JobKind::Kill));
+}
+
+#[test]
+fn a_second_kills_grace_period_counts_from_the_first_kill() {
+    let killed = || Story::running().kill(Duration::from_secs(20)).wait(Duration::from_secs(3));
+    let story = killed().kill(Duration::from_secs(5)).wait(ms(1900));
+    assert!(!story.started(JobKind::Kill));
+    assert!(story.wait(ms(200)).started(JobKind::Kill));
+    assert!(killed().kill(Duration::from_secs(2)).started(JobKind::Kill), "its time is over already");
+}
+
+#[test]
+fn a_framework_that_knows_of_killing_hears_of_it_once_and_only_of_a_command_that_runs() {
+    let killing = Action::Report(Report::plain(TaskState::TaskKilling));
+    let told = |story: Story| story.all.iter().filter(|action| **action == killing).count();
+    assert_eq!(told(Story::running().kill(Duration::from_secs(5)).kill(Duration::from_secs(1))), 1);
+    assert_eq!(told(Story::booting().kill(Duration::from_secs(5))), 0);
+    let mut story = Story::running();
+    story.life.settings.tells_of_killing = false;
+    assert_eq!(told(story.kill(Duration::from_secs(5))), 0);
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub struct Settings {
     pub user: String,
     /// The VM's MAC.
     pub mac: String,
+    /// The framework wants to hear that its task is being killed.
+    pub tells_of_killing: bool,
+    /// What runs is an executor of a framework's own, which will speak to the slave from the guest's address.
+    pub is_executor: bool,
 }
 
 /// What is done in a process of its own.

@@ -57,6 +57,7 @@ impl Shell<'_> {
                 }
             }
             NetworkEvent::Message { .. }
+            | NetworkEvent::Shown { .. }
             | NetworkEvent::Request { .. }
             | NetworkEvent::Closed { .. }
             | NetworkEvent::Exited { .. } => {}
