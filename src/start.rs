@@ -356,10 +356,23 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -
         recovery_timeout: flags.recovery_timeout,
         // A guest's executor is told its guest's address; a process of this host listens where we do.
         libprocess_ip: (with_ports && !listens_on.is_unspecified()).then_some(listens_on),
-        executor_environment: flags.executor_environment_variables.clone(),
+        executor_environment: executor_environment(flags),
         guests: flags.isolation == flags::Isolation::Vm,
         registration_timeout: flags.executor_registration_timeout,
     })
+}
+
+/// What the operator wants in every executor's environment: the homes under the names that executors of 2012 look for, then the
+/// variables of his own, which win.
+fn executor_environment(flags: &Flags) -> Vec<(String, String)> {
+    let homes = [
+        ("MESOS_HOME", &flags.mesos_home),
+        ("MESOS_HADOOP_HOME", &flags.hadoop_home),
+        ("HADOOP_HOME", &flags.hadoop_home),
+        ("SPARK_HOME", &flags.spark_home),
+    ];
+    let homes = homes.iter().filter_map(|(name, home)| Some((name.to_string(), home.as_ref()?.display().to_string())));
+    homes.chain(flags.executor_environment_variables.iter().cloned()).collect()
 }
 
 /// What VMs take beyond their guests' memory is not there to be offered. How many there will be is not known; one for each CPU is

@@ -161,6 +161,12 @@ pub struct Flags {
     pub authentication_backoff_factor: Duration,
     /// `--registration_backoff_factor`.
     pub registration_backoff_factor: Duration,
+    /// `--mesos_home`.
+    pub mesos_home: Option<PathBuf>,
+    /// `--hadoop_home`.
+    pub hadoop_home: Option<PathBuf>,
+    /// `--spark_home`.
+    pub spark_home: Option<PathBuf>,
     /// `--executor_environment_variables`, in the order of their names.
     pub executor_environment_variables: Vec<(String, String)>,
     /// `--executor_registration_timeout`.
@@ -243,6 +249,9 @@ impl Default for Flags {
             authentication_timeout_max: Duration::ZERO,
             authentication_backoff_factor: Duration::ZERO,
             registration_backoff_factor: Duration::ZERO,
+            mesos_home: None,
+            hadoop_home: None,
+            spark_home: None,
             executor_environment_variables: Vec::new(),
             executor_registration_timeout: Duration::ZERO,
             executor_shutdown_grace_period: Duration::ZERO,

@@ -87,6 +87,8 @@ pub fn start(spec: &Spec) -> Result<Subprocess, StartError> {
     // A group of its own: a driver's last act is to kill its whole group, which is to be the executor's, not ours.
     command.process_group(0);
     become_user(&mut command, &user)?;
+    // Executors' drivers kill their process group when they are to end and do not (`ShutdownProcess` in Mesos' `exec.cpp`): it is not ours.
+    command.process_group(0);
     let program = command.get_program().to_string_lossy().into_owned();
     let spawned = Spawn::command(command).die_with_parent().spawn();
     spawned.map_err(|error| StartError::Execute(program, error))
