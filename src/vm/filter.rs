@@ -2,18 +2,20 @@
 //!
 //! ```text
 //! guest ─► MAC and IPv4 address its own, ARP tells of no others ─► to the gateway, or DHCP ─────► out
-//!          (libvirt's clean-traffic, with the explicit address)    to the rest of its subnet,
-//!                                                                  to all at once ──────────────► dropped
+//!                                                                  to the rest of its subnet,
+//!                                                                  to all at once, not IPv4 ────► dropped
 //!                                                                  elsewhere ───────────────────► out, by NAT
 //! ```
 //!
 //! The rules sit on the guest's own port of the bridge and look at the IPv4 destination, so that both ways to a neighbour are
 //! closed: the direct one, and the detour by which the gateway would route the packet back into the subnet. Beside that the port is
-//! isolated, which closes what is not IPv4 and costs nothing.
+//! isolated, which costs nothing.
 //!
-//! The filter is bound to the guest's interface while the guest boots: libvirt carries the rules out by some eighty runs of ebtables and
-//! iptables (0.3 s on a quiet host, more than a second on a busy one), which so cost a launch next to nothing. Until then nothing
-//! of a framework's runs in the guest, only the operator's image.
+//! What binds the guest to its address is what libvirt's `clean-traffic` with an explicit address does, in one chain instead of nine.
+//! libvirt makes each rule and each chain by a run of ebtables, for one guest after the other: clean-traffic takes 0.4 s on a quiet host
+//! of two CPUs, 1.6 s on a busy one, and four guests that start at once wait 6.5 s for theirs; this one takes a quarter of that. It
+//! is bound to the interface while the guest boots, and so costs a launch next to nothing. Until then nothing of a framework's runs in
+//! the guest, only the operator's image.
 
 use std::net::Ipv4Addr;
 
@@ -22,25 +24,29 @@ use crate::messages::container::vm::GuestIsolation;
 
 /// The filter that is defined by us.
 pub const OUR_FILTER: &str = "mesos-slave-guest";
-/// The one that it includes, which comes with libvirt.
+/// The one that comes with libvirt, and only binds a guest to its address.
 pub const CLEAN_TRAFFIC: &str = "clean-traffic";
 
-/// Our filter. The priorities put its rules between those by which clean-traffic judges an IPv4 packet's source (-710) and its
-/// acceptance of all that is left (-650); 3 bits of 224.0.0.0 are all that is no unicast, the reserved addresses with it.
+/// Our filter; the rules are tried in the order of their priorities, and 3 bits of 224.0.0.0 are all that is no unicast, the reserved
+/// addresses with it.
 ///
 /// `uuid` is that of the filter of this name that is there: libvirt defines one anew under the same id only.
 pub fn definition(uuid: Option<&str>) -> String {
     let uuid = uuid.map(|uuid| format!("\n  <uuid>{uuid}</uuid>")).unwrap_or_default();
-    format!(
-        "<filter name='{OUR_FILTER}' chain='root'>{uuid}
-  <filterref filter='{CLEAN_TRAFFIC}'/>
-  <rule action='accept' direction='out' priority='-690'><ip dstipaddr='$GATEWAY'/></rule>
-  <rule action='accept' direction='out' priority='-690'><ip dstipaddr='255.255.255.255' protocol='udp' dstportstart='67'/></rule>
-  <rule action='drop' direction='out' priority='-680'><ip dstipaddr='$SUBNET' dstipmask='$PREFIX'/></rule>
-  <rule action='drop' direction='out' priority='-680'><ip dstipaddr='224.0.0.0' dstipmask='3'/></rule>
-</filter>
-"
-    )
+    let rules = [
+        ("drop", "<mac match='no' srcmacaddr='$MAC'/>"),
+        ("accept", "<ip dstipaddr='255.255.255.255' protocol='udp' dstportstart='67'/>"),
+        ("drop", "<ip match='no' srcipaddr='$IP'/>"),
+        ("accept", "<ip dstipaddr='$GATEWAY'/>"),
+        ("drop", "<ip dstipaddr='$SUBNET' dstipmask='$PREFIX'/>"),
+        ("accept", "<ip match='no' dstipaddr='224.0.0.0' dstipmask='3'/>"),
+        ("accept", "<arp arpsrcmacaddr='$MAC' arpsrcipaddr='$IP'/>"),
+        ("drop", ""),
+    ];
+    let rules = rules.iter().zip(1..).map(|((action, what), number)| {
+        format!("\n  <rule action='{action}' direction='out' priority='{number}'>{what}</rule>")
+    });
+    format!("<filter name='{OUR_FILTER}' chain='root'>{uuid}{}\n</filter>\n", rules.collect::<String>())
 }
 
 /// The filter that an interface is bound to; none if guests are not to be kept apart.
@@ -77,25 +83,25 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_is_xml_that_includes_clean_traffic_and_drops_the_subnet_but_for_the_gateway_first() {
+    fn the_filter_is_xml_that_judges_the_source_first_then_the_gateway_then_its_neighbours_and_drops_the_rest() {
         let text = definition(Some("6d65736f-732d-736c-6176-652d67756573"));
         assert!(!definition(None).contains("uuid"));
         let document = roxmltree::Document::parse(&text).expect("XML");
-        let included = document.descendants().find(|node| node.has_tag_name("filterref")).expect("a reference");
-        assert_eq!(included.attribute("filter"), Some(CLEAN_TRAFFIC));
-        let rules = document.descendants().filter(|node| node.has_tag_name("rule"));
-        let rules: Vec<(i32, &str, &str)> = rules
-            .map(|rule| {
-                let priority = rule.attribute("priority").and_then(|text| text.parse().ok()).expect("a priority");
-                let ip = rule.first_element_child().expect("a condition");
-                (priority, rule.attribute("action").expect("action"), ip.attribute("dstipaddr").expect("address"))
-            })
-            .collect();
-        let accepted = rules.iter().filter(|rule| rule.1 == "accept").map(|rule| rule.0).max();
-        let dropped = rules.iter().filter(|rule| rule.1 == "drop").map(|rule| rule.0).min();
-        assert!(accepted < dropped, "what is allowed is judged first: {rules:?}");
-        assert!(rules.iter().all(|rule| (-709..-650).contains(&rule.0)), "after the source, before all is accepted");
-        assert!(rules.iter().any(|rule| rule.1 == "drop" && rule.2 == "$SUBNET"));
+        let rules: Vec<_> = document.descendants().filter(|node| node.has_tag_name("rule")).collect();
+        assert!(rules.iter().all(|rule| rule.attribute("direction") == Some("out")));
+        let place = |text: &str| {
+            let holds = |rule: &&roxmltree::Node<'_, '_>| {
+                let attributes = rule.children().flat_map(|child| child.attributes());
+                attributes.map(|attribute| attribute.value().to_string()).any(|value| value == text)
+            };
+            let rule = rules.iter().find(holds).unwrap_or_else(|| panic!("no rule about {text}"));
+            rule.attribute("priority").and_then(|text| text.parse::<i32>().ok()).expect("a priority")
+        };
+        let order = ["$MAC", "255.255.255.255", "$IP", "$GATEWAY", "$SUBNET", "224.0.0.0"].map(place);
+        assert!(order.is_sorted(), "{order:?}");
+        let last = rules.iter().max_by_key(|rule| rule.attribute("priority").and_then(|text| text.parse::<i32>().ok()));
+        let last = last.expect("rules");
+        assert_eq!((last.attribute("action"), last.has_children()), (Some("drop"), false));
     }
 
     #[test]

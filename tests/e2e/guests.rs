@@ -180,30 +180,22 @@ fn field(number: u8, value: &str) -> String {
 
 #[test]
 fn a_guest_speaks_for_no_other_executor_and_for_no_master() {
-    let world = World::with_slave("forger", &[]);
+    let world = World::with_slave("forger", &["--executor_registration_timeout=10mins"]);
     let log = world.slave().await_log("listening on 127.0.0.1:");
     let port = log.split("listening on 127.0.0.1:").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
     let port: u16 = port.expect("the slave's port");
 
+    let mut forger = world.spawn_execute("forger", &["--resources=cpus:0.5;mem:128", "--command", GATE]);
+    forger.await_log("TASK_RUNNING");
+    let guest = Guest::of(&world, &world.await_vms(1)[0]);
     // The victim: an executor of a framework's own, which never registers.
     let mut scheduler = Scheduler::subscribe(&world.master_address, "root");
     scheduler.launch_executor("victims-task", "victim", "sleep 1000");
-    world.await_vms(1);
-    let mut forger = world.spawn_execute("forger", &["--resources=cpus:0.5;mem:128", "--command", GATE]);
-    forger.await_log("TASK_RUNNING");
-    eventually("the victim's executor runs", || world.slave().log().contains("runs; it has to register").then_some(()));
+    world.slave().await_log("runs; it has to register");
     let before = frameworks(port);
     let framework =
         before.as_array().expect("frameworks").iter().find(|each| each.to_string().contains("victims-task"));
     let framework = text(&framework.expect("the victim's framework")["id"]);
-
-    let vms = world.await_vms(2);
-    let hidden = eventually("the forger's guest is known", || {
-        vms.iter().find(|vm| {
-            world.in_guest(vm, "busybox ps | busybox grep -c '[t]mp/go'").is_some_and(|count| count.trim() != "0")
-        })
-    });
-    let guest = Guest::of(&world, hidden);
 
     let own = format!("executor(1)@{}:4000", guest.address);
     let ids = field(1, &field(1, &framework)) + &field(2, &field(1, "victim"));
