@@ -70,7 +70,7 @@ impl<'a> Guest<'a> {
     }
 
     fn sees_sshd_of(&self, address: &str) -> bool {
-        self.run(&format!("busybox timeout 3 busybox nc {address} 22 </dev/null 2>/dev/null | head -c 4; true"))
+        self.run(&format!("busybox timeout 5 busybox nc {address} 22 </dev/null 2>/dev/null | head -c 4; true"))
             == "SSH-"
     }
 
@@ -137,9 +137,10 @@ fn without_isolation_of_guests_all_of_that_works() {
     let world = World::with_slave("together", &["--vm_guest_isolation=none"]);
     let (both, vms) = two(&world);
     let (a, b) = (Guest::of(&world, &vms[0]), Guest::of(&world, &vms[1]));
-    assert_eq!(a.reaches(&b), [true, true], "directly");
+    let reaches = |how: &str| eventually(how, || (a.reaches(&b) == [true, true]).then_some(()));
+    reaches("it reaches its neighbour directly");
     a.run(&format!("busybox ip route add {} via {}", b.address, a.gateway));
-    assert_eq!(a.reaches(&b), [true, true], "by the gateway");
+    reaches("it reaches its neighbour by the gateway");
     let third = format!("{}.250", a.address.rsplit_once('.').expect("an address").0);
     a.run(&format!("busybox ip addr add {third}/32 dev eth0"));
     assert!(a.pings(&format!("-I {third} {}", a.gateway)));
