@@ -4,6 +4,7 @@
 
 mod api;
 mod checkpoint;
+mod checks;
 mod container;
 mod credential;
 mod detector;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Some("help") => help(rest),
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
+        Some("check-port") => checks::port::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),

@@ -42,6 +42,7 @@ impl Guest {
             program: Program::Shell("true".to_string()),
             hostname: None,
             names_address: false,
+            checks: vec![],
         };
         change(&mut launcher);
         fs::create_dir_all(&launcher.state).expect("state");
@@ -383,6 +384,7 @@ fn a_hostname_that_could_be_more_than_a_name_is_left_out() {
             program: Program::Shell("true".into()),
             hostname: Some(name.into()),
             names_address: false,
+            checks: vec![],
         };
         let text = String::from_utf8(script(&launcher).expect("script")).expect("utf-8");
         assert!(text.contains("\nhostname=''\n"), "{name}");
@@ -403,6 +405,7 @@ fn what_cannot_be_handed_to_a_program_is_refused_before_anything_is_sent() {
             program: Program::Shell("true".into()),
             hostname: None,
             names_address: false,
+            checks: vec![],
         };
         change(&mut launcher);
         script(&launcher)
@@ -424,5 +427,75 @@ fn what_cannot_be_handed_to_a_program_is_refused_before_anything_is_sent() {
     }
     for user in ["root", "_apt", "www-data", "Domain.User", "machine$"] {
         assert_eq!(check_user(user), Ok(()));
+    }
+}
+
+/// A guest whose task waits for its end, with this check.
+fn with_check(shell: &[&'static str], program: Program) -> Guest {
+    let guest = Guest::new(shell, |launcher| {
+        launcher.program = Program::Shell("echo ready; sleep 600".into());
+        launcher.environment = vec![("A".into(), "the task's".into())];
+        launcher.checks =
+            vec![Job { name: "health", environment: vec![("A".into(), "the 'check''s'".into())], program }];
+    });
+    guest.start();
+    guest.await_line("ready");
+    guest
+}
+
+#[test]
+fn a_check_runs_beside_the_task_in_its_sandbox_with_its_own_environment() {
+    for shell in shells() {
+        let guest = with_check(&shell, Program::Shell("echo \"$A\" in \"$(pwd)\"; cat; exit 7".into()));
+        assert_eq!(parse_check(&guest.verb(&["check", "health"])), Ok(7), "{shell:?}");
+        let expected = format!("the 'check''s' in {}\n", guest.sandbox().display());
+        assert_eq!(guest.read("stderr"), expected, "{shell:?}");
+        assert_eq!(guest.read("stdout"), "ready\n", "{shell:?}");
+        let exec = Program::Exec {
+            file: "sh".into(),
+            arguments: ["sh", "-c", "exit $#", "x", "1"].map(String::from).to_vec(),
+        };
+        assert_eq!(parse_check(&with_check(&shell, exec).verb(&["check", "health"])), Ok(1), "{shell:?}");
+    }
+}
+
+#[test]
+fn a_check_that_is_killed_says_so_and_one_that_is_not_there_is_not_found() {
+    let killed = with_check(&["/bin/sh"], Program::Shell("kill -9 $$".into()));
+    assert_eq!(parse_check(&killed.verb(&["check", "health"])), Ok(137));
+    let missing = Program::Exec { file: "/no/such/program".into(), arguments: vec![] };
+    assert_eq!(parse_check(&with_check(&["/bin/sh"], missing).verb(&["check", "health"])), Ok(127));
+}
+
+#[test]
+fn a_check_whose_output_has_nowhere_to_go_is_run_all_the_same() {
+    let guest = with_check(&["/bin/sh"], Program::Shell("echo lost".into()));
+    fs::remove_file(guest.sandbox().join("stderr")).expect("stderr");
+    fs::create_dir(guest.sandbox().join("stderr")).expect("stderr");
+    assert_eq!(parse_check(&guest.verb(&["check", "health"])), Ok(0));
+}
+
+#[test]
+fn a_check_is_ended_with_all_that_it_started_and_the_task_is_not() {
+    for shell in shells() {
+        let script = "setsid sleep 600 & echo $! >child; echo $$ >check; sleep 600";
+        let guest = with_check(&shell, Program::Shell(script.into()));
+        let mut running = guest.command(&["check", "health"]).stdout(Stdio::null()).spawn().expect("check");
+        let pid = |name: &str| loop {
+            match fs::read_to_string(guest.sandbox().join(name)) {
+                Ok(pid) if pid.ends_with('\n') => break pid.trim().to_string(),
+                _ => std::thread::yield_now(),
+            }
+        };
+        let pids = [pid("child"), pid("check")];
+        assert!(guest.verb(&["end-check", "health"]).is_success(), "{shell:?}");
+        running.wait().expect("check");
+        let is_running = |pid: &String| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        assert!(!pids.iter().any(is_running), "{shell:?}");
+        assert!(is_running(&guest.start().pid.to_string()), "{shell:?}");
+        assert!(guest.verb(&["end-check", "health"]).is_success(), "there is none any more");
     }
 }

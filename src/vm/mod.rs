@@ -9,6 +9,7 @@
 //! ```
 
 pub mod banner;
+pub mod checks;
 pub mod collect;
 pub mod connection;
 pub mod domain;
@@ -46,6 +47,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::checks::Watch;
 use crate::container::directory::{DirectoryError, RuntimeDirectory};
 use crate::container::server::{Channel, ChannelError};
 use crate::container::status::{StatusMaker, tells_of_killing};
@@ -173,5 +175,6 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         user: user.unwrap_or_else(|| "root".to_string()),
         mac: state.mac.clone(),
         tells_of_killing: tells_of_killing(&plan.spec),
+        watch: plan.spec.task.as_ref().map(Watch::new).unwrap_or_default(),
     }
 }

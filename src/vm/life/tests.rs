@@ -6,6 +6,8 @@ use crate::messages::mesos::task_status::Reason;
 use crate::subprocess::Exit;
 use std::time::Duration;
 
+mod watching;
+
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 9);
 const BOOT: Duration = Duration::from_secs(60);
 
@@ -23,6 +25,10 @@ fn ms(millis: u64) -> Duration {
 
 impl Story {
     fn begin() -> Story {
+        Story::watching(Watch::default())
+    }
+
+    fn watching(watch: Watch) -> Story {
         let settings = Settings {
             boot_timeout: BOOT,
             makes_keys: true,
@@ -32,6 +38,7 @@ impl Story {
             user: "alice".into(),
             mac: "52:54:00:00:00:01".into(),
             tells_of_killing: true,
+            watch,
         };
         let now = Instant::now();
         let (life, actions) = Life::begin(settings, now);
@@ -85,7 +92,11 @@ impl Story {
     }
 
     fn booting() -> Story {
-        Story::begin().prepared().found(JobKind::Start, Found::Address(ADDRESS))
+        Story::begin().booted()
+    }
+
+    fn booted(self) -> Story {
+        self.prepared().found(JobKind::Start, Found::Address(ADDRESS))
     }
 
     fn greeted() -> Story {
@@ -97,7 +108,11 @@ impl Story {
     }
 
     fn running() -> Story {
-        Story::greeted().connected("boot-1").event(Event::Launched(Ok(())))
+        Story::booting().runs()
+    }
+
+    fn runs(self) -> Story {
+        self.event(Event::BannerSeen).connected("boot-1").event(Event::Launched(Ok(())))
     }
 
     fn exits(self, exit: Exit) -> Story {
