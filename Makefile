@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BIN := target/release/mesos-slave
 
-.PHONY: help setup build image demo test bench lint install clean
+.PHONY: help setup build image demo test fuzz bench lint install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,13 +24,18 @@ demo: build image ## run a command in a virtual machine, under a real slave
 test: setup ## run all tests, the ones with real virtual machines too
 	@scripts/test
 
+fuzz: ## feed what the slave reads with made-up inputs, a few minutes (see scripts/fuzz --help)
+	@scripts/fuzz
+
 bench: build image ## measure a launch by hand against one by the slave
 	@scripts/bench-launch $(BIN)
 
 lint: setup ## format, clippy and shellcheck, all of them strict
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets --all-features -- -D warnings
-	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/setup scripts/build-guest-image scripts/libvirt-host scripts/demo scripts/test scripts/bench-launch .ci/run; \
+	@cargo fmt --check --manifest-path fuzz/Cargo.toml
+	@cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target --no-default-features -- -D warnings
+	@if command -v shellcheck >/dev/null; then shellcheck -x scripts/setup scripts/build-guest-image scripts/libvirt-host scripts/demo scripts/test scripts/bench-launch scripts/fuzz .ci/run; \
 	 else echo "shellcheck is not installed: scripts were not checked"; fi
 
 install: build ## install the binary, the scripts and the annotated configuration below PREFIX (/usr/local)
@@ -41,3 +46,4 @@ install: build ## install the binary, the scripts and the annotated configuratio
 
 clean: ## remove what was compiled (images stay: they are below /var/lib/mesos-slave)
 	cargo clean
+	cargo clean --manifest-path fuzz/Cargo.toml

@@ -10,6 +10,8 @@
 
 mod executors;
 #[cfg(test)]
+mod guest_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -111,10 +113,18 @@ impl EventLoop {
             self.signal(signal);
         }
         let instant = Instant::now();
-        for event in self.network.turn(set, instant) {
+        // A guest's address is known before its executor's first words are judged, should both come in one turn. An executor's last words
+        // are heard before its end.
+        let heard = self.network.turn(set, instant);
+        let (begun, other): (Vec<_>, Vec<_>) =
+            self.isolation.turn(set, instant).into_iter().partition(ContainerEvent::is_beginning);
+        for event in begun {
+            self.container_event(event);
+        }
+        for event in heard {
             self.network_event(event);
         }
-        for event in self.isolation.turn(set, instant) {
+        for event in other {
             self.container_event(event);
         }
         for event in self.detector.turn(set, instant) {

@@ -31,8 +31,8 @@ impl Random {
         Ok(Random { state })
     }
 
-    /// The same sequence for the same seed: for tests.
-    #[cfg(test)]
+    /// The same sequence for the same seed: for tests, and for those below fuzz/.
+    #[cfg_attr(not(test), allow(dead_code))]
     pub fn from_seed(seed: u64) -> Random {
         Random { state: [seed | 1, seed ^ 0x9e37_79b9_7f4a_7c15, !seed, 0xbf58_476d_1ce4_e5b9] }
     }

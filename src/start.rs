@@ -133,7 +133,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     let network = listen(flags, guests)?;
     let pid = own_pid(flags, &network, towards);
     let executor_pid = executor_pid(&pid, &network, guests);
-    let config = configure(flags, pid, executor_pid)?;
+    let config = configure(flags, pid, executor_pid, *network.address().ip())?;
     log::info!(
         "listening on {}, known as {}; resources: {}",
         network.address(),
@@ -315,7 +315,7 @@ fn address_towards(peer: SocketAddrV4) -> Option<Ipv4Addr> {
     }
 }
 
-fn configure(flags: &Flags, pid: Pid, executor_pid: Pid) -> Result<Config, StartError> {
+fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -> Result<Config, StartError> {
     let bad = |error: resources::ResourceError| StartError::Resources(error.to_string());
     let named = resources::parse(flags.resources.as_deref().unwrap_or_default()).map_err(bad)?;
     let with_ports = flags.isolation == flags::Isolation::Process;
@@ -346,6 +346,10 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid) -> Result<Config, Start
         },
         shutdown_grace: flags.executor_shutdown_grace_period,
         recovery_timeout: flags.recovery_timeout,
+        // A guest's executor is told its guest's address; a process of this host listens where we do.
+        libprocess_ip: (with_ports && !listens_on.is_unspecified()).then_some(listens_on),
+        executor_environment: flags.executor_environment_variables.clone(),
+        guests: flags.isolation == flags::Isolation::Vm,
         registration_timeout: flags.executor_registration_timeout,
     })
 }

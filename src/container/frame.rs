@@ -51,6 +51,8 @@ pub fn encode(message: &impl Message) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub struct Decoder {
     bytes: Vec<u8>,
+    /// What lies before has been given. It goes when the rest is waited for, not frame by frame: a turn can bring thousands.
+    start: usize,
 }
 
 impl Decoder {
@@ -64,19 +66,26 @@ impl Decoder {
     /// # Errors
     /// The stream cannot be used any more.
     pub fn next<M: Message + Default + Name>(&mut self) -> Result<Option<M>, FrameError> {
-        let Some((head, rest)) = self.bytes.split_first_chunk::<4>() else {
+        let Some(body) = self.body()? else {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+            return Ok(None);
+        };
+        let message = messages::decode(body).map_err(FrameError::Content)?;
+        self.start += 4 + body.len();
+        Ok(Some(message))
+    }
+
+    /// The next frame without its head, once all of it is there.
+    fn body(&self) -> Result<Option<&[u8]>, FrameError> {
+        let Some((head, rest)) = self.bytes[self.start..].split_first_chunk::<4>() else {
             return Ok(None);
         };
         let length = u32::from_be_bytes(*head) as usize;
         if length > LIMIT {
             return Err(FrameError::TooLong(length));
         }
-        let Some(body) = rest.get(..length) else {
-            return Ok(None);
-        };
-        let message = messages::decode(body).map_err(FrameError::Content)?;
-        self.bytes.drain(..4 + length);
-        Ok(Some(message))
+        Ok(rest.get(..length))
     }
 }
 
@@ -102,6 +111,19 @@ mod tests {
             }
         }
         assert_eq!(count, 2);
+    }
+
+    #[test]
+    fn a_frame_is_taken_without_moving_the_thousands_behind_it() {
+        let bytes = vec![0; 64 * 1024];
+        let mut decoder = Decoder::default();
+        decoder.push(&bytes);
+        for count in 1..=bytes.len() / 4 {
+            assert_eq!(decoder.next::<FromChild>().expect("frame"), Some(FromChild::default()));
+            assert_eq!((decoder.bytes.len(), decoder.start), (bytes.len(), 4 * count));
+        }
+        assert_eq!(decoder.next::<FromChild>().expect("no frame"), None);
+        assert!(decoder.bytes.is_empty());
     }
 
     #[test]

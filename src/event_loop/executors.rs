@@ -129,7 +129,7 @@ impl EventLoop {
     pub(super) fn tell_executor(&mut self, via: &Via, message: &ToExecutor) {
         match via {
             Via::Driver(pid) => {
-                let Some(outgoing) = message.to_driver() else { return };
+                let Some(outgoing) = message.to_driver(self.network.dialect(pid.address)) else { return };
                 let from = self.slave.config().executor_pid.clone();
                 self.network.send(&from, pid, &outgoing.name, &outgoing.body, Instant::now());
             }

@@ -15,7 +15,7 @@ use crate::random::Random;
 use crate::slave::{Authentication, Config};
 
 /// A test that has not come to its end by then fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 fn listen() -> Network {
     Network::listen(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a listener")
@@ -26,9 +26,9 @@ fn authentication() -> Authentication {
     Authentication { credential, timeout_min: PATIENCE, timeout_max: PATIENCE, backoff: PATIENCE }
 }
 
-/// A slave that runs nothing and has a credential.
-fn shell(master: Pid) -> EventLoop {
-    shell_in(master, "/nonexistent".into(), Some(authentication()))
+/// A slave that runs nothing; in guests if it has no credential.
+pub(super) fn shell(master: Pid, authentication: Option<Authentication>) -> EventLoop {
+    shell_in(master, "/nonexistent".into(), authentication)
 }
 
 fn shell_in(master: Pid, work_dir: std::path::PathBuf, authentication: Option<Authentication>) -> EventLoop {
@@ -36,6 +36,7 @@ fn shell_in(master: Pid, work_dir: std::path::PathBuf, authentication: Option<Au
     let config = Config {
         work_dir,
         switch_user: false,
+        guests: authentication.is_none(),
         authentication,
         registration_backoff: Duration::from_millis(1),
         shutdown_grace: Duration::ZERO,
@@ -102,7 +103,7 @@ impl Script {
 #[test]
 fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registration_follows() {
     let mut script = Script { network: listen(), heard: Vec::new() };
-    let mut shell = shell(script.pid("master"));
+    let mut shell = shell(script.pid("master"), Some(authentication()));
     let end = Instant::now() + PATIENCE;
     let mut set = PollSet::new();
     while script.heard.len() < 4 {

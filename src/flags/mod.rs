@@ -137,6 +137,8 @@ pub struct Flags {
     pub authentication_backoff_factor: Duration,
     /// `--registration_backoff_factor`.
     pub registration_backoff_factor: Duration,
+    /// `--executor_environment_variables`, in the order of their names.
+    pub executor_environment_variables: Vec<(String, String)>,
     /// `--executor_registration_timeout`.
     pub executor_registration_timeout: Duration,
     /// `--executor_shutdown_grace_period`.
@@ -198,6 +200,7 @@ impl Default for Flags {
             authentication_timeout_max: Duration::ZERO,
             authentication_backoff_factor: Duration::ZERO,
             registration_backoff_factor: Duration::ZERO,
+            executor_environment_variables: Vec::new(),
             executor_registration_timeout: Duration::ZERO,
             executor_shutdown_grace_period: Duration::ZERO,
             recovery_timeout: Duration::ZERO,

@@ -208,6 +208,16 @@ pub(super) static ROWS: &[Row] = &[
         ..EXECUTOR
     },
     Row {
+        name: "executor_environment_variables",
+        hint: "JSON",
+        allowed: "a JSON object of strings, as in {\"PATH\": \"/bin:/usr/bin\"}",
+        help: "Variables that every executor finds in its environment.",
+        doc: "For example {\"LD_LIBRARY_PATH\": \"/usr/local/lib\"}. Mesos' own variables and those of the executor's command win \
+              over these. In a VM they are the guest's.",
+        set: |s, v| put(&mut s.slave.executor_environment_variables, variables(v)),
+        ..EXECUTOR
+    },
+    Row {
         name: "executor_registration_timeout",
         hint: "DURATION",
         default: Some("1mins"),
@@ -272,6 +282,18 @@ fn advertised(text: &str) -> Result<Ipv4Addr, String> {
     match values::ip(text)? {
         ip if ip.is_unspecified() => Err("nobody can reach that address".into()),
         ip => Ok(ip),
+    }
+}
+
+fn variables(text: &str) -> Result<Vec<(String, String)>, String> {
+    let object: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(text).map_err(|error| format!("not a JSON object of strings: {error}"))?;
+    let wrong = |(name, value): &(&String, &String)| {
+        name.is_empty() || name.contains(['=', '\0', '\n']) || value.contains('\0')
+    };
+    match object.iter().find(wrong) {
+        Some((name, _)) => Err(format!("no environment can hold the variable {name:?}")),
+        None => Ok(object.into_iter().collect()),
     }
 }
 

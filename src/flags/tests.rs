@@ -59,6 +59,7 @@ fn sample(row: &Row) -> &'static str {
         "resources" => "cpus:2;mem:256",
         "attributes" => "rack:r1",
         "env" => "A=b=c",
+        "executor_environment_variables" => "{\"A\": \"b=c\"}",
         "name" => "a task",
         "user" | "vm_ssh_user" => "nobody",
         "timeout" => "7mins",

@@ -24,7 +24,7 @@ use crate::container::directory::DirectoryError;
 use crate::container::status::Update;
 use crate::ids::{ContainerId, IdError};
 use crate::messages::container::Spec;
-use crate::messages::mesos;
+use crate::messages::mesos::{self, TaskState};
 use crate::poll::PollSet;
 
 /// What happened to a container. An event lives from one turn to the next: its size does not matter.
@@ -55,6 +55,19 @@ pub enum ContainerEvent {
         /// How.
         ended: Ended,
     },
+}
+
+impl ContainerEvent {
+    /// Whether it tells how a container begins, and not of an end.
+    pub fn is_beginning(&self) -> bool {
+        match self {
+            ContainerEvent::Step { .. } => true,
+            ContainerEvent::Update { update, .. } => {
+                matches!(update.status.state(), TaskState::TaskStarting | TaskState::TaskRunning)
+            }
+            ContainerEvent::Exited { .. } => false,
+        }
+    }
 }
 
 /// How a container ended.

@@ -44,6 +44,8 @@ mod tests;
 pub use dialect::Dialect;
 pub use http::{Headers, Request, Response};
 #[cfg(test)]
-pub use message::encode as encode_message;
+pub use message::{Message, encode as encode_message, recognise};
 pub use network::{ConnectionId, Network, NetworkEvent, RequestId};
+#[cfg(test)]
+pub use parse::{RequestHead, RequestParser};
 pub use pid::Pid;

@@ -22,6 +22,8 @@ mod wire;
 mod captures;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub mod tree;
 
 pub use error::DecodeError;
 pub use generated::*;

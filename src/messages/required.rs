@@ -45,9 +45,8 @@ impl Walk {
             let Some((bit, field)) = message.numbered(number, self.layout) else {
                 continue;
             };
-            if is_known(field.kind, value) {
-                seen |= 1 << bit;
-            }
+            // The last value of a singular field is the one that counts.
+            seen = if is_known(field.kind, value) { seen | 1 << bit } else { seen & !(1 << bit) };
             if let (Some(of), Value::Bytes(nested)) = (field.kind.message(), value) {
                 let layout = self.layout;
                 let step = |fault: Fault| fault.within(field.name, index(field, bytes, place, layout));

@@ -61,6 +61,18 @@ fn a_required_enum_with_a_value_unknown_to_us_counts_as_not_set() {
 }
 
 #[test]
+fn a_known_value_before_an_unknown_one_does_not_set_a_required_enum() {
+    let status = |states: [u64; 2]| {
+        let mut bytes = Vec::new();
+        wire::write(&mut bytes, 1, Wire::Bytes(b"\x0a\x01t"));
+        states.into_iter().for_each(|state| wire::write(&mut bytes, 2, Wire::Varint(state)));
+        decode::<TaskStatus>(&bytes)
+    };
+    assert_eq!(refusal(status([1, 4000])), "mesos.TaskStatus: field state is required");
+    assert_eq!(status([4000, 1]).expect("a status").state, 1);
+}
+
+#[test]
 fn messages_nested_too_deep_are_refused_and_not_followed() {
     let deepest = decode::<ContainerId>(&nested_containers(MAX_DEPTH)).expect("the limit itself is allowed");
     assert!(deepest.parent.is_some());
@@ -176,6 +188,13 @@ fn json_is_taken_as_generously_as_mesos_takes_it() {
     let docker = task.container.as_ref().and_then(|container| container.docker.as_ref()).expect("it was given");
     assert!(docker.privileged());
     assert_eq!(docker.network, None);
+}
+
+#[test]
+fn a_number_with_a_fraction_is_read_to_its_last_bit() {
+    let status = r#"{"task_id": {"value": "t"}, "state": "TASK_RUNNING", "timestamp": 1795513623.0473437}"#;
+    let status: TaskStatus = from_v1_json("mesos.v1.TaskStatus", status.as_bytes()).expect("a status");
+    assert_eq!(status.timestamp.map(f64::to_bits), Some(1_795_513_623.047_343_7f64.to_bits()));
 }
 
 #[test]

@@ -33,3 +33,7 @@ pub const REAP_ALLOWANCE: Duration = Duration::from_secs(2);
 
 /// How long a slave that is asked to stop waits for the last updates to be acknowledged, once its containers are gone.
 pub const LINGER: Duration = Duration::from_secs(2);
+
+/// What executors are told as their longest wait between two attempts to come back to a slave that is gone
+/// (`EXECUTOR_REREGISTRATION_TIMEOUT`, the default of `--executor_reregistration_timeout`).
+pub const REREGISTRATION_TIMEOUT: Duration = Duration::from_secs(2);

@@ -12,6 +12,9 @@
 //! one state that it does not know, and says nothing. So what it requires is added until the master is known to be of 1.x.
 //! A master that loses and regains us is as good as always of the same kind, so the states stay what they were for the last.
 //!
+//! Executors are told what their driver can read in the same way: it shows itself when it registers. Those of 2012 know no
+//! acknowledgements.
+//!
 //! A slave of 0.9 asks every second to be registered. Ours keeps its back-off with both: a master of 2012 needs no haste, for it
 //! counts a slave's silence only once it has taken it in. And a slave of 0.9 waits for ZooKeeper when its master is gone, and
 //! for ever at a plain address, where ours registers again: `ReregisterSlaveMessage` is answered in either case.
@@ -27,7 +30,9 @@ use crate::ids::{FrameworkId, SlaveId};
 use crate::libprocess::{Dialect, Pid};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
-use crate::messages::mesos::internal::{ReregisterSlaveMessage, RunTaskMessage, StatusUpdate, UpdateFrameworkMessage};
+use crate::messages::mesos::internal::{
+    ExecutorRegisteredMessage, ReregisterSlaveMessage, RunTaskMessage, StatusUpdate, UpdateFrameworkMessage,
+};
 
 /// The id under which 0.9 knows every slave.
 pub const SLAVE_OF_2012: &str = "slave";
@@ -126,6 +131,21 @@ fn complete_executor(executor: &mut mesos::ExecutorInfo) {
     }
 }
 
+/// 0.9 wants to know where a slave's page is; here that is our own port.
+fn complete_slave(info: &mut mesos::SlaveInfo) {
+    info.webui_hostname = Some(info.hostname.clone());
+    info.webui_port = info.port;
+}
+
+/// What an executor is told when it has registered, with what a driver of 0.9 requires unless it is known to be of 1.x.
+pub(super) fn registered_for(dialect: Dialect, mut message: ExecutorRegisteredMessage) -> ExecutorRegisteredMessage {
+    if dialect != Dialect::V1 {
+        complete_executor(&mut message.executor_info);
+        complete_slave(&mut message.slave_info);
+    }
+    message
+}
+
 /// 0.9 names the framework beside its description, and not always within it.
 pub(super) fn with_framework_id(mut message: RunTaskMessage) -> RunTaskMessage {
     if message.framework.id.is_none() {
@@ -149,13 +169,11 @@ impl Slave {
         self.registration.spoken.learn(dialect);
     }
 
-    /// What we are, as the master is told: until it is known to be of 1.x with the fields that 0.9 requires. Where 0.9 looks for
-    /// a slave's page is our own port.
+    /// What we are, as the master is told: until it is known to be of 1.x with the fields that 0.9 requires.
     pub(super) fn announced_info(&self) -> mesos::SlaveInfo {
         let mut info = self.config.info.clone();
         if self.registration.spoken.with_what_0_9_requires() {
-            info.webui_hostname = Some(info.hostname.clone());
-            info.webui_port = info.port;
+            complete_slave(&mut info);
         }
         info
     }

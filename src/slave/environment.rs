@@ -2,9 +2,11 @@
 //! `src/slave/slave.cpp`), then the command's.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::Slave;
-use super::constants::MESOS_VERSION;
+use super::constants::REREGISTRATION_TIMEOUT;
+use crate::flags::values::format_duration;
 use crate::ids::SlaveId;
 use crate::messages::container::Variable;
 use crate::messages::mesos::{self, ExecutorInfo};
@@ -31,29 +33,45 @@ impl Slave {
     ) -> Vec<Variable> {
         let sandbox = sandbox.to_string_lossy().into_owned();
         let framework_id = framework.id.as_ref().map(|id| id.value.clone()).unwrap_or_default();
-        let mut variables: Vec<(String, String)> = vec![
-            ("MESOS_FRAMEWORK_ID".into(), framework_id),
-            ("MESOS_EXECUTOR_ID".into(), executor.executor_id.value.clone()),
-            ("MESOS_SLAVE_ID".into(), slave.to_string()),
-            ("MESOS_SLAVE_PID".into(), self.config.pid.to_string()),
-            ("MESOS_AGENT_ENDPOINT".into(), self.config.pid.address.to_string()),
-            ("MESOS_DIRECTORY".into(), sandbox.clone()),
-            ("MESOS_SANDBOX".into(), sandbox),
-            ("MESOS_CHECKPOINT".into(), u8::from(framework.checkpoint()).to_string()),
-            ("MESOS_VERSION".into(), MESOS_VERSION.into()),
-        ];
-        if framework.checkpoint() {
-            let timeout = format!("{}secs", self.config.recovery_timeout.as_secs());
-            variables.push(("MESOS_RECOVERY_TIMEOUT".into(), timeout));
+        let grace = executor.shutdown_grace_period.as_ref();
+        let grace = grace.map_or(self.config.shutdown_grace, |own| Duration::from_nanos(own.nanoseconds.max(0) as u64));
+        let mut variables: Vec<(String, String)> = Vec::new();
+        let mut set = |name: &str, value: String| put(&mut variables, name.into(), value);
+        if let Some(ip) = self.config.libprocess_ip {
+            set("LIBPROCESS_IP", ip.to_string());
         }
+        for (name, value) in &self.config.executor_environment {
+            set(name, value.clone());
+        }
+        set("LIBPROCESS_PORT", "0".into());
+        set("MESOS_FRAMEWORK_ID", framework_id);
+        set("MESOS_EXECUTOR_ID", executor.executor_id.value.clone());
+        set("MESOS_SLAVE_ID", slave.to_string());
+        set("MESOS_SLAVE_PID", self.config.executor_pid.to_string());
+        set("MESOS_AGENT_ENDPOINT", self.config.executor_pid.address.to_string());
+        set("MESOS_DIRECTORY", sandbox.clone());
+        set("MESOS_CHECKPOINT", u8::from(framework.checkpoint()).to_string());
+        set("MESOS_HTTP_COMMAND_EXECUTOR", "0".into());
+        set("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", format_duration(grace));
+        if framework.checkpoint() {
+            set("MESOS_RECOVERY_TIMEOUT", format_duration(self.config.recovery_timeout));
+            set("MESOS_SUBSCRIPTION_BACKOFF_MAX", format_duration(REREGISTRATION_TIMEOUT));
+        }
+        // The containerizer's, which is later than the slave's (`MesosContainerizerProcess::_launch`).
+        set("MESOS_SANDBOX", sandbox);
         // The command executor sets the role last (`CommandExecutor::launch`).
         let role = role.map(|role| ("MESOS_ALLOCATION_ROLE".to_string(), role));
         for own in own_variables(executor).into_iter().chain(role) {
-            variables.retain(|(name, _)| *name != own.0);
-            variables.push(own);
+            put(&mut variables, own.0, own.1);
         }
         variables.into_iter().map(|(name, value)| Variable { name, value }).collect()
     }
+}
+
+/// The last of a name wins.
+fn put(variables: &mut Vec<(String, String)>, name: String, value: String) {
+    variables.retain(|(other, _)| *other != name);
+    variables.push((name, value));
 }
 
 fn own_variables(executor: &ExecutorInfo) -> Vec<(String, String)> {

@@ -78,6 +78,12 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Our address as executors know it: in guests, the host's side of their network.
     pub executor_pid: Pid,
+    /// Where executors that are processes of this host are to listen with libprocess; a guest's gets the guest's address.
+    pub libprocess_ip: Option<Ipv4Addr>,
+    /// `--executor_environment_variables`.
+    pub executor_environment: Vec<(String, String)>,
+    /// Executors run in guests, each with an address of its own.
+    pub guests: bool,
     /// `--executor_registration_timeout`.
     pub registration_timeout: Duration,
     /// `--recovery_timeout`, as executors are told.
@@ -90,6 +96,8 @@ impl Config {
     pub fn of_tests(pid: Pid) -> Config {
         Config {
             executor_pid: pid.clone(),
+            libprocess_ip: None,
+            executor_environment: Vec::new(),
             pid,
             info: mesos::SlaveInfo { hostname: "host".into(), port: Some(5051), ..Default::default() },
             work_dir: "/work_dir".into(),
@@ -97,6 +105,7 @@ impl Config {
             authentication: None,
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
+            guests: false,
             registration_timeout: Duration::from_secs(60),
             recovery_timeout: Duration::from_secs(900),
         }

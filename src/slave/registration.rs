@@ -350,9 +350,14 @@ impl Slave {
         if from.address != master.address {
             return;
         }
+        // One that waited while we were stopped for too long is of a master that has given us up by now.
+        let late = now.instant >= *ping_due;
         *ping_due = now.instant + *ping_timeout;
-        if !connected {
-            log::warn!("master {master} says that we are disconnected; registering again");
+        if late || !connected {
+            match connected {
+                true => log::warn!("no ping from master {master} for {} s; registering again", ping_timeout.as_secs()),
+                false => log::warn!("master {master} says that we are disconnected; registering again"),
+            }
             let master = master.clone();
             self.link(&master);
             self.begin_registering(master, now);

@@ -176,5 +176,6 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         mac: state.mac.clone(),
         tells_of_killing: tells_of_killing(&plan.spec),
         watch: plan.spec.task.as_ref().map(Watch::new).unwrap_or_default(),
+        is_executor: plan.spec.task.is_none(),
     }
 }

@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary, real libvirt, real guests. `scripts/test` runs them; see `support` for what they stand on.
 
 mod connection;
+mod executors;
 mod failures;
 mod hostile;
 mod kill;

@@ -115,15 +115,16 @@ impl Scheduler {
         self.call(json!({ "type": "TEARDOWN" }));
     }
 
-    fn call(&self, mut call: Value) {
+    /// Makes any call in the framework's name.
+    pub fn call(&self, mut call: Value) {
         call["framework_id"] = json!({ "value": self.framework });
         let mut answer = BufReader::new(post(&self.master, &format!("Mesos-Stream-Id: {}\r\n", self.stream_id), &call));
         let head = read_head(&mut answer);
         assert!(head.starts_with("HTTP/1.1 202"), "{call}: {head}");
     }
 
-    /// One RecordIO record: its length in decimal, a newline, its bytes.
-    fn next_event(&mut self) -> Value {
+    /// The next event, whatever it is: one RecordIO record, its length in decimal, a newline, its bytes.
+    pub fn next_event(&mut self) -> Value {
         loop {
             if let Some(end) = self.body.iter().position(|byte| *byte == b'\n') {
                 let length: usize = std::str::from_utf8(&self.body[..end]).expect("text").parse().expect("length");

@@ -44,8 +44,8 @@ impl Core {
             Teardown => self.remove_framework(id),
             Accept => self.accept(id, call.accept.unwrap_or_default()),
             Decline => self.decline(id, call.decline.unwrap_or_default()),
-            Revive => self.revive(id),
-            Suppress => self.suppress(id),
+            Revive => self.revive(id, &call.revive.unwrap_or_default()),
+            Suppress => self.suppress(id, &call.suppress.unwrap_or_default()),
             Kill => call.kill.into_iter().for_each(|kill| self.kill(id, kill)),
             Shutdown => call.shutdown.into_iter().for_each(|shutdown| self.shut_down_executor(id, shutdown)),
             Acknowledge => call.acknowledge.into_iter().for_each(|acknowledge| self.acknowledge(id, acknowledge)),
@@ -54,15 +54,18 @@ impl Core {
             Request => {
                 log::info!("framework {id} asks for resources; the embedded master offers all that there are anyway")
             }
-            Subscribe
-            | Unknown
-            | AcceptInverseOffers
-            | DeclineInverseOffers
-            | AcknowledgeOperationStatus
-            | ReconcileOperations
-            | UpdateFramework => {
-                return (501, format!("the embedded master does not do {}", kind.as_str_name()));
+            AcceptInverseOffers | DeclineInverseOffers => {
+                log::info!("framework {id} speaks of inverse offers, of which the embedded master makes none")
             }
+            AcknowledgeOperationStatus => {
+                log::info!("framework {id} acknowledges the status of an operation; there was none")
+            }
+            ReconcileOperations => self.reconcile_operations(id, call.reconcile_operations.unwrap_or_default()),
+            UpdateFramework => {
+                let update = call.update_framework.into_iter().next();
+                return update.map_or((400, String::new()), |update| self.update_framework(id, update));
+            }
+            Subscribe | Unknown => return (501, format!("the embedded master does not do {}", kind.as_str_name())),
         }
         (202, String::new())
     }

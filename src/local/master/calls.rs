@@ -65,19 +65,18 @@ fn validate(call: &Call) -> Result<(), String> {
         Reconcile => (call.reconcile.is_some(), "reconcile"),
         Message => (call.message.is_some(), "message"),
         Request => (call.request.is_some(), "request"),
-        Subscribe
-        | Teardown
-        | Revive
-        | Suppress
-        | Unknown
-        | AcceptInverseOffers
-        | DeclineInverseOffers
-        | AcknowledgeOperationStatus
-        | ReconcileOperations
-        | UpdateFramework => (true, ""),
+        AcceptInverseOffers => (call.accept_inverse_offers.is_some(), "accept_inverse_offers"),
+        DeclineInverseOffers => (call.decline_inverse_offers.is_some(), "decline_inverse_offers"),
+        AcknowledgeOperationStatus => (call.acknowledge_operation_status.is_some(), "acknowledge_operation_status"),
+        ReconcileOperations => (call.reconcile_operations.is_some(), "reconcile_operations"),
+        UpdateFramework => (call.update_framework.is_some(), "update_framework"),
+        Subscribe | Teardown | Revive | Suppress | Unknown => (true, ""),
     };
     match is_there {
         false => Err(format!("Expecting '{name}' to be present")),
+        true if call.update_framework.as_ref().is_some_and(|one| one.framework_info.id != call.framework_id) => {
+            Err("'framework_id' differs from 'update_framework.framework_info.id'".into())
+        }
         true if call.acknowledge.as_ref().is_some_and(|one| one.uuid.len() != UUID_LENGTH) => {
             Err("Not a valid UUID".into())
         }

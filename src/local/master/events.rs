@@ -68,6 +68,12 @@ pub(super) fn update(status: TaskStatus) -> Event {
     Event { update: Some(event::Update { status }), ..of(event::Type::Update) }
 }
 
+/// UPDATE_OPERATION_STATUS.
+pub(super) fn operation_update(status: mesos::OperationStatus) -> Event {
+    let update = event::UpdateOperationStatus { status };
+    Event { update_operation_status: Some(update), ..of(event::Type::UpdateOperationStatus) }
+}
+
 /// SUBSCRIBED.
 pub(super) fn subscribed(framework_id: mesos::FrameworkId, heartbeat_seconds: f64, master: mesos::MasterInfo) -> Event {
     let subscribed = event::Subscribed {

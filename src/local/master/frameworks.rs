@@ -8,7 +8,7 @@
 //!
 //! When a framework is over, slaves are told to shut it down and its tasks are forgotten.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::core::{Action, Core, Peer, TaskKey};
@@ -46,8 +46,8 @@ pub(super) enum Scheduler {
 pub(super) struct Framework {
     pub(super) info: FrameworkInfo,
     pub(super) scheduler: Scheduler,
-    /// After SUPPRESS: no offers until REVIVE.
-    pub(super) suppressed: bool,
+    /// Roles for which there are no offers: from SUPPRESS to REVIVE.
+    pub(super) suppressed: BTreeSet<String>,
     pub(super) filters: Vec<Filter>,
     /// Ended tasks, the oldest first.
     pub(super) completed_tasks: VecDeque<Task>,
@@ -87,12 +87,9 @@ impl Framework {
         has(&self.info, capability)
     }
 
-    /// The one role in which this framework is offered resources; the first of several.
-    pub(super) fn role(&self) -> Option<&str> {
-        match self.has(Capability::MultiRole) {
-            true => self.info.roles.first().map(String::as_str),
-            false => Some(self.info.role()),
-        }
+    /// The roles in which this framework is offered resources.
+    pub(super) fn roles(&self) -> Vec<&str> {
+        roles(&self.info)
     }
 
     pub(super) fn remember(&mut self, task: Task) {
@@ -100,6 +97,14 @@ impl Framework {
         if self.completed_tasks.len() > MAX_COMPLETED_TASKS {
             self.completed_tasks.pop_front();
         }
+    }
+}
+
+/// A framework's roles: the one of old, or any number.
+pub(super) fn roles(info: &FrameworkInfo) -> Vec<&str> {
+    match has(info, Capability::MultiRole) {
+        true => info.roles.iter().map(String::as_str).collect(),
+        false => vec![info.role()],
     }
 }
 
@@ -131,7 +136,7 @@ impl Core {
         };
         info.id = Some(id.to_proto());
         let scheduler = Scheduler::Connected { peer, stream_id, heartbeat: self.now + HEARTBEAT_INTERVAL };
-        let suppressed = is_suppressed(&info, &subscribe.suppressed_roles);
+        let suppressed = subscribe.suppressed_roles.into_iter().collect();
         self.connect_framework(id.clone(), info, scheduler, suppressed);
         let welcome = events::subscribed(id.to_proto(), HEARTBEAT_INTERVAL.as_secs_f64(), self.info());
         self.event(peer, welcome);
@@ -162,7 +167,13 @@ impl Core {
         Ok(id)
     }
 
-    fn connect_framework(&mut self, id: FrameworkId, info: FrameworkInfo, scheduler: Scheduler, suppressed: bool) {
+    fn connect_framework(
+        &mut self,
+        id: FrameworkId,
+        info: FrameworkInfo,
+        scheduler: Scheduler,
+        suppressed: BTreeSet<String>,
+    ) {
         let Some(framework) = self.frameworks.get_mut(&id) else {
             log::info!("framework {id} '{}' subscribed", info.name);
             let framework = Framework {
@@ -191,6 +202,26 @@ impl Core {
         self.tell_slaves(&super::returning::update_framework(info, &id));
     }
 
+    /// A framework describes itself anew (`Master::updateFramework`); gives status and text of the answer.
+    pub(super) fn update_framework(&mut self, id: &FrameworkId, update: call::UpdateFramework) -> (u16, String) {
+        let info = update.framework_info;
+        if let Err(error) = check_info(&info) {
+            return (400, format!("Supplied FrameworkInfo is not valid: {error}"));
+        }
+        let Some(framework) = self.frameworks.get_mut(id) else {
+            return (400, "Framework cannot be found".into());
+        };
+        if let Some(field) = fixed_field(&framework.info, &info) {
+            let text = format!("Updating 'FrameworkInfo.{field}' is unsupported");
+            return (400, format!("FrameworkInfo update is not valid: {text}"));
+        }
+        log::info!("framework {id} describes itself anew");
+        framework.info = info.clone();
+        framework.suppressed = update.suppressed_roles.into_iter().collect();
+        self.tell_slaves(&super::returning::update_framework(info, id));
+        (200, String::new())
+    }
+
     fn tell_slaves<M: prost::Message + prost::Name>(&mut self, message: &M) {
         let pids: Vec<_> = self.slaves.values().map(|slave| slave.pid.clone()).collect();
         for pid in pids {
@@ -208,7 +239,7 @@ impl Core {
         let framework = Framework {
             info,
             scheduler: Scheduler::Disconnected { over_at },
-            suppressed: false,
+            suppressed: BTreeSet::new(),
             filters: Vec::new(),
             completed_tasks: VecDeque::new(),
             registered: self.wall(),
@@ -306,10 +337,13 @@ fn check_info(info: &FrameworkInfo) -> Result<(), String> {
     }
 }
 
-fn is_suppressed(info: &FrameworkInfo, suppressed: &[String]) -> bool {
-    let own: Vec<&str> = match has(info, Capability::MultiRole) {
-        true => info.roles.iter().map(String::as_str).collect(),
-        false => vec![info.role()],
-    };
-    !own.is_empty() && own.iter().all(|role| suppressed.iter().any(|one| one == role))
+/// What a framework may not change of itself while it is there, if it does (`validation::framework::validateUpdate`).
+fn fixed_field(old: &FrameworkInfo, new: &FrameworkInfo) -> Option<&'static str> {
+    if old.principal != new.principal {
+        return Some("principal");
+    }
+    if old.user != new.user {
+        return Some("user");
+    }
+    (old.checkpoint() != new.checkpoint()).then_some("checkpoint")
 }

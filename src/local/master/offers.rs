@@ -1,7 +1,8 @@
 //! Who is offered what: one rule.
 //!
 //! **Every slave's unused resources are offered, whole, to one framework at a time, in turn.** Frameworks take turns in the order of
-//! their ids; one that is disconnected, has suppressed offers, or has lately declined as much of this slave is passed over. What an
+//! their ids, and each gets it for the first of its roles; a role that it has suppressed, or for which it has lately declined as much
+//! of this slave, is passed over, and so is a framework that is disconnected. What an
 //! offer holds is nobody else's until the framework accepts or declines it, or it is rescinded; there is no time limit. What is
 //! left of an accepted offer, and all of a declined one, stays away from that framework for `refuse_seconds` (5 s if not given, at
 //! least 1 s, which is as often as Mesos allocates), unless more becomes free on that slave. There are no shares, weights or quotas.
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::accounts;
 use super::core::Core;
 use super::events;
-use super::frameworks::YEAR;
+use super::frameworks::{Framework, YEAR};
 use super::launching::Allotment;
 use crate::ids::{FrameworkId, SlaveId};
 use crate::messages::mesos::framework_info::capability::Type as Capability;
@@ -40,6 +41,7 @@ pub(super) struct Offer {
 #[derive(Debug)]
 pub(super) struct Filter {
     slave: SlaveId,
+    role: String,
     resources: Vec<Resource>,
     pub(super) until: Instant,
 }
@@ -100,13 +102,17 @@ impl Core {
         slave: &SlaveId,
         free: &[Resource],
     ) -> Option<(FrameworkId, String, Vec<Resource>)> {
-        let framework =
-            self.frameworks.get(id).filter(|framework| framework.peer().is_some() && !framework.suppressed)?;
-        let role = framework.role()?;
-        let share = accounts::share(free, role);
-        let refused = |filter: &Filter| filter.slave == *slave && accounts::contains(&filter.resources, &share);
-        (accounts::is_worth_offering(&share) && !framework.filters.iter().any(refused))
-            .then(|| (id.clone(), role.to_owned(), share))
+        let framework = self.frameworks.get(id).filter(|framework| framework.peer().is_some())?;
+        let roles = framework.roles().into_iter().filter(|role| !framework.suppressed.contains(*role));
+        let mut shares = roles.map(|role| (role, accounts::share(free, role)));
+        let refused = |role: &str, share: &[Resource]| {
+            let covers = |filter: &Filter| {
+                filter.slave == *slave && filter.role == role && accounts::contains(&filter.resources, share)
+            };
+            framework.filters.iter().any(covers)
+        };
+        let (role, share) = shares.find(|(role, share)| accounts::is_worth_offering(share) && !refused(role, share))?;
+        Some((id.clone(), role.to_owned(), share))
     }
 
     fn offer_message(&self, name: &str, offer: &Offer) -> Option<mesos::Offer> {
@@ -175,13 +181,16 @@ impl Core {
                         .into_iter()
                         .for_each(|task| self.launch(id, task, &mut allotment));
                 }
-                operation::Type::LaunchGroup => self.refuse_group(id, operation.launch_group),
+                operation::Type::LaunchGroup => {
+                    self.launch_group(id, operation.launch_group.unwrap_or_default(), &mut allotment);
+                }
                 kind => {
                     log::warn!("framework {id}: dropping {}, which the embedded master does not do", kind.as_str_name())
                 }
             }
         }
-        self.refuse(id, allotment.slave, allotment.left, accept.filters.as_ref());
+        let Allotment { slave, role, left } = allotment;
+        self.refuse(id, Filter { slave, role, resources: left, until: self.now }, accept.filters.as_ref());
     }
 
     /// The slave that all these offers are of, if they can be accepted (`validation::offer::validate`, its texts).
@@ -243,13 +252,6 @@ impl Core {
         self.tell(id, events::update(status));
     }
 
-    fn refuse_group(&mut self, id: &FrameworkId, group: Option<operation::LaunchGroup>) {
-        for task in group.into_iter().flat_map(|group| group.task_group.tasks) {
-            let text = "the embedded master does not launch task groups";
-            self.refuse_task(id, &task, TaskState::TaskError, Reason::TaskGroupInvalid, text);
-        }
-    }
-
     pub(super) fn decline(&mut self, id: &FrameworkId, decline: call::Decline) {
         for OfferId { value } in decline.offer_ids {
             match self.offers.get(&value) {
@@ -257,42 +259,62 @@ impl Core {
                     let Some(offer) = self.offers.remove(&value) else {
                         continue;
                     };
-                    self.refuse(id, offer.slave, offer.resources, decline.filters.as_ref());
+                    let Offer { slave, role, resources, .. } = offer;
+                    let filter = Filter { slave, role, resources, until: self.now };
+                    self.refuse(id, filter, decline.filters.as_ref());
                 }
                 _ => log::info!("framework {id} declines offer {value}, which is no longer valid"),
             }
         }
     }
 
-    fn refuse(&mut self, id: &FrameworkId, slave: SlaveId, resources: Vec<Resource>, filters: Option<&Filters>) {
+    /// What a framework did not take stays away from it for as long as it says.
+    fn refuse(&mut self, id: &FrameworkId, filter: Filter, filters: Option<&Filters>) {
         let seconds = filters.unwrap_or(&Filters::default()).refuse_seconds();
         // Mesos takes its default for what is no time at all.
         let asked = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(5));
         let until = self.now + asked.clamp(MIN_REFUSAL, YEAR);
         if let Some(framework) = self.frameworks.get_mut(id)
-            && !resources.is_empty()
+            && !filter.resources.is_empty()
         {
             // A later refusal of the same or more takes the earlier one's place.
-            framework
-                .filters
-                .retain(|filter| filter.slave != slave || !accounts::contains(&resources, &filter.resources));
-            framework.filters.push(Filter { slave, resources, until });
+            framework.filters.retain(|old| {
+                old.slave != filter.slave
+                    || old.role != filter.role
+                    || !accounts::contains(&filter.resources, &old.resources)
+            });
+            framework.filters.push(Filter { until, ..filter });
             if framework.filters.len() > MAX_FILTERS {
                 framework.filters.remove(0);
             }
         }
     }
 
-    pub(super) fn revive(&mut self, id: &FrameworkId) {
-        if let Some(framework) = self.frameworks.get_mut(id) {
-            framework.suppressed = false;
-            framework.filters.clear();
+    /// Offers for these roles, or for all if none is named, whatever was declined before.
+    pub(super) fn revive(&mut self, id: &FrameworkId, revive: &call::Revive) {
+        let Some((framework, roles)) = self.own_roles(id, &revive.roles) else {
+            return;
+        };
+        framework.filters.retain(|filter| !roles.contains(&filter.role));
+        framework.suppressed.retain(|role| !roles.contains(role));
+    }
+
+    /// No more offers for these roles, or for all if none is named.
+    pub(super) fn suppress(&mut self, id: &FrameworkId, suppress: &call::Suppress) {
+        if let Some((framework, roles)) = self.own_roles(id, &suppress.roles) {
+            framework.suppressed.extend(roles);
         }
     }
 
-    pub(super) fn suppress(&mut self, id: &FrameworkId) {
-        if let Some(framework) = self.frameworks.get_mut(id) {
-            framework.suppressed = true;
+    /// The roles that a call names, if all are the framework's; all that it has if there are none. A call that names another's is dropped.
+    fn own_roles(&mut self, id: &FrameworkId, named: &[String]) -> Option<(&mut Framework, Vec<String>)> {
+        let framework = self.frameworks.get_mut(id)?;
+        let own = framework.roles();
+        if let Some(other) = named.iter().find(|role| !own.contains(&role.as_str())) {
+            log::warn!("framework {id} speaks of role {other:?}, which is not one of its own: dropping the call");
+            return None;
         }
+        let roles = if named.is_empty() { own.into_iter().map(str::to_owned).collect() } else { named.to_vec() };
+        Some((framework, roles))
     }
 }

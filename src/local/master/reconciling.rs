@@ -6,7 +6,7 @@ use super::tasks::nanoseconds;
 use crate::ids::{FrameworkId, SlaveId, TaskId};
 use crate::messages::mesos::scheduler::call;
 use crate::messages::mesos::task_status::Reason;
-use crate::messages::mesos::{Task, TaskState, TaskStatus};
+use crate::messages::mesos::{OperationState, OperationStatus, Task, TaskState, TaskStatus};
 
 impl Core {
     /// Tells a framework the state of the tasks that it names, or of all that it has if it names none.
@@ -30,6 +30,38 @@ impl Core {
         };
         for status in statuses {
             self.tell(id, events::update(status));
+        }
+    }
+
+    /// This master carries out no operations, so all that a framework can name are unknown (`Master::reconcileOperations`).
+    pub(super) fn reconcile_operations(&mut self, id: &FrameworkId, reconcile: call::ReconcileOperations) {
+        for operation in reconcile.operations {
+            let call::reconcile_operations::Operation { operation_id, slave_id, resource_provider_id } = operation;
+            let slave = slave_id.as_ref().map(SlaveId::try_from);
+            let (state, text) = match &slave {
+                None => (
+                    OperationState::OperationUnknown,
+                    "Reconciliation: Operation is unknown and no 'agent_id' was provided",
+                ),
+                Some(Ok(slave)) if self.slaves.contains_key(slave) => {
+                    (OperationState::OperationUnknown, "Reconciliation: Operation is unknown")
+                }
+                Some(Ok(slave)) if self.unreachable_slaves.contains_key(slave) => {
+                    (OperationState::OperationUnreachable, "Reconciliation: Agent is unreachable")
+                }
+                Some(Ok(_) | Err(_)) => {
+                    (OperationState::OperationUnknown, "Reconciliation: Both operation and agent are unknown")
+                }
+            };
+            let status = OperationStatus {
+                operation_id: Some(operation_id),
+                state: state as i32,
+                message: Some(text.into()),
+                slave_id,
+                resource_provider_id,
+                ..Default::default()
+            };
+            self.tell(id, events::operation_update(status));
         }
     }
 

@@ -13,6 +13,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 use super::calls::{self, Format, Parsed, Posted};
 use super::core::{Action, Core, Event, Identity, Peer};
@@ -32,6 +33,9 @@ It is for one machine and for tests: no high availability, no authentication, no
   GET  /health           whether it lives\n\
   GET  /version          whose protocol it speaks\n\
   GET  /state            its slaves, frameworks and tasks\n\
+  GET  /slaves, /frameworks\n\
+                         parts of it\n\
+  GET  /redirect         to the master that leads: to itself\n\
   POST /api/v1/scheduler the scheduler API of Mesos, version 1\n";
 
 /// The master as a process.
@@ -156,6 +160,13 @@ impl Shell {
             ("GET", "/health") => Response::new(200),
             ("GET", "/version") => Response::ok_json(state::version().to_string()),
             ("GET", "/state") => Response::ok_json(self.core.state().to_string()),
+            ("GET" | "HEAD", "/redirect") => redirect(self.network.address()),
+            ("GET", "/slaves") => Response::ok_json(json!({ "slaves": self.core.state()["slaves"] }).to_string()),
+            ("GET", "/frameworks") => {
+                let state = self.core.state();
+                let [frameworks, completed] = ["frameworks", "completed_frameworks"].map(|key| &state[key]);
+                Response::ok_json(json!({ "frameworks": frameworks, "completed_frameworks": completed }).to_string())
+            }
             ("GET", "" | "/") => Response::text(200, ABOUT),
             ("GET", _) => {
                 Response::text(404, format!("The embedded master does not have {path}; see / for what it has.\n"))
@@ -265,6 +276,11 @@ fn stdin_has_ended() -> bool {
     )
 }
 
+/// To the leader, as any master of Mesos answers: a URL without a scheme. This one leads always.
+fn redirect(address: SocketAddrV4) -> Response {
+    Response::new(307).with("Location", format!("//{address}"))
+}
+
 fn not_allowed(allowed: &str, method: &str) -> Response {
     Response::text(405, format!("Expecting one of {{ '{allowed}' }}, but received '{method}'")).with("Allow", allowed)
 }
@@ -315,6 +331,9 @@ mod tests {
             ("/version", r#""version":"1.11.0""#),
             ("/master/state", r#""frameworks":[]"#),
             ("/state.json", r#""slaves":[]"#),
+            ("/master/redirect", "Location: //127.0.0.1:"),
+            ("/slaves", r#"{"slaves":[]}"#),
+            ("/master/frameworks", r#""completed_frameworks":[]"#),
             ("/nothing", "404 Not Found"),
         ] {
             let mut stream = ask(&shell, "GET", path, "", "");

@@ -8,7 +8,6 @@ use super::events::is_terminal;
 use super::frameworks::Framework;
 use super::slaves::{Slave, on};
 use crate::ids::{FrameworkId, SlaveId};
-use crate::messages::mesos::framework_info::capability::Type as Capability;
 use crate::messages::mesos::value::Type;
 use crate::messages::mesos::{FrameworkInfo, Resource, Task, TaskStatus};
 
@@ -111,8 +110,6 @@ impl Core {
 }
 
 fn description(id: &FrameworkId, info: &FrameworkInfo, registered: f64) -> Value {
-    let multi_role = info.capabilities.iter().any(|one| one.r#type() == Capability::MultiRole);
-    let roles = if multi_role { info.roles.clone() } else { vec![info.role().to_owned()] };
     json!({
         "id": id.as_str(),
         "name": info.name,
@@ -121,7 +118,7 @@ fn description(id: &FrameworkId, info: &FrameworkInfo, registered: f64) -> Value
         "webui_url": info.webui_url(),
         "failover_timeout": info.failover_timeout(),
         "checkpoint": info.checkpoint(),
-        "roles": roles,
+        "roles": super::frameworks::roles(info),
         "capabilities": info.capabilities.iter().map(|one| one.r#type().as_str_name()).collect::<Vec<_>>(),
         "registered_time": registered,
     })

@@ -1,6 +1,7 @@
 //! Scenarios of the core with an invented clock. `World` plays the slaves, the schedulers and the clock.
 
 mod golden;
+mod grouping;
 mod losing;
 mod offering;
 mod scheduling;

@@ -18,6 +18,81 @@ pub(super) fn task(
     is_taken: impl Fn(TaskId) -> bool,
     left: &[Resource],
 ) -> Result<Vec<Resource>, String> {
+    itself(task, slave, is_taken)?;
+    if task.executor.is_some() == task.command.is_some() {
+        return Err("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present".into());
+    }
+    let mut needed = task.resources.clone();
+    if let Some(info) = &task.executor {
+        if info.r#type.is_some() && info.r#type() != executor_info::Type::Custom {
+            return Err("'ExecutorInfo.type' must be 'CUSTOM'".into());
+        }
+        executor(info, framework, running)?;
+        if running.is_none() {
+            needed = accounts::plus(needed, &info.resources);
+        }
+    }
+    match accounts::contains(left, &needed) {
+        true => Ok(needed),
+        false => Err(format!(
+            "Total resources {} required by task and its executor is more than available {}",
+            accounts::text(&needed),
+            accounts::text(left)
+        )),
+    }
+}
+
+/// Checks a group of tasks, each of which names the group's executor. Gives the resources that they take, with those of their executor
+/// if that is to be launched (`validation::task::group::validate`).
+///
+/// # Errors
+/// The text for the framework, about the first thing that is wrong.
+pub(super) fn group(
+    tasks: &[TaskInfo],
+    executor_info: &ExecutorInfo,
+    framework: &FrameworkId,
+    slave: &SlaveId,
+    running: Option<&ExecutorInfo>,
+    is_taken: impl Fn(TaskId) -> bool,
+    left: &[Resource],
+) -> Result<Vec<Resource>, String> {
+    for (place, task) in tasks.iter().enumerate() {
+        let twice = |id: TaskId| is_taken(id) || tasks[..place].iter().any(|other| other.task_id == task.task_id);
+        itself(task, slave, twice).map_err(|error| format!("Task '{}' is invalid: {error}", task.task_id.value))?;
+    }
+    executor(executor_info, framework, running)?;
+    let name = &executor_info.executor_id.value;
+    if executor_info.r#type.is_none() {
+        return Err("'ExecutorInfo.type' must be set".into());
+    }
+    if let Some(task) = tasks.iter().find(|task| task.executor.as_ref().is_some_and(|own| own != executor_info)) {
+        let task = &task.task_id.value;
+        return Err(format!("The `ExecutorInfo` of task '{task}' is different from executor '{name}'"));
+    }
+    for (least, resource, of_it) in [(0.01, "cpus", "CPUs"), (32.0, "mem", "memory")] {
+        if accounts::total(&executor_info.resources, resource) < least {
+            return Err(format!("Executor '{name}' uses less {of_it} than the minimum required ({least})"));
+        }
+    }
+    if accounts::total(&executor_info.resources, "disk") <= 0.0 {
+        return Err(format!("Executor '{name}' uses no disk"));
+    }
+    let mut needed = tasks.iter().fold(Vec::new(), |all, task| accounts::plus(all, &task.resources));
+    if running.is_none() {
+        needed = accounts::plus(needed, &executor_info.resources);
+    }
+    match accounts::contains(left, &needed) {
+        true => Ok(needed),
+        false => Err(format!(
+            "Total resources {} required by task group and its executor are more than available {}",
+            accounts::text(&needed),
+            accounts::text(left)
+        )),
+    }
+}
+
+/// Checks what a task says of itself.
+fn itself(task: &TaskInfo, slave: &SlaveId, is_taken: impl Fn(TaskId) -> bool) -> Result<(), String> {
     let id = TaskId::try_from(&task.task_id).map_err(|error| format!("Task has an invalid TaskID: {error}"))?;
     if is_taken(id) {
         return Err(format!("Task has duplicate ID: {}", task.task_id.value));
@@ -36,24 +111,7 @@ pub(super) fn task(
     if let Some(error) = task.command.as_ref().and_then(command_error) {
         return Err(format!("Task's `CommandInfo` is invalid: {error}"));
     }
-    if task.executor.is_some() == task.command.is_some() {
-        return Err("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present".into());
-    }
-    let mut needed = task.resources.clone();
-    if let Some(info) = &task.executor {
-        executor(info, framework, running)?;
-        if running.is_none() {
-            needed = accounts::plus(needed, &info.resources);
-        }
-    }
-    match accounts::contains(left, &needed) {
-        true => Ok(needed),
-        false => Err(format!(
-            "Total resources {} required by task and its executor is more than available {}",
-            accounts::text(&needed),
-            accounts::text(left)
-        )),
-    }
+    Ok(())
 }
 
 fn executor(info: &ExecutorInfo, framework: &FrameworkId, running: Option<&ExecutorInfo>) -> Result<(), String> {
@@ -65,13 +123,14 @@ fn executor(info: &ExecutorInfo, framework: &FrameworkId, running: Option<&Execu
         return Err("ExecutorInfo's 'shutdown_grace_period' must be non-negative".into());
     }
     accounts::check(&info.resources).map_err(|error| format!("Executor uses invalid resources: {error}"))?;
-    if info.r#type.is_some() && info.r#type() != executor_info::Type::Custom {
-        return Err("'ExecutorInfo.type' must be 'CUSTOM'".into());
+    if info.r#type() == executor_info::Type::Default && info.r#type.is_some() {
+        if info.command.is_some() {
+            return Err("'ExecutorInfo.command' must not be set for 'DEFAULT' executor".into());
+        }
+    } else if info.command.is_none() {
+        return Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".into());
     }
-    let Some(command) = &info.command else {
-        return Err("'ExecutorInfo.command' must be set".into());
-    };
-    if let Some(error) = command_error(command) {
+    if let Some(error) = info.command.as_ref().and_then(command_error) {
         return Err(format!("Executor's `CommandInfo` is invalid: {error}"));
     }
     if running.is_some_and(|running| running != info) {

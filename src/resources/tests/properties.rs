@@ -322,7 +322,7 @@ fn ten_thousand_sums_and_differences_come_out_as_the_plain_ones_do() {
             0 => Step::Subtract(Plain::random(random, OWNERS.len())),
             _ => Step::Add(Plain::random(random, OWNERS.len())),
         };
-        let steps: Vec<Step> = (0..2 + below(&mut random, 8)).map(|_| step(&mut random)).collect();
+        let steps: Vec<Step> = (0..2 + below(&mut random, 5)).map(|_| step(&mut random)).collect();
         if broken_rule(seed, &steps).is_some() {
             let steps = shortened(&|steps| broken_rule(seed, steps).is_some(), steps);
             panic!("seed {seed}: {:?}\n{steps:#?}", broken_rule(seed, &steps));
@@ -336,11 +336,11 @@ fn what_executors_take_and_give_back_is_never_more_than_there_is() {
     for seed in 0..SEQUENCES {
         let mut random = numbers(seed);
         let mut total = Plain::default();
-        (0..9).for_each(|_| total.add(&Plain::random(&mut random, SAYABLE)));
+        (0..14).for_each(|_| total.add(&Plain::random(&mut random, SAYABLE)));
         let total = total.resources(&mut random);
         let mut executors: Vec<Resources> = Vec::new();
         let mut free = total.clone();
-        for _ in 0..8 {
+        for _ in 0..5 {
             let wanted = Plain::random(&mut random, SAYABLE).resources(&mut random);
             match free.contains(&wanted) {
                 true => {
@@ -362,7 +362,7 @@ fn what_executors_take_and_give_back_is_never_more_than_there_is() {
         executors.iter().for_each(|executor| free.add_all(executor));
         assert_eq!(free, total, "seed {seed}");
     }
-    assert!((10_000..70_000).contains(&refused), "{refused} of 80000 did not fit");
+    assert!((10_000..40_000).contains(&refused), "{refused} of 50000 did not fit");
 }
 
 #[test]

@@ -11,7 +11,7 @@
 use prost::Name;
 
 use crate::ids::{ExecutorId, FrameworkId};
-use crate::libprocess::{ConnectionId, Pid};
+use crate::libprocess::{ConnectionId, Dialect, Pid};
 use crate::messages::mesos;
 use crate::messages::mesos::executor::{self, Call, call, event};
 use crate::messages::mesos::internal::{
@@ -20,7 +20,7 @@ use crate::messages::mesos::internal::{
     StatusUpdate, StatusUpdateAcknowledgementMessage, StatusUpdateMessage,
 };
 use crate::messages::{self, DecodeError};
-use crate::slave::Outgoing;
+use crate::slave::{Outgoing, dialect};
 
 /// How an executor is reached, and who speaks when something comes from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,16 +211,19 @@ fn status_of(update: StatusUpdate) -> mesos::TaskStatus {
 }
 
 impl ToExecutor {
-    /// As a driver is told it; nothing for what drivers do not have.
-    pub fn to_driver(&self) -> Option<Outgoing> {
+    /// As a driver is told it, in its dialect; nothing for what drivers do not have, or did not in 2012.
+    pub fn to_driver(&self, peer: Dialect) -> Option<Outgoing> {
         Some(match self {
-            ToExecutor::Registered { executor, framework, slave, .. } => Outgoing::new(&ExecutorRegisteredMessage {
-                executor_info: (**executor).clone(),
-                framework_id: framework.id.clone().unwrap_or_default(),
-                framework_info: (**framework).clone(),
-                slave_id: slave.id.clone().unwrap_or_default(),
-                slave_info: (**slave).clone(),
-            }),
+            ToExecutor::Registered { executor, framework, slave, .. } => {
+                let message = ExecutorRegisteredMessage {
+                    executor_info: (**executor).clone(),
+                    framework_id: framework.id.clone().unwrap_or_default(),
+                    framework_info: (**framework).clone(),
+                    slave_id: slave.id.clone().unwrap_or_default(),
+                    slave_info: (**slave).clone(),
+                };
+                Outgoing::new(&dialect::registered_for(peer, message))
+            }
             ToExecutor::Reregistered(slave) => Outgoing::new(&ExecutorReregisteredMessage {
                 slave_id: slave.id.clone().unwrap_or_default(),
                 slave_info: (**slave).clone(),
@@ -229,6 +232,7 @@ impl ToExecutor {
                 framework: (**framework).clone(),
                 task: (**task).clone(),
                 pid: Some(scheduler.clone()),
+                framework_id: framework.id.clone().filter(|_| peer != Dialect::V1),
                 ..Default::default()
             }),
             ToExecutor::LaunchGroup(_) => return None,
@@ -237,6 +241,7 @@ impl ToExecutor {
                 task_id: task.clone(),
                 kill_policy: *policy,
             }),
+            ToExecutor::Acknowledge(_) if peer == Dialect::V2012 => return None,
             ToExecutor::Acknowledge(message) => Outgoing::new(message),
             ToExecutor::Message(message) => Outgoing::new(message),
             ToExecutor::Shutdown => Outgoing::new(&ShutdownExecutorMessage::default()),

@@ -105,7 +105,13 @@ impl Slave {
         else {
             return Standing::NoExecutor;
         };
-        if conversation.address.is_some_and(|address| address != peer) {
+        let is_its_own = match conversation.address {
+            // The guest's address may be another's as soon as it is gone.
+            Some(address) => address == peer && executor.state != ExecutorState::Gone,
+            // Nobody can speak for a guest that has no address yet: not a neighbour, nor anybody on the host's own network.
+            None => !self.config.guests,
+        };
+        if !is_its_own {
             return Standing::Elsewhere;
         }
         match executor.state {

@@ -310,3 +310,28 @@ fn what_somebody_else_shows_is_nothing_to_the_master() {
     let wanted = world.status(&container, "t", TaskState::TaskKilling, 2);
     assert_eq!(wanted.statuses()[0].state(), TaskState::TaskKilling);
 }
+
+#[test]
+fn an_executor_of_2012_is_told_what_its_driver_requires_and_one_of_1_x_is_not() {
+    let run: RunTaskMessage = decoded(TASK);
+    let framework = mesos::FrameworkInfo { id: run.framework_id.clone(), ..run.framework };
+    let registered = ToExecutor::Registered {
+        executor: Box::default(),
+        framework: Box::new(framework.clone()),
+        slave: Box::new(mesos::SlaveInfo { hostname: "host".into(), ..Default::default() }),
+        container: Default::default(),
+    };
+    let launch =
+        ToExecutor::Launch { framework: Box::new(framework), task: Box::new(run.task), scheduler: SCHEDULER.into() };
+    let acknowledge = ToExecutor::Acknowledge(decoded(ACKNOWLEDGEMENT));
+    for (dialect, required) in [(Dialect::V2012, true), (Dialect::Unknown, true), (Dialect::V1, false)] {
+        let message = registered.to_driver(dialect).expect("a message");
+        let message: ExecutorRegisteredMessage = message.decode().expect("registered");
+        assert_eq!(message.slave_info.webui_hostname.is_some(), required);
+        assert_eq!(message.executor_info.command.is_some_and(|command| command.value.is_some()), required);
+        let message: RunTaskMessage = launch.to_driver(dialect).expect("a message").decode().expect("a task");
+        assert_eq!((message.framework_id.is_some(), message.pid()), (required, SCHEDULER));
+    }
+    assert!(acknowledge.to_driver(Dialect::V2012).is_none(), "its driver knows none");
+    assert!(acknowledge.to_driver(Dialect::V1).is_some());
+}

@@ -286,6 +286,24 @@ fn an_executor_acts_for_its_own_tasks_only_and_from_its_own_address() {
 }
 
 #[test]
+fn nobody_speaks_for_a_guests_executor_before_its_address_is_known_nor_when_it_is_gone() {
+    let mut world = World::registered();
+    world.slave.config.guests = true;
+    let spec = world.run_own("a", true).launched.remove(0);
+    let container = ContainerId::new(spec.container_id).expect("container id");
+    let ids = (FrameworkId::new("F").expect("id"), ExecutorId::new("E").expect("id"));
+    let standing = |world: &World, last| world.slave.standing(&ids.0, &ids.1, Ipv4Addr::new(10, 0, 0, last));
+    assert_eq!((standing(&world, 2), standing(&world, 3)), (Standing::Elsewhere, Standing::Elsewhere));
+    let address = Some(Ipv4Addr::new(10, 0, 0, 2));
+    world.event(Event::ExecutorStarted { container: container.clone(), address, runs: false });
+    assert_eq!((standing(&world, 2), standing(&world, 3)), (Standing::Unregistered, Standing::Elsewhere));
+    world.say(driver(), FromExecutor::Register);
+    world.ended(&container, Some(256));
+    // Until its tasks' last updates are acknowledged the executor is still known, and its address may be another's.
+    assert_eq!((standing(&world, 2), standing(&world, 3)), (Standing::Elsewhere, Standing::Elsewhere));
+}
+
+#[test]
 fn an_executor_that_sends_task_staging_is_shut_down() {
     let (mut world, _) = World::talking(driver());
     let wanted = world.update(driver(), "a", TaskState::TaskStaging, 1);

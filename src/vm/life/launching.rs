@@ -78,11 +78,20 @@ impl Life {
                 self.actions.push(Action::Cancel(JobKind::Lease));
                 self.step(Step::Address, now);
                 self.state = State::AwaitingSsh(Handshake::new(by));
-                self.actions.push(Action::Connect { launch: true });
+                self.connect_to_launch();
             }
-            State::AwaitingSsh(_) => self.actions.push(Action::Connect { launch: true }),
+            State::AwaitingSsh(_) => self.connect_to_launch(),
             _ => {}
         }
+    }
+
+    /// The connection's first session starts the command. The slave takes an executor's word from its guest's address only, and so
+    /// has to know that before.
+    fn connect_to_launch(&mut self) {
+        if self.settings.is_executor {
+            self.actions.push(Action::Report(Report::plain(TaskState::TaskStarting)));
+        }
+        self.actions.push(Action::Connect { launch: true });
     }
 
     pub(super) fn unanswered(&mut self, why: String) {

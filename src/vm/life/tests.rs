@@ -39,6 +39,7 @@ impl Story {
             mac: "52:54:00:00:00:01".into(),
             tells_of_killing: true,
             watch,
+            is_executor: false,
         };
         let now = Instant::now();
         let (life, actions) = Life::begin(settings, now);
@@ -201,6 +202,18 @@ fn a_command_that_succeeds_has_all_its_steps_and_states_in_order() {
     let states: Vec<TaskState> = story.reports().iter().map(|report| report.state).collect();
     assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskRunning]);
     assert_report(&story.end(), TaskState::TaskFinished, None, &["Command exited with status 0"]);
+}
+
+#[test]
+fn the_slave_hears_of_an_executors_address_before_the_executor_can_speak() {
+    let mut story = Story::booting();
+    story.life.settings.is_executor = true;
+    let story = story.event(Event::BannerSeen);
+    let starting = Action::Report(Report::plain(TaskState::TaskStarting));
+    assert_eq!(story.last.iter().rev().take(2).collect::<Vec<_>>(), [&Action::Connect { launch: true }, &starting]);
+    assert_eq!(story.life.address(), Some(ADDRESS));
+    let command = Story::greeted();
+    assert!(!command.last.contains(&starting), "a command task says it once");
 }
 
 #[test]

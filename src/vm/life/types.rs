@@ -29,6 +29,8 @@ pub struct Settings {
     pub tells_of_killing: bool,
     /// What is watched of the task.
     pub watch: Watch,
+    /// What runs is an executor of a framework's own, which will speak to the slave from the guest's address.
+    pub is_executor: bool,
 }
 
 /// What is done in a process of its own.

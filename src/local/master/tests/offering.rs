@@ -69,6 +69,38 @@ fn suppressed_frameworks_get_nothing_until_they_revive() {
 }
 
 #[test]
+fn each_role_of_a_framework_is_suppressed_and_revived_by_itself() {
+    let mut world = World::new();
+    world.slave(5051, &[cpus(4.0)]);
+    let roles = vec!["a".to_owned(), "b".to_owned()];
+    let scheduler =
+        world.subscribe(FrameworkInfo { roles: roles.clone(), ..framework_info(&[capability::Type::MultiRole]) });
+    let role_offered = |world: &mut World| {
+        let offers = world.offers(&scheduler);
+        let roles = offers.iter().map(|offer| offer.allocation_info.clone().unwrap_or_default().role().to_owned());
+        let roles: Vec<String> = roles.collect();
+        decline(world, &scheduler, &offers, Some(1.0));
+        roles
+    };
+    assert_eq!(role_offered(&mut world), ["a"], "the first role comes first");
+    assert_eq!(role_offered(&mut world), ["b"], "what is declined for one role is offered for the next");
+    let only = |role: &str| vec![role.to_owned()];
+    let suppress = |roles| Call { suppress: Some(call::Suppress { roles }), ..of(call::Type::Suppress) };
+    world.call(&scheduler, suppress(only("a")));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(role_offered(&mut world), ["b"]);
+    world.call(&scheduler, suppress(only("another's")));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(role_offered(&mut world), ["b"], "a call about another's role is dropped");
+    world.call(&scheduler, suppress(Vec::new()));
+    world.pass(Duration::from_secs(60));
+    assert!(role_offered(&mut world).is_empty());
+    world.call(&scheduler, Call { revive: Some(call::Revive { roles: only("a") }), ..of(call::Type::Revive) });
+    assert_eq!(role_offered(&mut world), ["a"]);
+    assert!(role_offered(&mut world).is_empty());
+}
+
+#[test]
 fn reviving_forgets_the_filters() {
     let mut world = World::new();
     world.slave(5051, &[cpus(4.0)]);

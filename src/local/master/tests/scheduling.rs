@@ -49,14 +49,79 @@ fn a_call_must_be_that_of_the_present_scheduler() {
     assert_eq!(answer(&mut world, &lasting.id, Some(&own)), (403, "Framework is not subscribed".into()));
 }
 
+/// Makes a call and gives what is answered.
+fn answer_to(world: &mut World, scheduler: &Scheduler, call: Call) -> (u16, String) {
+    let peer = world.peer();
+    let call = Box::new(Call { framework_id: Some(scheduler.id.clone()), ..call });
+    world.handle(Event::Call { peer, stream_id: Some(stream_id(scheduler.peer)), call });
+    world.answers().remove(0)
+}
+
 #[test]
-fn a_call_that_this_master_cannot_do_is_refused_in_words() {
+fn every_call_is_taken_but_one_that_is_none() {
     let mut world = World::new();
     let scheduler = world.framework();
-    let peer = world.peer();
-    let call = Call { framework_id: Some(scheduler.id.clone()), ..of(call::Type::ReconcileOperations) };
-    world.handle(Event::Call { peer, stream_id: Some(stream_id(scheduler.peer)), call: Box::new(call) });
-    assert_eq!(world.answers(), [(501, "the embedded master does not do RECONCILE_OPERATIONS".into())]);
+    let unknown = answer_to(&mut world, &scheduler, of(call::Type::Unknown));
+    assert_eq!(unknown, (501, "the embedded master does not do UNKNOWN".into()));
+    use call::Type::*;
+    for kind in [AcceptInverseOffers, DeclineInverseOffers, AcknowledgeOperationStatus, Request] {
+        assert_eq!(answer_to(&mut world, &scheduler, of(kind)).0, 202, "{}", kind.as_str_name());
+    }
+}
+
+#[test]
+fn operations_are_unknown_here_and_said_to_be() {
+    let mut world = World::new();
+    let slave = world.slave(5051, &[cpus(1.0)]);
+    let scheduler = world.framework();
+    let here = world.offers(&scheduler)[0].slave_id.clone();
+    assert!(!world.sent::<SlaveRegisteredMessage>(&slave).is_empty());
+    let named = |slave_id: Option<mesos::SlaveId>| call::reconcile_operations::Operation {
+        operation_id: mesos::OperationId { value: "o".into() },
+        slave_id,
+        resource_provider_id: None,
+    };
+    let elsewhere = mesos::SlaveId { value: "elsewhere".into() };
+    let reconcile_operations =
+        call::ReconcileOperations { operations: vec![named(Some(here)), named(Some(elsewhere)), named(None)] };
+    let call = Call { reconcile_operations: Some(reconcile_operations), ..of(call::Type::ReconcileOperations) };
+    assert_eq!(answer_to(&mut world, &scheduler, call).0, 202);
+    let updates = world.events(&scheduler).into_iter().filter_map(|event| event.update_operation_status);
+    let texts: Vec<_> = updates.map(|update| (update.status.state(), update.status.message().to_owned())).collect();
+    let unknown = mesos::OperationState::OperationUnknown;
+    assert_eq!(
+        texts,
+        [
+            (unknown, "Reconciliation: Operation is unknown".to_owned()),
+            (unknown, "Reconciliation: Both operation and agent are unknown".to_owned()),
+            (unknown, "Reconciliation: Operation is unknown and no 'agent_id' was provided".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn a_framework_describes_itself_anew_but_stays_the_same_user() {
+    let mut world = World::new();
+    let slave = world.slave(5051, &[cpus(1.0)]);
+    let scheduler = world.framework();
+    world.offers(&scheduler);
+    let info = |user: &str| FrameworkInfo {
+        id: Some(scheduler.id.clone()),
+        user: user.into(),
+        webui_url: Some("http://x".into()),
+        ..framework_info(&[])
+    };
+    let update = |user: &str| Call {
+        update_framework: Some(call::UpdateFramework { framework_info: info(user), ..Default::default() }),
+        ..of(call::Type::UpdateFramework)
+    };
+    assert_eq!(answer_to(&mut world, &scheduler, update("root")).0, 200);
+    let told = world.sent::<UpdateFrameworkMessage>(&slave).remove(0);
+    assert_eq!(told.framework_info, Some(info("root")));
+    let (status, text) = answer_to(&mut world, &scheduler, update("nobody"));
+    assert_eq!(status, 400);
+    assert!(text.ends_with("Updating 'FrameworkInfo.user' is unsupported"), "{text}");
+    assert!(world.sent::<UpdateFrameworkMessage>(&slave).is_empty());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The end of each life: the master is there, everything ends, everything is acknowledged, and nothing is left.
 
-use super::world::World;
+use super::world::{Stream, World};
 use super::{Check, Step, ensure};
 use crate::slave::constants::MASTER_PING_TIMEOUT;
 
@@ -22,6 +22,13 @@ impl World {
                 return Ok(());
             }
             self.round()?;
+            let open = |stream: &Stream| stream.owed || !stream.queue.is_empty();
+            if self.in_touch && self.master.tasks.is_empty() && !self.streams.values().any(open) {
+                break;
+            }
+        }
+        if self.stopping && !self.exited {
+            self.pass(11_000)?;
         }
         ensure!(self.exited || !self.stopping, "it was asked to stop and goes on");
         match self.exited {

@@ -1,0 +1,1 @@
+../../../src/container/frame.rs

@@ -1,0 +1,1 @@
+../../../src/detector/wire.rs

@@ -1,0 +1,1 @@
+../../../src/flags/master.rs

@@ -1,0 +1,1 @@
+../../../src/flags/values.rs

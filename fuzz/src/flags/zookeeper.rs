@@ -1,0 +1,1 @@
+../../../src/flags/zookeeper.rs

@@ -1,0 +1,1 @@
+../../../src/libprocess/body.rs

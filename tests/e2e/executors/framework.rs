@@ -1,0 +1,184 @@
+//! A framework that launches tasks on executors and talks to these.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use super::PYTHON;
+use crate::scheduler::{Scheduler, text};
+use crate::support::World;
+
+/// The executor that the tests bring along.
+const EXECUTOR: &str = include_str!("executor.py");
+
+/// A subscribed framework, and what it has heard and nobody asked for yet.
+pub struct Framework {
+    scheduler: Scheduler,
+    heard: VecDeque<Value>,
+    slave: Value,
+}
+
+/// An executor's description: `executor.py` with these arguments.
+pub fn executor(id: &str, arguments: &str) -> Value {
+    let script = format!("cat >executor.py <<'END'\n{EXECUTOR}\nEND\nexec {PYTHON} executor.py {arguments}");
+    with_command(id, &script)
+}
+
+/// An executor's description, of any command.
+pub fn with_command(id: &str, command: &str) -> Value {
+    json!({ "executor_id": { "value": id }, "name": id, "data": base64(b""),
+        "command": { "value": command }, "resources": resources(0.1, 160.0) })
+}
+
+fn resources(cpus: f64, mem: f64) -> Value {
+    let scalar = |name: &str, value: f64| json!({ "name": name, "type": "SCALAR", "scalar": { "value": value } });
+    json!([scalar("cpus", cpus), scalar("mem", mem)])
+}
+
+impl Framework {
+    /// Subscribes.
+    pub fn subscribe(world: &World) -> Framework {
+        let scheduler = Scheduler::subscribe(&world.master_address, "root");
+        Framework { scheduler, heard: VecDeque::new(), slave: Value::Null }
+    }
+
+    /// Launches tasks of an executor on the next offer, each with its own name as data.
+    pub fn launch(&mut self, executor: &Value, tasks: &[&str]) {
+        let offer = self.await_event("an offer", |event| Some(event["offers"]["offers"].get(0)?.clone()));
+        self.slave = offer["agent_id"].clone();
+        let task = |name: &&str| {
+            json!({ "name": name, "task_id": { "value": name }, "agent_id": offer["agent_id"],
+            "executor": executor, "data": base64(name.as_bytes()), "resources": resources(0.1, 16.0) })
+        };
+        let tasks: Vec<Value> = tasks.iter().map(task).collect();
+        self.scheduler.call(json!({ "type": "ACCEPT", "accept": { "offer_ids": [offer["id"]],
+            "filters": { "refuse_seconds": 1 },
+            "operations": [{ "type": "LAUNCH", "launch": { "task_infos": tasks } }] } }));
+    }
+
+    /// The first event of which `which` makes something; the others stay to be asked for.
+    pub fn await_event<T>(&mut self, what: &str, which: impl Fn(&Value) -> Option<T>) -> T {
+        if let Some(index) = self.heard.iter().position(|event| which(event).is_some()) {
+            let event = self.heard.remove(index).expect("an event");
+            return which(&event).expect(what);
+        }
+        loop {
+            let event = self.scheduler.next_event();
+            assert_ne!(event["type"], "ERROR", "waiting for {what}: {event}");
+            let status = &event["update"]["status"];
+            if status["uuid"].is_string() {
+                self.scheduler.call(json!({ "type": "ACKNOWLEDGE", "acknowledge": {
+                    "agent_id": status["agent_id"], "task_id": status["task_id"], "uuid": status["uuid"] } }));
+            }
+            match which(&event) {
+                Some(found) => return found,
+                None => self.heard.push_back(event),
+            }
+        }
+    }
+
+    /// Waits for a task's status, whatever comes of others meanwhile.
+    pub fn await_status(&mut self, task: &str) -> Value {
+        self.await_event(&format!("a status of {task}"), |event| {
+            let status = &event["update"]["status"];
+            (status["task_id"]["value"] == task).then(|| status.clone())
+        })
+    }
+
+    /// Waits for a task's next status, which is to be this one.
+    pub fn await_state(&mut self, task: &str, state: &str) -> Value {
+        let status = self.await_status(task);
+        assert_eq!(status["state"], state, "{status}");
+        status
+    }
+
+    /// A terminal status of a task that its executor left alone: state, reason, message.
+    pub fn await_end(&mut self, task: &str) -> (String, String, String) {
+        let status = self.await_status(task);
+        (text(&status["state"]), text(&status["reason"]), text(&status["message"]))
+    }
+
+    /// Launches tasks and waits until they run, each with its data given back.
+    pub fn run(&mut self, executor: &Value, tasks: &[&str]) {
+        self.launch(executor, tasks);
+        for task in tasks {
+            let status = self.await_state(task, "TASK_RUNNING");
+            assert_eq!(status["data"], base64(task.as_bytes()), "{status}");
+            assert_eq!(status["executor_id"], executor["executor_id"], "{status}");
+            assert_eq!(status["source"], "SOURCE_EXECUTOR", "{status}");
+        }
+    }
+
+    /// A message to an executor.
+    pub fn say(&self, executor: &str, data: &[u8]) {
+        self.scheduler.call(json!({ "type": "MESSAGE", "message": { "agent_id": self.slave,
+            "executor_id": { "value": executor }, "data": base64(data) } }));
+    }
+
+    /// The next message of an executor.
+    pub fn hear(&mut self, executor: &str) -> Vec<u8> {
+        let data = self.await_event(&format!("a message of {executor}"), |event| {
+            let message = &event["message"];
+            (message["executor_id"]["value"] == executor).then(|| text(&message["data"]))
+        });
+        unbase64(&data)
+    }
+
+    /// What an executor answers.
+    pub fn ask(&mut self, executor: &str, question: &str) -> String {
+        self.say(executor, question.as_bytes());
+        String::from_utf8(self.hear(executor)).expect("text")
+    }
+
+    /// Asks for a task to be killed.
+    pub fn kill(&self, task: &str) {
+        self.scheduler.kill(task);
+    }
+
+    /// Asks for an executor to be shut down.
+    pub fn shut_down(&self, executor: &str) {
+        self.scheduler.call(json!({ "type": "SHUTDOWN", "shutdown": { "agent_id": self.slave,
+            "executor_id": { "value": executor } } }));
+    }
+
+    /// Waits for an executor's end; gives the status that wait(2) gave.
+    pub fn await_exit(&mut self, executor: &str) -> i64 {
+        self.await_event(&format!("the end of {executor}"), |event| {
+            let failure = &event["failure"];
+            (failure["executor_id"]["value"] == executor).then(|| failure["status"].as_i64().expect("a status"))
+        })
+    }
+
+    /// Ends the framework.
+    pub fn teardown(self) {
+        self.scheduler.teardown();
+    }
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Bytes as v1 JSON has them.
+pub fn base64(data: &[u8]) -> String {
+    let mut out = String::new();
+    for three in data.chunks(3) {
+        let bits = (0..3).fold(0u32, |bits, place| bits << 8 | u32::from(three.get(place).copied().unwrap_or(0)));
+        for place in 0..4 {
+            let letter = char::from(ALPHABET[(bits >> (18 - 6 * place) & 63) as usize]);
+            out.push(if place <= three.len() { letter } else { '=' });
+        }
+    }
+    out
+}
+
+/// The reverse of it.
+pub fn unbase64(text: &str) -> Vec<u8> {
+    let value = |letter: &u8| ALPHABET.iter().position(|each| each == letter).expect("base64") as u32;
+    let letters = text.trim_end_matches('=').as_bytes();
+    letters
+        .chunks(4)
+        .flat_map(|four| {
+            let bits = four.iter().fold(0u32, |bits, letter| bits << 6 | value(letter)) << (6 * (4 - four.len()));
+            bits.to_be_bytes()[1..four.len()].to_vec()
+        })
+        .collect()
+}
