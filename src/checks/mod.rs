@@ -28,7 +28,7 @@ pub enum Probe {
     Command(CommandInfo),
     /// It makes a connection.
     Tcp(Target),
-    /// It asks an HTTP server.
+    /// It asks an HTTP server, for a path that a request may have.
     Http(Target, String),
     /// It asks an HTTPS server, whose certificate is not looked at.
     Https(Target, String),
@@ -65,7 +65,7 @@ pub fn probe(task: &TaskInfo, which: Which) -> Option<Probe> {
                 check_info::Type::Command => Some(Probe::Command(check.command.as_ref()?.command.clone())),
                 check_info::Type::Http => {
                     let http = check.http.as_ref()?;
-                    Some(Probe::Http(Target::new(http.port, None)?, http.path().to_string()))
+                    Some(Probe::Http(Target::new(http.port, None)?, http::path(http.path())))
                 }
                 check_info::Type::Tcp => Some(Probe::Tcp(Target::new(check.tcp.as_ref()?.port, None)?)),
                 check_info::Type::Unknown => None,
@@ -77,8 +77,9 @@ pub fn probe(task: &TaskInfo, which: Which) -> Option<Probe> {
                 health_check::Type::Command => Some(Probe::Command(check.command.clone()?)),
                 health_check::Type::Http => {
                     let http = check.http.as_ref()?;
-                    let (target, path) = (Target::new(http.port, http.protocol)?, http.path().to_string());
-                    Some(if http.scheme() == "https" { Probe::Https(target, path) } else { Probe::Http(target, path) })
+                    let is_https = http.scheme() == "https";
+                    let (target, path) = (Target::new(http.port, http.protocol)?, http::path(http.path()));
+                    Some(if is_https { Probe::Https(target, path) } else { Probe::Http(target, path) })
                 }
                 health_check::Type::Tcp => {
                     let tcp = check.tcp.as_ref()?;
@@ -95,7 +96,7 @@ pub fn probe(task: &TaskInfo, which: Which) -> Option<Probe> {
 pub fn curl(target: Target, path: &str, seconds: Option<f64>) -> Vec<String> {
     let words = ["curl", "-q", "-s", "-S", "-L", "-k", "-w", "status=%{http_code}\\n", "-o", "/dev/null", "-g"];
     let limit = seconds.map(|seconds| ["-m".to_string(), format!("{seconds:.3}")]);
-    let url = format!("https://{target}{}", http::path(path));
+    let url = format!("https://{target}{path}");
     words.map(String::from).into_iter().chain(limit.into_iter().flatten()).chain(["--".to_string(), url]).collect()
 }
 
@@ -106,4 +107,28 @@ pub fn timeout(task: &TaskInfo, which: Which) -> Option<f64> {
         Which::Health => task.health_check.as_ref()?.timeout_seconds(),
     };
     (seconds > 0.0).then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::mesos::HealthCheck;
+
+    #[test]
+    fn curl_is_given_one_url_and_no_option_of_a_framework_s() {
+        let http = health_check::HttpCheckInfo {
+            port: 8443,
+            scheme: Some("https".into()),
+            path: Some("/a b?-K /etc/x#y".into()),
+            protocol: Some(network_info::Protocol::IPv6 as i32),
+            ..Default::default()
+        };
+        let kind = Some(health_check::Type::Http as i32);
+        let check = HealthCheck { r#type: kind, http: Some(http), timeout_seconds: Some(1.5), ..Default::default() };
+        let task = TaskInfo { health_check: Some(check), ..Default::default() };
+        let Some(Probe::Https(target, path)) = probe(&task, Which::Health) else { panic!("https") };
+        let words = curl(target, &path, timeout(&task, Which::Health));
+        assert_eq!(words[words.len() - 4..], ["-m", "1.500", "--", "https://[::1]:8443/a%20b?-K%20/etc/x"]);
+        assert_eq!(probe(&task, Which::Check), None);
+    }
 }

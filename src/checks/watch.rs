@@ -22,6 +22,11 @@ use crate::subprocess::Exit;
 /// A check that could not be performed is not tried again at once, whatever its interval.
 const UNAVAILABLE: Duration = Duration::from_secs(1);
 
+/// How many notes a task may cause: its checks' results are its own doing, and logs grow.
+const NOTES: u32 = 100;
+/// Longest part of a reason that is noted, in characters: it may be a guest's word.
+const LONGEST_REASON: usize = 300;
+
 /// Which of a task's checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
@@ -117,6 +122,7 @@ pub struct Watch {
     answer: Option<Answer>,
     healthy: Option<bool>,
     cause: Option<Cause>,
+    notes: u32,
 }
 
 /// Seconds of a message; what no duration can hold is as good as for ever.
@@ -238,7 +244,7 @@ impl Watch {
             Outcome::Failed(why) => (None, Some(format!("the task's check failed: {why}"))),
             Outcome::Unavailable(why) => (self.answer, Some(format!("the task's check could not be performed: {why}"))),
         };
-        let mut actions = note(schedule, trouble);
+        let mut actions = note(schedule, trouble, &mut self.notes);
         if answer != self.answer {
             self.answer = answer;
             actions.push(self.tell(Reason::TaskCheckStatusUpdated));
@@ -257,7 +263,7 @@ impl Watch {
             Outcome::Failed(why) => Some(why.clone()),
             Outcome::Unavailable(why) => {
                 let trouble = format!("the task's health check could not be performed: {why}");
-                return note(&mut health.schedule, Some(trouble));
+                return note(&mut health.schedule, Some(trouble), &mut self.notes);
             }
         };
         match why {
@@ -284,7 +290,8 @@ impl Watch {
         let Some(health) = &mut self.health else {
             return Vec::new();
         };
-        let mut actions = note(&mut health.schedule, Some(format!("the task's health check failed: {why}")));
+        let mut actions =
+            note(&mut health.schedule, Some(format!("the task's health check failed: {why}")), &mut self.notes);
         if health.initializing && !health.grace.is_zero() && age <= health.grace {
             return actions;
         }
@@ -336,9 +343,21 @@ impl Watch {
     }
 }
 
-fn note(schedule: &mut Schedule, trouble: Option<String>) -> Vec<Action> {
+/// A trouble is noted when it is a new one.
+fn note(schedule: &mut Schedule, trouble: Option<String>, notes: &mut u32) -> Vec<Action> {
     let is_news = schedule.is_news(trouble.is_some());
-    trouble.filter(|_| is_news).map(Action::Note).into_iter().collect()
+    let Some(mut text) = trouble.filter(|_| is_news && *notes < NOTES) else {
+        return Vec::new();
+    };
+    *notes += 1;
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_REASON) {
+        text.truncate(end);
+        text.push('…');
+    }
+    if *notes == NOTES {
+        text.push_str(" (more of this is not noted)");
+    }
+    vec![Action::Note(text)]
 }
 
 /// Why an answer is not a healthy task's (`interpretCheckStatusInfo` in Mesos).

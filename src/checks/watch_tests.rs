@@ -262,6 +262,18 @@ fn what_goes_on_failing_is_noted_once() {
 }
 
 #[test]
+fn what_a_check_has_noted_of_it_has_an_end() {
+    let mut story = Story::with_check();
+    for _ in 0..2 * NOTES {
+        story.checked(Outcome::Failed("ä".repeat(10_000)));
+        story.checked(exit(0));
+    }
+    assert_eq!(story.notes(), NOTES as usize);
+    let longest = story.actions.iter().map(|action| if let Action::Note(text) = action { text.len() } else { 0 }).max();
+    assert!(longest < Some(1000));
+}
+
+#[test]
 fn nothing_is_run_and_no_result_counts_once_the_task_is_being_ended() {
     let mut story = Story::with_health(HealthCheck { consecutive_failures: Some(1), ..health() });
     story.tick();

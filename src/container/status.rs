@@ -49,6 +49,12 @@ impl Report {
     pub fn plain(state: TaskState) -> Report {
         Report { state, reason: None, message: None, exit: None, healthy: None, answer: None }
     }
+
+    /// It says what a check of the running task has found.
+    pub fn is_of_check(&self) -> bool {
+        use task_status::Reason::{TaskCheckStatusUpdated, TaskHealthCheckStatusUpdated};
+        matches!(self.reason, Some(TaskCheckStatusUpdated | TaskHealthCheckStatusUpdated))
+    }
 }
 
 /// A status on its way to the slave.

@@ -405,3 +405,7 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 #[path = "launcher_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "launcher_check_tests.rs"]
+mod check_tests;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A guest of one test: its directory, and the launcher for one command.
-struct Guest {
+pub(super) struct Guest {
     directory: PathBuf,
     shell: Vec<&'static str>,
 }
@@ -29,7 +29,7 @@ impl Drop for Guest {
 }
 
 impl Guest {
-    fn new(shell: &[&'static str], change: impl FnOnce(&mut LauncherScript)) -> Guest {
+    pub(super) fn new(shell: &[&'static str], change: impl FnOnce(&mut LauncherScript)) -> Guest {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("mesos-launcher-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("directory");
@@ -58,26 +58,26 @@ impl Guest {
         self.directory.join(name).to_str().expect("utf-8").to_string()
     }
 
-    fn sandbox(&self) -> PathBuf {
+    pub(super) fn sandbox(&self) -> PathBuf {
         self.directory.join("a sandbox with 'quotes', $dollars and `more`")
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(super) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.sandbox().join(name)).expect(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.shell[0]);
         command.args(&self.shell[1..]).arg(path(&self.path("state"))).args(arguments).stdin(Stdio::null());
         command
     }
 
-    fn verb(&self, arguments: &[&str]) -> JobEnd {
+    pub(super) fn verb(&self, arguments: &[&str]) -> JobEnd {
         let Output { status, stdout, stderr } = self.command(arguments).output().expect("launcher");
         JobEnd { exit: status.code().map(Exit::Status), stdout, stderr }
     }
 
-    fn start(&self) -> Started {
+    pub(super) fn start(&self) -> Started {
         parse_start(&self.verb(&["start"])).expect("start")
     }
 
@@ -91,7 +91,7 @@ impl Guest {
     }
 
     /// Waits for a line that the command writes when it is ready.
-    fn await_line(&self, line: &str) {
+    pub(super) fn await_line(&self, line: &str) {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while !self.read("stdout").lines().any(|other| other == line) {
             assert!(std::time::Instant::now() < until, "no {line:?} in {:?}", self.read("stdout"));
@@ -101,7 +101,7 @@ impl Guest {
 }
 
 /// The shells of this machine that a guest may have as /bin/sh.
-fn shells() -> Vec<Vec<&'static str>> {
+pub(super) fn shells() -> Vec<Vec<&'static str>> {
     let all: [&[&'static str]; 4] = [&["/bin/sh"], &["dash"], &["bash"], &["busybox", "ash"]];
     let there = |shell: &&[&str]| {
         Command::new(shell[0]).args(&shell[1..]).args(["-c", "true"]).status().is_ok_and(|s| s.success())
@@ -427,75 +427,5 @@ fn what_cannot_be_handed_to_a_program_is_refused_before_anything_is_sent() {
     }
     for user in ["root", "_apt", "www-data", "Domain.User", "machine$"] {
         assert_eq!(check_user(user), Ok(()));
-    }
-}
-
-/// A guest whose task waits for its end, with this check.
-fn with_check(shell: &[&'static str], program: Program) -> Guest {
-    let guest = Guest::new(shell, |launcher| {
-        launcher.program = Program::Shell("echo ready; sleep 600".into());
-        launcher.environment = vec![("A".into(), "the task's".into())];
-        launcher.checks =
-            vec![Job { name: "health", environment: vec![("A".into(), "the 'check''s'".into())], program }];
-    });
-    guest.start();
-    guest.await_line("ready");
-    guest
-}
-
-#[test]
-fn a_check_runs_beside_the_task_in_its_sandbox_with_its_own_environment() {
-    for shell in shells() {
-        let guest = with_check(&shell, Program::Shell("echo \"$A\" in \"$(pwd)\"; cat; exit 7".into()));
-        assert_eq!(parse_check(&guest.verb(&["check", "health"])), Ok(7), "{shell:?}");
-        let expected = format!("the 'check''s' in {}\n", guest.sandbox().display());
-        assert_eq!(guest.read("stderr"), expected, "{shell:?}");
-        assert_eq!(guest.read("stdout"), "ready\n", "{shell:?}");
-        let exec = Program::Exec {
-            file: "sh".into(),
-            arguments: ["sh", "-c", "exit $#", "x", "1"].map(String::from).to_vec(),
-        };
-        assert_eq!(parse_check(&with_check(&shell, exec).verb(&["check", "health"])), Ok(1), "{shell:?}");
-    }
-}
-
-#[test]
-fn a_check_that_is_killed_says_so_and_one_that_is_not_there_is_not_found() {
-    let killed = with_check(&["/bin/sh"], Program::Shell("kill -9 $$".into()));
-    assert_eq!(parse_check(&killed.verb(&["check", "health"])), Ok(137));
-    let missing = Program::Exec { file: "/no/such/program".into(), arguments: vec![] };
-    assert_eq!(parse_check(&with_check(&["/bin/sh"], missing).verb(&["check", "health"])), Ok(127));
-}
-
-#[test]
-fn a_check_whose_output_has_nowhere_to_go_is_run_all_the_same() {
-    let guest = with_check(&["/bin/sh"], Program::Shell("echo lost".into()));
-    fs::remove_file(guest.sandbox().join("stderr")).expect("stderr");
-    fs::create_dir(guest.sandbox().join("stderr")).expect("stderr");
-    assert_eq!(parse_check(&guest.verb(&["check", "health"])), Ok(0));
-}
-
-#[test]
-fn a_check_is_ended_with_all_that_it_started_and_the_task_is_not() {
-    for shell in shells() {
-        let script = "setsid sleep 600 & echo $! >child; echo $$ >check; sleep 600";
-        let guest = with_check(&shell, Program::Shell(script.into()));
-        let mut running = guest.command(&["check", "health"]).stdout(Stdio::null()).spawn().expect("check");
-        let pid = |name: &str| loop {
-            match fs::read_to_string(guest.sandbox().join(name)) {
-                Ok(pid) if pid.ends_with('\n') => break pid.trim().to_string(),
-                _ => std::thread::yield_now(),
-            }
-        };
-        let pids = [pid("child"), pid("check")];
-        assert!(guest.verb(&["end-check", "health"]).is_success(), "{shell:?}");
-        running.wait().expect("check");
-        let is_running = |pid: &String| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            !stat.is_empty() && !stat.contains(") Z ")
-        };
-        assert!(!pids.iter().any(is_running), "{shell:?}");
-        assert!(is_running(&guest.start().pid.to_string()), "{shell:?}");
-        assert!(guest.verb(&["end-check", "health"]).is_success(), "there is none any more");
     }
 }

@@ -409,7 +409,10 @@ impl Shell {
     }
 
     fn report(&mut self, report: Report) {
-        log::info!(
+        // What checks say goes on for days.
+        let level = if report.is_of_check() { log::Level::Debug } else { log::Level::Info };
+        log::log!(
+            level,
             "{}{}",
             report.state.as_str_name(),
             report.message.as_deref().map(|text| format!(": {}", printable(text))).unwrap_or_default()

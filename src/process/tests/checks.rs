@@ -143,6 +143,38 @@ fn a_check_that_cannot_be_executed_has_failed() {
     assert_eq!(container.run().0.last(), Some(&TaskState::TaskKilled));
 }
 
+/// An HTTPS health check at a port.
+fn https(port: u16) -> HealthCheck {
+    let http = health_check::HttpCheckInfo { port: port.into(), scheme: Some("https".into()), ..Default::default() };
+    let kind = Some(health_check::Type::Http as i32);
+    HealthCheck { r#type: kind, http: Some(http), command: None, ..health(CommandInfo::default()) }
+}
+
+#[test]
+fn an_https_server_is_asked_by_curl_whoever_has_signed_its_certificate() {
+    let there = |program: &str| std::process::Command::new(program).arg("version").output().is_ok();
+    if !there("curl") || !there("openssl") {
+        return;
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("address").port();
+    let key =
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=t -keyout key -out cert";
+    let serve = format!("exec openssl s_server -www -accept 127.0.0.1:{port} -key key -cert cert");
+    let mut container = launch(&format!("{key} && {serve}"), |task| {
+        task.health_check = Some(HealthCheck { grace_period_seconds: Some(60.0), ..https(port) });
+    });
+    container.until(|container| container.healthy().contains(&Some(true)));
+    container.kill(0);
+    container.run();
+}
+
+#[test]
+fn an_https_server_that_is_not_there_is_not_healthy() {
+    let mut container = launch("exec sleep 600", |task| task.health_check = Some(https(1)));
+    assert_eq!(container.run().0.last(), Some(&TaskState::TaskKilled));
+    assert_eq!(container.healthy()[2..], [Some(false); 3]);
+}
+
 #[test]
 fn no_check_runs_once_the_task_is_being_killed() {
     let mut container = launch("trap '' TERM; while :; do sleep 0.01; done", |task| {
