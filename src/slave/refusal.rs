@@ -185,9 +185,6 @@ fn unsupported_command(command: &CommandInfo) -> Option<String> {
     if command.value.as_deref().unwrap_or_default().is_empty() {
         return Some("the task's command is empty".into());
     }
-    if !command.uris.is_empty() {
-        return Some("this slave does not fetch URIs yet; let the command fetch what it needs".into());
-    }
     secret(command)
 }
 

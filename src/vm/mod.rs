@@ -5,14 +5,18 @@
 //!   ├── qemu-img, ssh-keygen          image.rs, keys.rs
 //!   ├── mesos-slave vm-worker OP DIR  worker.rs: one libvirt operation
 //!   ├── ssh -M                        connection.rs, over ssh.rs; the sessions of jobs.rs and output.rs ride on it
+//!   ├── mesos-slave fetch DIR         src/fetcher/
+//!   ├── mesos-slave vm-bring …        bring.rs
 //!   └── mesos-slave vm-collect …      collect.rs
 //! ```
 
 pub mod banner;
+pub mod bring;
 pub mod checks;
 pub mod collect;
 pub mod connection;
 pub mod domain;
+pub mod filter;
 pub mod handover;
 pub mod host;
 pub mod image;
@@ -31,6 +35,7 @@ pub mod quote;
 pub mod record;
 pub mod shell;
 pub mod ssh;
+pub mod table;
 pub mod worker;
 pub mod worker_error;
 
@@ -177,5 +182,6 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         tells_of_killing: tells_of_killing(&plan.spec),
         watch: plan.spec.task.as_ref().map(Watch::new).unwrap_or_default(),
         is_executor: plan.spec.task.is_none(),
+        fetches: crate::fetcher::is_wanted(&plan.spec),
     }
 }

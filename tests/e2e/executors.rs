@@ -4,6 +4,7 @@
 mod failures;
 mod framework;
 mod in_guest;
+mod masters;
 mod pymesos;
 
 /// The Python that a distribution brings along, with which its `python3-…` packages work.

@@ -4,6 +4,7 @@ mod checks;
 mod connection;
 mod executors;
 mod failures;
+mod files;
 mod hostile;
 mod kill;
 mod libvirtd;

@@ -92,7 +92,6 @@ fn what_no_container_here_has_is_a_container_that_could_not_be_launched() {
         }),
         with_resource(mesos::Resource { shared: Some(Default::default()), ..crate::resources::scalar("disk", 1.0) }),
         with_resource(disk_with(host_volume)),
-        with_command(mesos::CommandInfo { uris: vec![Default::default()], ..command.clone() }),
         with_command(mesos::CommandInfo { environment: with_secret.environment.clone(), ..command }),
         with_command(mesos::CommandInfo::default()),
         with_command(mesos::CommandInfo { shell: Some(false), ..Default::default() }),

@@ -1,5 +1,7 @@
 //! A VM's life by scenario, with an invented clock and no VM.
 
+mod files;
+
 use super::deadlines::*;
 use super::*;
 use crate::messages::mesos::task_status::Reason;
@@ -25,10 +27,18 @@ fn ms(millis: u64) -> Duration {
 
 impl Story {
     fn begin() -> Story {
-        Story::watching(Watch::default())
+        Story::with(false)
+    }
+
+    fn with(fetches: bool) -> Story {
+        Story::of(fetches, Watch::default())
     }
 
     fn watching(watch: Watch) -> Story {
+        Story::of(false, watch)
+    }
+
+    fn of(fetches: bool, watch: Watch) -> Story {
         let settings = Settings {
             boot_timeout: BOOT,
             makes_keys: true,
@@ -37,6 +47,7 @@ impl Story {
             image: "/images/default".into(),
             user: "alice".into(),
             mac: "52:54:00:00:00:01".into(),
+            fetches,
             tells_of_killing: true,
             watch,
             is_executor: false,

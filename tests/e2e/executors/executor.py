@@ -7,7 +7,8 @@ message ends it; messages are commands:
 
     finish TASK         reports it finished          flood COUNT SIZE   that many messages of that size, numbered
     exit STATUS         ends without a word          broken             posts what is no call
-    subscribe           subscribes once more         tasks              names the tasks that it runs
+    killpg              kills its process group      subscribe          subscribes once more
+    tasks               names the tasks that it runs run SHELL          says what a shell prints
     anything else       comes back, byte for byte
 
 stubborn: does not end when it is told to. twice: registers two times in a row.
@@ -17,6 +18,7 @@ import queue
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -318,6 +320,8 @@ class Executor:
             self.report(words[1].decode(), FINISHED)
         elif words[0] == b"exit":
             os._exit(int(words[1]))
+        elif words[0] == b"killpg":
+            os.killpg(0, signal.SIGKILL)
         elif words[0] == b"flood":
             for number in range(int(words[1])):
                 self.api.say(str(number).encode().ljust(int(words[2])))
@@ -325,6 +329,8 @@ class Executor:
             self.api.say(self.api.broken().encode())
         elif words[0] == b"subscribe":
             self.api.register()
+        elif words[0] == b"run":
+            self.api.say(subprocess.run(["sh", "-c", data[4:]], stdout=subprocess.PIPE).stdout)
         elif words[0] == b"tasks":
             self.api.say(" ".join(sorted(self.tasks)).encode())
         else:
