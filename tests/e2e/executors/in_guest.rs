@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use super::framework::{Framework, executor, with_command};
-use super::{PROCESS, PYTHON_GUEST};
+use super::{PROCESS, PYTHON, PYTHON_GUEST};
 use crate::scheduler::text;
 use crate::support::*;
 
@@ -79,6 +79,13 @@ fn an_executor_on_the_drivers_messages_lives_its_whole_life_in_a_guest() {
     framework.teardown();
     one_connection(&world);
     world.end();
+}
+
+#[test]
+fn the_driver_by_hand_says_what_mesos_driver_said() {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/executors/recorded.py");
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/mesos-1.11/fw");
+    assert_eq!(run(PYTHON, &["-B", here, recording]), "as recorded\n");
 }
 
 /// A driver drops what overtakes its registration, so all that the slave says comes over one connection.
