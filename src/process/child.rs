@@ -7,11 +7,12 @@ use nix::sys::signal::Signal;
 use crate::container::directory::RuntimeDirectory;
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker, command_ended, tells_of_killing};
+use crate::fetcher;
 use crate::messages::container::Spec;
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::task_status::Reason;
 use crate::poll::{PollSet, Signals, earlier};
-use crate::subprocess::{Exit, Subprocess};
+use crate::subprocess::{Exit, Job, JobEnd, Subprocess};
 
 use super::start::start;
 use super::tree;
@@ -19,6 +20,8 @@ use super::tree;
 /// Between TERM and KILL when nobody says otherwise: the slave is gone, or we are told to end (Mesos'
 /// `EXECUTOR_SHUTDOWN_GRACE_PERIOD`).
 const GRACE: Duration = Duration::from_secs(5);
+/// Fetching ends by itself when nothing comes any more; a large file may take its time.
+const FETCHING: Duration = Duration::from_secs(10 * 365 * 86400);
 /// KILL is repeated while something forks faster than it is found.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Such a fight ends: what is left after so many rounds is the slave's to find by our session.
@@ -26,6 +29,8 @@ const ROUNDS: u32 = 500;
 
 #[derive(Debug)]
 enum State {
+    /// What the command names is brought into its sandbox, or, being killed, no more.
+    Fetching { job: Job, killed: bool },
     /// The command runs.
     Running(Subprocess),
     /// It is to end since the one time: KILL at the other.
@@ -65,17 +70,10 @@ impl Child {
     /// What keeps a status from being made or written; the slave finds it in the log.
     pub fn run(mut self) -> Result<(), String> {
         self.report(&Report::plain(TaskState::TaskStarting))?;
-        match start(&self.spec) {
-            Ok(process) => {
-                self.state = State::Running(process);
-                self.report(&Report::plain(TaskState::TaskRunning))?;
-            }
-            Err(error) => self.conclude(&Report {
-                state: TaskState::TaskFailed,
-                reason: Some(Reason::ContainerLaunchFailed),
-                message: Some(error.to_string()),
-                exit: None,
-            })?,
+        if fetcher::is_wanted(&self.spec) {
+            self.fetch()?
+        } else {
+            self.begin()?
         }
         let mut set = PollSet::new();
         while !self.is_over() {
@@ -87,6 +85,39 @@ impl Child {
         self.directory.mark_done().map_err(|error| error.to_string())
     }
 
+    fn fetch(&mut self) -> Result<(), String> {
+        match Job::start(fetcher::job(&self.directory), Instant::now() + FETCHING) {
+            Ok(job) => {
+                self.state = State::Fetching { job, killed: false };
+                Ok(())
+            }
+            Err(error) => self.conclude(&not_launched(format!("cannot start the fetcher: {error}"))),
+        }
+    }
+
+    /// All is there that the command may need.
+    fn begin(&mut self) -> Result<(), String> {
+        match start(&self.spec) {
+            Ok(process) => {
+                self.state = State::Running(process);
+                self.report(&Report::plain(TaskState::TaskRunning))
+            }
+            Err(error) => self.conclude(&not_launched(error.to_string())),
+        }
+    }
+
+    fn fetched(&mut self, end: &JobEnd, killed: bool) -> Result<(), String> {
+        self.state = State::Reporting;
+        if killed {
+            return self.conclude(&Report {
+                reason: Some(Reason::TaskKilledDuringLaunch),
+                message: Some("killed while files were fetched".to_string()),
+                ..Report::plain(TaskState::TaskKilled)
+            });
+        }
+        if end.is_success() { self.begin() } else { self.conclude(&not_launched(fetcher::failure(end))) }
+    }
+
     /// A slave that is gone for good reads the outcome from the directory.
     fn is_over(&self) -> bool {
         matches!(self.state, State::Reporting) && (self.channel.is_settled() || self.abandoned)
@@ -96,6 +127,7 @@ impl Child {
         set.add(self.signals.fd(), crate::poll::Interest::Read);
         self.channel.register(set);
         match &self.state {
+            State::Fetching { job, .. } => job.register(set),
             State::Running(process) | State::Stopping(process, _, _) => process.register(set),
             State::Sweeping { .. } | State::Reporting => {}
         }
@@ -105,7 +137,7 @@ impl Child {
         match &self.state {
             State::Stopping(_, _, deadline) => Some(*deadline),
             State::Sweeping { next, .. } => Some(*next),
-            State::Running(_) | State::Reporting => None,
+            State::Fetching { .. } | State::Running(_) | State::Reporting => None,
         }
     }
 
@@ -136,6 +168,10 @@ impl Child {
             self.report(&Report::plain(TaskState::TaskKilling))?;
         }
         self.state = match std::mem::replace(&mut self.state, State::Reporting) {
+            State::Fetching { mut job, .. } => {
+                job.cancel();
+                State::Fetching { job, killed: true }
+            }
             State::Running(process) => {
                 tree::signal(Signal::SIGTERM);
                 State::Stopping(process, now, after(now))
@@ -147,6 +183,10 @@ impl Child {
     }
 
     fn advance(&mut self, now: Instant) -> Result<(), String> {
+        if let State::Fetching { job, killed } = &mut self.state {
+            let killed = *killed;
+            return job.turn(now).map_or(Ok(()), |end| self.fetched(&end, killed));
+        }
         if let State::Running(process) | State::Stopping(process, _, _) = &mut self.state {
             let task = process.pid();
             if let Some(exit) = process.try_wait() {
@@ -170,7 +210,11 @@ impl Child {
                 }
                 (*rounds, *next) = (*rounds + 1, now + AGAIN);
             }
-            State::Running(_) | State::Stopping(..) | State::Sweeping { .. } | State::Reporting => {}
+            State::Fetching { .. }
+            | State::Running(_)
+            | State::Stopping(..)
+            | State::Sweeping { .. }
+            | State::Reporting => {}
         }
         Ok(())
     }
@@ -188,6 +232,11 @@ impl Child {
         self.channel.send_update(update);
         Ok(())
     }
+}
+
+/// As Mesos' agent reports a container that could not be launched (`Slave::executorLaunched`).
+fn not_launched(why: String) -> Report {
+    Report { reason: Some(Reason::ContainerLaunchFailed), message: Some(why), ..Report::plain(TaskState::TaskFailed) }
 }
 
 /// As Mesos' command executor reports an end (`CommandExecutor::reaped`): the way of the end as the message, and no reason.

@@ -94,7 +94,11 @@ pub fn start(spec: &Spec) -> Result<Subprocess, StartError> {
     spawned.map_err(|error| StartError::Execute(program, error))
 }
 
-fn find_user(name: Option<&str>) -> Result<User, StartError> {
+/// The host's user of this name; without a name, the one that we are.
+///
+/// # Errors
+/// When there is none, or we may not become it.
+pub fn find_user(name: Option<&str>) -> Result<User, StartError> {
     let lookup = |name: &str, error: nix::Error| StartError::Lookup(name.to_string(), error.into());
     let Some(name) = name else {
         let uid = geteuid();
@@ -164,7 +168,10 @@ fn environment(command: &mut Command, spec: &Spec, user: &User) -> Result<(), St
 }
 
 /// Has the command switch to its user just before it is executed, when it is in its sandbox already.
-fn become_user(command: &mut Command, user: &User) -> Result<(), StartError> {
+///
+/// # Errors
+/// When the user's groups cannot be looked up.
+pub fn become_user(command: &mut Command, user: &User) -> Result<(), StartError> {
     let switch: Option<(Vec<Gid>, Gid, Uid)> = if user.uid == geteuid() {
         None
     } else {

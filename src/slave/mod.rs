@@ -90,9 +90,9 @@ pub struct Config {
     pub recovery_timeout: Duration,
 }
 
-#[cfg(test)]
 impl Config {
-    /// What tests have no opinion on, as the flags have it by default.
+    /// What tests, and those below fuzz/, have no opinion on, as the flags have it by default.
+    #[cfg_attr(not(test), allow(dead_code))]
     pub fn of_tests(pid: Pid) -> Config {
         Config {
             executor_pid: pid.clone(),

@@ -181,9 +181,6 @@ fn unsupported_command(command: &CommandInfo) -> Option<String> {
     if command.value.as_deref().unwrap_or_default().is_empty() {
         return Some("the task's command is empty".into());
     }
-    if !command.uris.is_empty() {
-        return Some("this slave does not fetch URIs yet; let the command fetch what it needs".into());
-    }
     let mut variables = command.environment.iter().flat_map(|all| &all.variables);
     let secret = variables.find(|each| each.r#type() == variable::Type::Secret)?;
     Some(format!("environment variable {} is a secret, which this slave cannot resolve", secret.name))

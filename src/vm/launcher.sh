@@ -10,6 +10,7 @@
 #   pid      the command's pid, which is also its session, and the boot it belongs to: one short write, before `ready`
 #   status   how it ended; made by rename, so it is whole when it is there
 #   alive    a FIFO that the supervisor holds open: its end of file is the supervisor's end
+#   fetched  the sandbox holds what was fetched, which is to be the command's user's
 #   ready    a FIFO that tells `start` of the pid
 #
 # `start` may also be read into a shell that is there already (`launcher=FILE; set -- start; . FILE`), which spares one.
@@ -184,7 +185,10 @@ prepare() {
     done
     if [ "$me" = 0 ] && [ "$uid:$gid" != 0:0 ]; then
         chown "$uid:$gid" "$sandbox/stdout" "$sandbox/stderr" "$sandbox" || exit 1
+        [ ! -f "$state/fetched" ] || chown -hR "$uid:$gid" "$sandbox" || exit 1
     fi
+    # By its time it is told what the command has changed.
+    [ ! -f "$state/fetched" ] || : >"$state/fetched"
     name_guest
     mkfifo "$state/alive" "$state/ready" || exit 1
 }

@@ -8,6 +8,8 @@
 //!  a failure, a kill or the VM's end in any state ───────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Files that the command names are fetched beside all that comes before the connection. Then, `Bringing`, they go into the guest, before `Launching`.
+//!
 //! The shell (`shell.rs`) carries out the [`Action`]s and brings their results as [`Event`]s.
 
 mod deadlines;
@@ -26,8 +28,8 @@ use std::time::Instant;
 use crate::container::status::Report;
 use crate::messages::mesos::TaskState;
 use crate::poll::earlier;
-use deadlines::{KILL, PREPARE};
-use state::{Link, State};
+use deadlines::{FOREVER, KILL, PREPARE};
+use state::{Files, Link, State};
 pub use types::{Action, Cause, Event, Failure, Found, JobKind, Settings, Step};
 
 /// The life.
@@ -42,6 +44,7 @@ pub struct Life {
     outcome: Option<Report>,
     started: bool,
     orphan: bool,
+    files: Files,
     actions: Vec<Action>,
 }
 
@@ -52,6 +55,7 @@ impl Life {
         if settings.makes_keys {
             left.extend([JobKind::ClientKey, JobKind::HostKey]);
         }
+        let fetches = settings.fetches;
         let mut life = Life {
             boot_by: now + PREPARE + settings.boot_timeout,
             settings,
@@ -62,10 +66,14 @@ impl Life {
             outcome: None,
             started: false,
             orphan: false,
+            files: if fetches { Files::Fetching } else { Files::None },
             actions: vec![Action::Report(Report::plain(TaskState::TaskStarting))],
         };
         for job in left {
             life.start(job, now + PREPARE);
+        }
+        if fetches {
+            life.start(JobKind::Fetch, now + FOREVER);
         }
         let actions = std::mem::take(&mut life.actions);
         (life, actions)
@@ -99,7 +107,11 @@ impl Life {
             State::Running { link: Link::Lost { until, retry_at, .. } } => earlier(Some(*until), *retry_at),
             State::Stopping { kill_at, give_up_at, .. } => earlier(*kill_at, *give_up_at),
             State::Collecting { until, .. } | State::Reporting { until } => Some(*until),
-            State::Preparing { .. } | State::Running { link: Link::Up } | State::Destroying | State::Ended => None,
+            State::Preparing { .. }
+            | State::Bringing
+            | State::Running { link: Link::Up }
+            | State::Destroying
+            | State::Ended => None,
         }
     }
 
@@ -123,6 +135,9 @@ impl Life {
             JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => self.prepared(job, result, now),
             JobKind::Start => self.start_ended(result, now),
             JobKind::Lease => self.lease_ended(result, now),
+            JobKind::Fetch => self.fetched(result, now),
+            JobKind::Bring => self.brought(result, now),
+            JobKind::Launch => self.launched(result.map(|_| ()), now),
             JobKind::Wait => self.command_ended(result, now),
             // What they were to achieve is seen by `Wait`, and its deadline stands.
             JobKind::Term | JobKind::Kill => {}
@@ -154,7 +169,7 @@ impl Life {
                     let report = report::ssh_deadline(&self.settings, self.address, last.as_deref());
                     self.end(report, now);
                 } else if handshake.retry_at.take_if(|at| now >= *at).is_some() {
-                    self.actions.push(Action::Connect { launch: true });
+                    self.connect();
                 }
             }
             State::Launching { by } if now >= *by => {
@@ -185,6 +200,7 @@ impl Life {
             | State::Collecting { .. }
             | State::Reporting { .. }
             | State::Preparing { .. }
+            | State::Bringing
             | State::Launching { .. }
             | State::Running { link: Link::Up }
             | State::Destroying

@@ -5,13 +5,17 @@
 //!   ├── qemu-img, ssh-keygen          image.rs, keys.rs
 //!   ├── mesos-slave vm-worker OP DIR  worker.rs: one libvirt operation
 //!   ├── ssh -M                        connection.rs, over ssh.rs; the sessions of jobs.rs and output.rs ride on it
+//!   ├── mesos-slave fetch DIR         src/fetcher/
+//!   ├── mesos-slave vm-bring …        bring.rs
 //!   └── mesos-slave vm-collect …      collect.rs
 //! ```
 
 pub mod banner;
+pub mod bring;
 pub mod collect;
 pub mod connection;
 pub mod domain;
+pub mod filter;
 pub mod handover;
 pub mod host;
 pub mod image;
@@ -30,6 +34,7 @@ pub mod quote;
 pub mod record;
 pub mod shell;
 pub mod ssh;
+pub mod table;
 pub mod worker;
 pub mod worker_error;
 
@@ -174,5 +179,6 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         mac: state.mac.clone(),
         tells_of_killing: tells_of_killing(&plan.spec),
         is_executor: plan.spec.task.is_none(),
+        fetches: crate::fetcher::is_wanted(&plan.spec),
     }
 }

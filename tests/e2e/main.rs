@@ -3,6 +3,7 @@
 mod connection;
 mod executors;
 mod failures;
+mod files;
 mod hostile;
 mod kill;
 mod libvirtd;

@@ -90,7 +90,6 @@ fn what_no_container_here_has_is_a_container_that_could_not_be_launched() {
         }),
         with_resource(mesos::Resource { shared: Some(Default::default()), ..crate::resources::scalar("disk", 1.0) }),
         with_resource(disk_with(host_volume)),
-        with_command(mesos::CommandInfo { uris: vec![Default::default()], ..command.clone() }),
         with_command(mesos::CommandInfo {
             environment: Some(mesos::Environment { variables: vec![secret] }),
             ..command

@@ -1,5 +1,7 @@
 //! A VM's life by scenario, with an invented clock and no VM.
 
+mod files;
+
 use super::deadlines::*;
 use super::*;
 use crate::messages::mesos::task_status::Reason;
@@ -23,6 +25,10 @@ fn ms(millis: u64) -> Duration {
 
 impl Story {
     fn begin() -> Story {
+        Story::with(false)
+    }
+
+    fn with(fetches: bool) -> Story {
         let settings = Settings {
             boot_timeout: BOOT,
             makes_keys: true,
@@ -31,6 +37,7 @@ impl Story {
             image: "/images/default".into(),
             user: "alice".into(),
             mac: "52:54:00:00:00:01".into(),
+            fetches,
             tells_of_killing: true,
             is_executor: false,
         };

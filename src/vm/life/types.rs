@@ -24,6 +24,8 @@ pub struct Settings {
     pub user: String,
     /// The VM's MAC.
     pub mac: String,
+    /// Files are fetched for the command.
+    pub fetches: bool,
     /// The framework wants to hear that its task is being killed.
     pub tells_of_killing: bool,
     /// What runs is an executor of a framework's own, which will speak to the slave from the guest's address.
@@ -39,10 +41,16 @@ pub enum JobKind {
     ClientKey,
     /// `ssh-keygen` of the key by which we know the guest.
     HostKey,
+    /// `mesos-slave fetch`: what the command names, into the sandbox on the host.
+    Fetch,
     /// `vm-worker start`.
     Start,
     /// `vm-worker lease`.
     Lease,
+    /// What was fetched goes into the guest.
+    Bring,
+    /// The launcher goes into the guest and starts the command, when files had to come first.
+    Launch,
     /// The launcher waits for the command's end.
     Wait,
     /// The launcher sends the command TERM.
@@ -66,6 +74,8 @@ pub enum Step {
     Address,
     /// The ssh connection is there.
     Ssh,
+    /// What was fetched is in the guest.
+    Files,
     /// The command has been started.
     Run,
     /// Output and files are back.
@@ -81,6 +91,7 @@ impl fmt::Display for Step {
             Step::Start => "boot",
             Step::Address => "address",
             Step::Ssh => "ssh",
+            Step::Files => "files",
             Step::Run => "run",
             Step::Collect => "collect",
             Step::Destroy => "destroy",
