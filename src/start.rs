@@ -367,8 +367,8 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -
 fn executor_environment(flags: &Flags) -> Vec<(String, String)> {
     let homes = [
         ("MESOS_HOME", &flags.mesos_home),
-        ("MESOS_HADOOP_HOME", &flags.hadoop_home),
-        ("HADOOP_HOME", &flags.hadoop_home),
+        ("MESOS_HADOOP_HOME", &flags.fetcher.hadoop_home),
+        ("HADOOP_HOME", &flags.fetcher.hadoop_home),
         ("SPARK_HOME", &flags.spark_home),
     ];
     let homes = homes.iter().filter_map(|(name, home)| Some((name.to_string(), home.as_ref()?.display().to_string())));

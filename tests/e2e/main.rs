@@ -5,6 +5,7 @@ mod connection;
 mod executors;
 mod failures;
 mod files;
+mod guests;
 mod hostile;
 mod kill;
 mod libvirtd;

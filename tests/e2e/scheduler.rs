@@ -78,6 +78,21 @@ impl Scheduler {
         }
     }
 
+    /// Launches a task on the next offer, with an executor of its own.
+    pub fn launch_executor(&mut self, id: &str, executor: &str, command: &str) {
+        let offers = self.await_event("OFFERS");
+        let offer = &offers["offers"]["offers"][0];
+        let resource = |name: &str, value: f64| json!({ "name": name, "type": "SCALAR", "scalar": { "value": value } });
+        let executor = json!({ "executor_id": { "value": executor }, "command": { "value": command },
+            "framework_id": { "value": self.framework } });
+        let task = json!({ "name": "e2e", "task_id": { "value": id }, "agent_id": offer["agent_id"], "executor": executor,
+            "resources": [resource("cpus", 0.5), resource("mem", 128.0)] });
+        self.call(
+            json!({ "type": "ACCEPT", "accept": { "offer_ids": [offer["id"]], "filters": { "refuse_seconds": 1 },
+            "operations": [{ "type": "LAUNCH", "launch": { "task_infos": [task] } }] } }),
+        );
+    }
+
     /// Launches a command task on the next offer.
     pub fn launch(&mut self, id: &str, command: Value) {
         self.launch_with(id, command, json!({}));
