@@ -163,8 +163,6 @@ pub struct Flags {
     pub registration_backoff_factor: Duration,
     /// `--mesos_home`.
     pub mesos_home: Option<PathBuf>,
-    /// `--hadoop_home`.
-    pub hadoop_home: Option<PathBuf>,
     /// `--spark_home`.
     pub spark_home: Option<PathBuf>,
     /// `--executor_environment_variables`, in the order of their names.
@@ -250,7 +248,6 @@ impl Default for Flags {
             authentication_backoff_factor: Duration::ZERO,
             registration_backoff_factor: Duration::ZERO,
             mesos_home: None,
-            hadoop_home: None,
             spark_home: None,
             executor_environment_variables: Vec::new(),
             executor_registration_timeout: Duration::ZERO,

@@ -56,7 +56,8 @@ pub(super) static ROWS: &[Row] = &[
         name: "hadoop_home",
         allowed: "an absolute path without '..'",
         help: "Where Hadoop is: DIR/bin/hadoop fetches hdfs:// and all that is not http or local.",
-        doc: "If it is not given, HADOOP_HOME of the slave's environment is taken, and then what is on its PATH.",
+        doc: "Executors are told it as HADOOP_HOME and MESOS_HADOOP_HOME. If it is not given, HADOOP_HOME of the slave's \
+              environment is taken for fetching, and then what is on its PATH.",
         set: |s, v| put(&mut s.slave.fetcher.hadoop_home, home(v)),
         ..FETCHING
     },

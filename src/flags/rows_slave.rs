@@ -216,12 +216,6 @@ pub(super) static ROWS: &[Row] = &[
         ..HOME
     },
     Row {
-        name: "hadoop_home",
-        help: "Where Hadoop is for executors, as HADOOP_HOME and MESOS_HADOOP_HOME.",
-        set: |s, v| put_some(&mut s.slave.hadoop_home, values::path(v)),
-        ..HOME
-    },
-    Row {
         name: "spark_home",
         help: "Where Spark is for executors, as SPARK_HOME.",
         set: |s, v| put_some(&mut s.slave.spark_home, values::path(v)),

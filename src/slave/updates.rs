@@ -116,21 +116,21 @@ impl Updates {
         full && !self.streams.contains_key(key)
     }
 
-    /// The update as there is room for it: whole, without its data if it is a task's end, or not at all.
-    fn fitted(&self, key: &Key, mut update: StatusUpdate) -> Result<StatusUpdate, StatusUpdate> {
+    /// Makes an update fit into the room that there is: a task's end without its data if need be. False if it does not.
+    fn fit(&self, key: &Key, update: &mut StatusUpdate) -> bool {
         let load = self.loads.get(&key.0).copied().unwrap_or_default();
         if load.bytes + update.encoded_len() <= FRAMEWORK_LIMIT.bytes {
-            return Ok(update);
+            return true;
         }
         if !is_terminal(update.status.state()) {
-            return Err(update);
+            return false;
         }
         log::warn!("framework {} acknowledges too little: the end of task {} is kept without its data", key.0, key.1);
         update.status.data = None;
         update.status.message = Some("the task's last update was too large to be kept".into());
         update.status.labels = None;
         update.status.check_status = None;
-        Ok(update)
+        true
     }
 
     /// Queues an update; true when it is the stream's first and so to be sent now.
@@ -291,15 +291,12 @@ impl Slave {
         if terminating {
             return;
         }
-        let update = make_update(&framework_id.to_proto(), executor_id, status);
+        let mut update = make_update(&framework_id.to_proto(), executor_id, status);
         let key = (framework_id.clone(), task_id);
-        if self.updates.is_full(&key) || !self.will_be_acknowledged(&update.framework_id) {
+        let keeps = !self.updates.is_full(&key) && self.will_be_acknowledged(&update.framework_id);
+        if !keeps || !self.updates.fit(&key, &mut update) {
             return self.forward(update);
         }
-        let update = match self.updates.fitted(&key, update) {
-            Ok(update) => update,
-            Err(update) => return self.forward(update),
-        };
         if self.updates.push(key.clone(), update, now.instant) {
             self.send_front(&key, now);
         }
@@ -426,10 +423,13 @@ mod tests {
         let (mut updates, now) = (Updates::default(), Instant::now());
         let large = FRAMEWORK_LIMIT.bytes / 2;
         let t = key("mad", "t");
-        updates.push(t.clone(), updates.fitted(&t, update(TaskState::TaskRunning, 1, large)).expect("room"), now);
-        assert!(updates.fitted(&t, update(TaskState::TaskRunning, 2, large)).is_err());
-        assert!(updates.fitted(&key("other", "t"), update(TaskState::TaskRunning, 2, large)).is_ok());
-        let end = updates.fitted(&t, update(TaskState::TaskFinished, 3, large)).expect("room");
+        let mut first = update(TaskState::TaskRunning, 1, large);
+        assert!(updates.fit(&t, &mut first));
+        updates.push(t.clone(), first, now);
+        assert!(!updates.fit(&t, &mut update(TaskState::TaskRunning, 2, large)));
+        assert!(updates.fit(&key("other", "t"), &mut update(TaskState::TaskRunning, 2, large)));
+        let mut end = update(TaskState::TaskFinished, 3, large);
+        assert!(updates.fit(&t, &mut end));
         assert_eq!((end.status.state(), end.status.data.as_ref()), (TaskState::TaskFinished, None));
         updates.push(t.clone(), end, now);
         assert!(updates.acknowledge(&t, &[1]).is_some() && updates.acknowledge(&t, &[3]).is_some());

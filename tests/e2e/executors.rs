@@ -2,6 +2,7 @@
 //! pymesos. What does not depend on the guest is tested with processes of the host.
 
 mod failures;
+mod fetched;
 mod framework;
 mod in_guest;
 mod masters;

@@ -4,6 +4,7 @@ mod absence;
 mod accounting;
 mod authentication;
 mod dialect;
+mod driver;
 mod executors;
 mod killing;
 mod properties;

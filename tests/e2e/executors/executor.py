@@ -188,6 +188,7 @@ class Stream:
         assert status == "202", (status, text)
 
     def update(self, status):
+        status = message(*status, (9, SOURCE_EXECUTOR))
         self.checked(message(*self.ids, (3, 2), (5, message((1, status)))))
 
     def say(self, data):
@@ -196,6 +197,18 @@ class Stream:
     def broken(self):
         answers = [self.call(b'{"type": "UPDATE", ', "application/json"), self.call(b"\xff\xff\xff"), self.call(b"", "text/html")]
         return " ".join(status for status, _ in answers)
+
+
+def registration(framework, executor):
+    return (1, identity(framework)), (2, identity(executor))
+
+
+def status_update(named, status, now, pid):
+    """What Mesos' driver makes of a status: it fills in the slave, the time, and the uuid beside the status."""
+    slave_id = named[2][1]
+    known = dict(status)[11]
+    whole = message(*sorted([*status, (5, slave_id), (6, now)]))
+    return (1, message(*named, (4, whole), (5, now), (6, known))), (2, pid)
 
 
 class Driver:
@@ -256,13 +269,11 @@ class Driver:
         post(self.out, path, message(*body), *headers)
 
     def register(self):
-        self.send("RegisterExecutorMessage", (1, identity(self.framework)), (2, identity(self.executor)))
+        self.send("RegisterExecutorMessage", *registration(self.framework, self.executor))
 
     def update(self, status):
         named = [(1, identity(self.framework)), (2, identity(self.executor)), (3, identity(self.slave_id))]
-        known = fields(status)[11][0]
-        update = message(*named, (4, status), (5, time.time()), (6, known))
-        self.send("StatusUpdateMessage", (1, update), (2, self.pid))
+        self.send("StatusUpdateMessage", *status_update(named, status, time.time(), self.pid))
 
     def say(self, data):
         self.send(
@@ -311,8 +322,7 @@ class Executor:
         if state != RUNNING:
             self.tasks.pop(name, None)
         extra = [] if data is None else [(3, data)]
-        status = [(1, identity(name)), (2, state), *extra, (4, "by hand"), (9, SOURCE_EXECUTOR), (11, update)]
-        self.api.update(message(*status))
+        self.api.update([(1, identity(name)), (2, state), *extra, (4, "by hand"), (11, update)])
 
     def obey(self, data):
         words = data[:64].split() or [b""]
@@ -345,4 +355,5 @@ def main():
     Executor(kind(os.environ["MESOS_FRAMEWORK_ID"], os.environ["MESOS_EXECUTOR_ID"]), habits).run()
 
 
-main()
+if __name__ == "__main__":
+    main()

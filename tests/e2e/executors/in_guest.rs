@@ -4,8 +4,10 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::framework::{Framework, executor, with_command};
-use super::{PROCESS, PYTHON_GUEST};
+use serde_json::Value;
+
+use super::framework::{Framework, executor, fetched, with_command};
+use super::{PROCESS, PYTHON, PYTHON_GUEST};
 use crate::scheduler::text;
 use crate::support::*;
 
@@ -13,12 +15,12 @@ use crate::support::*;
 const HOSTNAME: &str = "the-slave.example";
 
 /// Three tasks on one executor; messages both ways, small and of 1 MiB; a kill, and an end of a task of its own accord. One task stays.
-fn lives(framework: &mut Framework, id: &str, api: &str) -> String {
-    let own = executor(id, api);
+fn lives(framework: &mut Framework, own: &Value) -> String {
+    let id = &text(&own["executor_id"]["value"]);
     let tasks = ["one", "two", "three"].map(|name| format!("{id}-{name}"));
     let names = tasks.each_ref().map(String::as_str);
-    framework.run(&own, &names[..2]);
-    framework.run(&own, &names[2..]);
+    framework.run(own, &names[..2]);
+    framework.run(own, &names[2..]);
     assert_eq!(framework.ask(id, "hello"), "hello");
     let large: Vec<u8> = (0..1 << 20).map(|place: u32| (place % 251) as u8).collect();
     framework.say(id, &large);
@@ -61,7 +63,7 @@ fn an_executor_on_the_protobuf_stream_lives_its_whole_life_in_a_guest() {
     let hostname = format!("--hostname={HOSTNAME}");
     let world = World::with_slave("stream", &[PYTHON_GUEST, &[&hostname]].concat());
     let mut framework = Framework::subscribe(&world);
-    let last = lives(&mut framework, "s", "stream");
+    let last = lives(&mut framework, &executor("s", "stream"));
     surroundings(&world, &mut framework, "s");
     framework.say("s", b"exit 3");
     ends(&mut framework, "s", &last, 3 << 8);
@@ -73,12 +75,19 @@ fn an_executor_on_the_protobuf_stream_lives_its_whole_life_in_a_guest() {
 fn an_executor_on_the_drivers_messages_lives_its_whole_life_in_a_guest() {
     let world = World::with_slave("driver", PYTHON_GUEST);
     let mut framework = Framework::subscribe(&world);
-    let last = lives(&mut framework, "d", "driver");
+    let last = lives(&mut framework, &fetched(&world, "d", "driver"));
     framework.shut_down("d");
     ends(&mut framework, "d", &last, 0);
     framework.teardown();
     one_connection(&world);
     world.end();
+}
+
+#[test]
+fn the_driver_by_hand_says_what_mesos_driver_said() {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/executors/recorded.py");
+    let recording = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/mesos-1.11/fw");
+    assert_eq!(run(PYTHON, &["-B", here, recording]), "as recorded\n");
 }
 
 /// A driver drops what overtakes its registration, so all that the slave says comes over one connection.
@@ -95,7 +104,7 @@ fn executors_on_the_host_live_the_same_life() {
     let world = World::with_slave("host", PROCESS);
     let mut framework = Framework::subscribe(&world);
     for (id, api) in [("s", "stream"), ("d", "driver")] {
-        let last = lives(&mut framework, id, api);
+        let last = lives(&mut framework, &executor(id, api));
         framework.shut_down(id);
         ends(&mut framework, id, &last, 0);
     }
