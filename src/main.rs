@@ -28,6 +28,7 @@ mod resources;
 mod slave;
 mod start;
 mod subprocess;
+mod token;
 mod vm;
 
 use std::io::Write;

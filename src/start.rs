@@ -32,6 +32,7 @@ use crate::preflight;
 use crate::random::Random;
 use crate::resources::{self, Host};
 use crate::slave::{Authentication, Config, Slave, resources_info};
+use crate::token::Key;
 use crate::vm::image::Image;
 
 pub use error::StartError;
@@ -292,6 +293,8 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -
         // A guest's executor is told its guest's address; a process of this host listens where we do.
         libprocess_ip: (with_ports && !listens_on.is_unspecified()).then_some(listens_on),
         executor_environment: executor_environment(flags),
+        token_key: flags.jwt_secret_key.as_deref().map(Key::load).transpose().map_err(StartError::Key)?,
+        authenticate_executors: flags.authenticate_http_executors,
         guests: flags.isolation == flags::Isolation::Vm,
         registration_timeout: flags.executor_registration_timeout,
     })
@@ -364,6 +367,7 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("fetcher_stall_timeout", flags::values::format_duration(flags.fetcher.stall_timeout)),
         ("resources", flags.resources.clone().unwrap_or_default()),
         ("attributes", flags.attributes.clone().unwrap_or_default()),
+        ("authenticate_http_executors", flags.authenticate_http_executors.to_string()),
         ("vm_uri", flags.vm.uri.clone()),
         ("vm_network", flags.vm.network.clone()),
         ("vm_guest_isolation", flags.vm.guest_isolation.text().to_string()),

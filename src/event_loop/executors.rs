@@ -11,6 +11,7 @@ use crate::libprocess::{ConnectionId, Headers, Pid, Request, Response, recordio}
 use crate::messages::mesos::executor::Call;
 use crate::slave::executor::{FromExecutor, Speaker, Standing, ToExecutor, Via};
 use crate::slave::{Event, Slave};
+use crate::token::{self, Claims};
 
 use super::EventLoop;
 
@@ -50,8 +51,20 @@ fn ipv4(peer: SocketAddr) -> Option<Ipv4Addr> {
 }
 
 /// Whether an executor that speaks from there may do what it wants to.
-fn admitted(slave: &Slave, call: &Call, peer: Ipv4Addr, subscribes: bool) -> Result<Speaker, Refusal> {
+fn admitted(
+    slave: &Slave,
+    call: &Call,
+    peer: Ipv4Addr,
+    claims: Option<&Claims>,
+    subscribes: bool,
+) -> Result<Speaker, Refusal> {
     let (framework, executor) = executor::caller(call)?;
+    if let (Some(claims), Some(container)) = (claims, slave.container_of(&framework, &executor)) {
+        let (framework, executor, container) = (framework.to_string(), executor.to_string(), container.to_string());
+        if let Some(why) = token::contradiction(claims, &framework, &executor, &container) {
+            return Err((403, why));
+        }
+    }
     match slave.standing(&framework, &executor, peer) {
         Standing::NoFramework => Err(executor::no_framework()),
         Standing::NoExecutor => Err(executor::no_executor()),
@@ -70,26 +83,51 @@ impl EventLoop {
 
     /// A request to the executor API.
     pub(super) fn executor_request(&mut self, connection: ConnectionId, request: &Request, peer: SocketAddr) {
-        if let Err((status, text)) = self.executor_call(connection, request, peer) {
+        let claims = match self.authenticated(request) {
+            Ok(claims) => claims,
+            Err(challenge) => {
+                log::debug!("a call to the executor API from {peer} is refused: {challenge}");
+                let refusal = Response::text(401, "401 Unauthorized.").with("WWW-Authenticate", &challenge);
+                return self.network.respond(connection, refusal);
+            }
+        };
+        if let Err((status, text)) = self.executor_call(connection, request, peer, claims.as_ref()) {
             log::debug!("a call to the executor API from {peer} is refused: {text}");
             self.network.respond(connection, Response::text(status, text));
         }
     }
 
-    fn executor_call(&mut self, connection: ConnectionId, request: &Request, peer: SocketAddr) -> Result<(), Refusal> {
+    /// What a request's token says, where one is needed. It is asked for before anything else of the request is looked at, as in Mesos.
+    fn authenticated(&self, request: &Request) -> Result<Option<Claims>, String> {
+        let config = self.slave.config();
+        match &config.token_key {
+            Some(key) if config.authenticate_executors => {
+                key.authenticate(request.headers.get("Authorization"), super::now().unix).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn executor_call(
+        &mut self,
+        connection: ConnectionId,
+        request: &Request,
+        peer: SocketAddr,
+        claims: Option<&Claims>,
+    ) -> Result<(), Refusal> {
         let peer = ipv4(peer).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let accepted = || Response::new(202);
         match executor::parse(&Posted::of(request))? {
             Parsed::Heartbeat => self.network.respond(connection, accepted()),
             Parsed::Call(call) => {
-                let speaker = admitted(&self.slave, &call, peer, false)?;
+                let speaker = admitted(&self.slave, &call, peer, claims, false)?;
                 self.network.respond(connection, accepted());
                 if let Some(message) = FromExecutor::of_call(*call) {
                     self.deliver(Event::Executor { speaker, message });
                 }
             }
             Parsed::Subscribe(call, format) => {
-                let speaker = admitted(&self.slave, &call, peer, true)?;
+                let speaker = admitted(&self.slave, &call, peer, claims, true)?;
                 let headers = Headers::new().with("Content-Type", format.media_type());
                 self.network.open_stream(connection, 200, headers);
                 let heartbeat_at = Instant::now() + HEARTBEAT;

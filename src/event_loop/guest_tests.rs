@@ -15,6 +15,7 @@ use crate::isolation::vm::Guests;
 use crate::libprocess::Pid;
 use crate::messages::mesos::internal::*;
 use crate::slave::executor::Standing;
+use crate::token::Key;
 
 /// The two guests, of which `OWN` has the executor, and a peer that is none.
 const OWN: Ipv4Addr = Ipv4Addr::new(127, 9, 0, 2);
@@ -27,13 +28,21 @@ const MASTER: &str = "master@127.0.0.1:1";
 struct Host {
     shell: EventLoop,
     set: PollSet,
+    /// Of the executor that was launched last, and the token in its environment.
+    container: Option<String>,
+    token: Option<String>,
 }
 
 impl Host {
     fn new(known: bool) -> Host {
-        let mut shell = shell(MASTER.parse().expect("a pid"), None);
+        Host::with(known, None)
+    }
+
+    /// `key`: executors have to show their tokens.
+    fn with(known: bool, key: Option<Key>) -> Host {
+        let mut shell = shell(MASTER.parse().expect("a pid"), None, key);
         shell.guests = Some(Guests { gateway: Ipv4Addr::new(127, 9, 0, 1), prefix: 24 });
-        let mut host = Host { shell, set: PollSet::new() };
+        let mut host = Host { shell, set: PollSet::new(), container: None, token: None };
         host.tell(Event::MasterDetected(MASTER.parse().expect("a pid")));
         let slave_id = mesos::SlaveId { value: "S0".into() };
         host.hear(FromMaster::Registered(Box::new(SlaveRegisteredMessage { slave_id, connection: None })));
@@ -62,7 +71,12 @@ impl Host {
     fn tell(&mut self, event: Event) -> Option<ContainerId> {
         let actions = self.shell.slave.handle(event, now());
         actions.into_iter().find_map(|action| match action {
-            Action::Launch(spec) => ContainerId::new(spec.container_id).ok(),
+            Action::Launch(spec) => {
+                let name = "MESOS_EXECUTOR_AUTHENTICATION_TOKEN";
+                self.token = spec.environment.iter().find(|each| each.name == name).map(|each| each.value.clone());
+                self.container = Some(spec.container_id.clone());
+                ContainerId::new(spec.container_id).ok()
+            }
             _ => None,
         })
     }
@@ -119,13 +133,17 @@ impl Host {
     }
 
     fn call(&mut self, from: Ipv4Addr, rest: &str) -> String {
+        let answer = self.call_with(from, "", rest);
+        answer.split_ascii_whitespace().nth(1).unwrap_or_default().to_string()
+    }
+
+    fn call_with(&mut self, from: Ipv4Addr, headers: &str, rest: &str) -> String {
         let body = format!(r#"{{"framework_id":{{"value":"F"}},"executor_id":{{"value":"E"}},{rest}}}"#);
         let request = format!(
-            "POST /api/v1/executor HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST /api/v1/executor HTTP/1.1\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let answer = self.ask(from, request.as_bytes());
-        answer.split_ascii_whitespace().nth(1).unwrap_or_default().to_string()
+        self.ask(from, request.as_bytes())
     }
 
     /// What the slave has, of which nothing is to change: frameworks, executors, tasks.
@@ -226,6 +244,39 @@ fn a_guest_is_no_master_whatever_it_calls_itself() {
     // The very same is heard from the master's side of the host.
     host.post(HOST, MASTER, "slave(1)", &ShutdownFrameworkMessage { framework_id });
     assert_ne!(host.state(), before);
+}
+
+#[test]
+fn with_authentication_a_call_needs_the_token_of_that_executor_in_that_container() {
+    let key = Key::new(b"secret");
+    let mut host = Host::with(true, Some(key.clone()));
+    let container = host.container.clone().expect("a container");
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let heartbeat = r#""type":"HEARTBEAT""#;
+    for rest in [SUBSCRIBE, MESSAGE, heartbeat] {
+        let answer = host.call_with(OWN, "", rest);
+        assert!(answer.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{answer}");
+        let lines: Vec<&str> = answer.lines().collect();
+        assert!(lines.contains(&r#"WWW-Authenticate: Bearer realm="mesos-agent-executor""#), "{answer}");
+    }
+    let forged = bearer(&Key::new(b"guessed").issue("F", "E", &container));
+    assert!(host.call_with(OWN, &forged, SUBSCRIBE).contains("Token signature does not match"));
+    for (framework, executor, container) in [("G", "E", &*container), ("F", "X", &*container), ("F", "E", "another")] {
+        let token = bearer(&key.issue(framework, executor, container));
+        assert!(host.call_with(OWN, &token, SUBSCRIBE).starts_with("HTTP/1.1 403 "));
+    }
+    let own = bearer(&key.issue("F", "E", &container));
+    assert!(host.call_with(OTHER, &own, SUBSCRIBE).starts_with("HTTP/1.1 403 "), "a stolen token");
+    assert_eq!(host.token.as_deref(), Some(key.issue("F", "E", &container).as_str()), "what the executor is given");
+    assert!(host.call_with(OWN, &own, heartbeat).starts_with("HTTP/1.1 202 "));
+    assert!(host.call_with(OWN, &own, SUBSCRIBE).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn an_old_driver_has_no_token_and_registers_without_one() {
+    let mut host = Host::with(true, Some(Key::new(b"secret")));
+    host.post(OWN, "executor(1)@127.9.0.2:4000", "slave(1)", &register("E"));
+    assert_eq!(host.standing(), Standing::Registered);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use crate::libprocess::Pid;
 use crate::messages::mesos::internal::*;
 use crate::random::Random;
 use crate::slave::{Authentication, Config};
+use crate::token::Key;
 
 /// A test that has not come to its end by then fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,16 +28,23 @@ fn authentication() -> Authentication {
 }
 
 /// A slave that runs nothing; in guests if it has no credential.
-pub(super) fn shell(master: Pid, authentication: Option<Authentication>) -> EventLoop {
-    shell_in(master, "/nonexistent".into(), authentication)
+pub(super) fn shell(master: Pid, authentication: Option<Authentication>, key: Option<Key>) -> EventLoop {
+    shell_in(master, "/nonexistent".into(), authentication, key)
 }
 
-fn shell_in(master: Pid, work_dir: std::path::PathBuf, authentication: Option<Authentication>) -> EventLoop {
+fn shell_in(
+    master: Pid,
+    work_dir: std::path::PathBuf,
+    authentication: Option<Authentication>,
+    key: Option<Key>,
+) -> EventLoop {
     let network = listen();
     let config = Config {
         work_dir,
         switch_user: false,
         guests: authentication.is_none(),
+        authenticate_executors: key.is_some(),
+        token_key: key,
         authentication,
         registration_backoff: Duration::from_millis(1),
         shutdown_grace: Duration::ZERO,
@@ -104,7 +112,7 @@ impl Script {
 #[test]
 fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registration_follows() {
     let mut script = Script { network: listen(), heard: Vec::new() };
-    let mut shell = shell(script.pid("master"), Some(authentication()));
+    let mut shell = shell(script.pid("master"), Some(authentication()), None);
     let end = Instant::now() + PATIENCE;
     let mut set = PollSet::new();
     while script.heard.len() < 4 {
@@ -148,7 +156,7 @@ fn a_master_of_2012_finds_its_way_through_the_shell_and_is_answered_in_its_own_f
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
     listener.set_nonblocking(true).expect("non-blocking");
     let Ok(SocketAddr::V4(address)) = listener.local_addr() else { panic!("IPv4") };
-    let mut shell = shell_in(Pid { id: "master".into(), address }, "/nonexistent".into(), None);
+    let mut shell = shell_in(Pid { id: "master".into(), address }, "/nonexistent".into(), None, None);
     let (mut seen, mut ours, mut theirs) = (String::new(), None::<TcpStream>, None::<TcpStream>);
     let (end, mut set) = (Instant::now() + PATIENCE, PollSet::new());
     while !seen.contains("/2/PONG") {
@@ -192,7 +200,7 @@ fn reservations_that_cannot_be_written_down_end_the_slave() {
     let scratch = crate::container::scratch::Scratch::new();
     let master = Pid { id: "master".into(), address: listen().address() };
     let reserved = vec![crate::resources::scalar("cpus", 1.0)];
-    let mut good = shell_in(master.clone(), scratch.path().into(), None);
+    let mut good = shell_in(master.clone(), scratch.path().into(), None, None);
     good.act(Action::CheckpointResources(reserved.clone()));
     assert!(!good.over);
     let kept = checkpoint::read_resources(&slave::resources_info(scratch.path())).expect("written");
@@ -200,7 +208,7 @@ fn reservations_that_cannot_be_written_down_end_the_slave() {
 
     let file = scratch.path().join("no directory");
     fs::write(&file, "").expect("a file");
-    let mut bad = shell_in(master, file, None);
+    let mut bad = shell_in(master, file, None, None);
     bad.act(Action::CheckpointResources(reserved));
     let error = bad.run().expect_err("not written").to_string();
     assert!(error.contains("cannot keep reservations in") && error.contains("resources.info"), "{error}");

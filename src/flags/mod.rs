@@ -153,6 +153,10 @@ pub struct Flags {
     pub switch_user: bool,
     /// `--credential`: the file that says who we are to the master.
     pub credential: Option<PathBuf>,
+    /// `--jwt_secret_key`: the file with what executors' tokens are signed with.
+    pub jwt_secret_key: Option<PathBuf>,
+    /// `--authenticate_http_executors`: only with a key.
+    pub authenticate_http_executors: bool,
     /// `--authentication_timeout_min`.
     pub authentication_timeout_min: Duration,
     /// `--authentication_timeout_max`, not less than the least.
@@ -243,6 +247,8 @@ impl Default for Flags {
             attributes: None,
             switch_user: true,
             credential: None,
+            jwt_secret_key: None,
+            authenticate_http_executors: false,
             authentication_timeout_min: Duration::ZERO,
             authentication_timeout_max: Duration::ZERO,
             authentication_backoff_factor: Duration::ZERO,

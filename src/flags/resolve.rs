@@ -70,6 +70,13 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
             advice: "the most must not be less than the least".into(),
         });
     }
+    if flags.authenticate_http_executors && flags.jwt_secret_key.is_none() {
+        return Err(FlagError::Contradiction {
+            first: said(given, "authenticate_http_executors"),
+            second: said(given, "jwt_secret_key"),
+            advice: "executors get the tokens that they are to show by --jwt_secret_key=FILE only".into(),
+        });
+    }
     if flags.master == Master::Local && flags.credential.take().is_some() {
         flags.warnings.push("the embedded master has no authentication: --credential has no effect".into());
     }

@@ -125,6 +125,26 @@ pub(super) static ROWS: &[Row] = &[
         ..AUTHENTICATION
     },
     Row {
+        name: "jwt_secret_key",
+        hint: "FILE",
+        allowed: "an absolute path without '..', or file:// and such a path",
+        help: "Give executors tokens that are signed with the key in FILE.",
+        doc: "All bytes of FILE are the key; it should be readable by the slave's user alone. An executor finds its token in \
+              MESOS_EXECUTOR_AUTHENTICATION_TOKEN, a JSON Web Token (HS256) as Mesos' agent issues it.",
+        set: |s, v| put_some(&mut s.slave.jwt_secret_key, credential(v)),
+        ..AUTHENTICATION
+    },
+    Row {
+        name: "authenticate_http_executors",
+        hint: "BOOL",
+        default: Some("false"),
+        allowed: "true or false",
+        help: "Take calls to the executor API (v1) with the executor's token only.",
+        doc: "It needs --jwt_secret_key. The messages of old drivers carry no token, and are taken as before, as by Mesos' agent.",
+        set: |s, v| put(&mut s.slave.authenticate_http_executors, values::switch(v)),
+        ..AUTHENTICATION
+    },
+    Row {
         name: "authentication_timeout_min",
         default: Some("5secs"),
         allowed: "a duration from 100ms to 1hrs",

@@ -73,6 +73,7 @@ fn sample(row: &Row) -> &'static str {
         "vm_uri" => "qemu+unix:///system?socket=/run/x",
         "vm_accelerator" => "tcg",
         "vm_guest_isolation" => "address",
+        "authenticate_http_executors" => "true",
         "vm_memory_overhead" | "fetcher_cache_size" => "128MB",
         name if row.hint == "DURATION" => match name {
             "registration_backoff_factor" => "3secs",
@@ -86,6 +87,7 @@ fn sample(row: &Row) -> &'static str {
 /// What every invocation of the command needs, without the row in question.
 fn needed(command: CommandKind, row: &Row) -> Vec<String> {
     let needs: &[&str] = match command {
+        CommandKind::Slave if row.name == "authenticate_http_executors" => &["--master=a:1", "--jwt_secret_key=/k"],
         CommandKind::Slave => &["--master=a:1"],
         CommandKind::Execute => &["--master=local", "--command=true"],
         CommandKind::LocalMaster => &[],
@@ -331,6 +333,14 @@ fn a_credential_is_named_by_path_or_file_url() {
         let error = refused(CommandKind::Slave, &["-m", "a:1", "--credential", text], &[]);
         assert!(error.contains("not absolute"), "{error}");
     }
+}
+
+#[test]
+fn executors_cannot_be_asked_for_tokens_that_nobody_gives_them() {
+    let error = refused(CommandKind::Slave, &["-m", "a:1", "--authenticate_http_executors=true"], &[]);
+    assert!(error.to_string().contains("--jwt_secret_key"), "{error}");
+    let flags = slave(&["-m", "a:1", "--authenticate_http_executors=true", "--jwt_secret_key=/k"], &[]);
+    assert_eq!((flags.authenticate_http_executors, flags.jwt_secret_key), (true, Some(PathBuf::from("/k"))));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub mod tree;
 
 pub use error::DecodeError;
 pub use generated::*;
-pub use json::{from_v1_json, to_v1_json};
+pub use json::{base64, from_v1_json, to_v1_json};
 pub use required::check_required;
 pub use v1::{from_v1_bytes, to_v1_bytes};
 

@@ -22,13 +22,14 @@ impl Slave {
     }
 
     /// What the command finds in its environment, the last of a name winning. `role`: what a command task is given is
-    /// allocated to this one.
+    /// allocated to this one. `token`: by which an executor shows who it is.
     pub(super) fn environment(
         &self,
         slave: &SlaveId,
         framework: &mesos::FrameworkInfo,
         executor: &ExecutorInfo,
         role: Option<String>,
+        token: Option<String>,
         sandbox: &Path,
     ) -> Vec<Variable> {
         let sandbox = sandbox.to_string_lossy().into_owned();
@@ -56,6 +57,9 @@ impl Slave {
         if framework.checkpoint() {
             set("MESOS_RECOVERY_TIMEOUT", format_duration(self.config.recovery_timeout));
             set("MESOS_SUBSCRIPTION_BACKOFF_MAX", format_duration(REREGISTRATION_TIMEOUT));
+        }
+        if let Some(token) = token {
+            set("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", token);
         }
         // The containerizer's, which is later than the slave's (`MesosContainerizerProcess::_launch`).
         set("MESOS_SANDBOX", sandbox);

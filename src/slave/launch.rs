@@ -193,6 +193,10 @@ impl Slave {
         let Assignment { framework, pid, mut executor, is_command, is_group, tasks, .. } = assignment;
         executor.framework_id.get_or_insert_with(|| ids.framework.to_proto());
         let sandbox = paths::sandbox(&self.config.work_dir, &slave_id, &ids.framework, &ids.executor, &container);
+        // A command's executor in Mesos takes it out of the environment that the command gets (`src/executor/executor.cpp`).
+        let key = self.config.token_key.as_ref().filter(|_| !is_command);
+        let token =
+            key.map(|key| key.issue(&ids.framework.to_string(), &ids.executor.to_string(), &container.to_string()));
         log::info!("launching executor {} of framework {} in container {container}", ids.executor, ids.framework);
         let spec = Spec {
             version: SPEC_VERSION,
@@ -206,7 +210,7 @@ impl Slave {
             user: self.user(&framework, &executor),
             checkpoint: framework.checkpoint,
             vm: None,
-            environment: self.environment(&slave_id, &framework, &executor, role, &sandbox),
+            environment: self.environment(&slave_id, &framework, &executor, role, token, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
         };

@@ -58,6 +58,7 @@ use crate::messages::mesos;
 use crate::messages::mesos::internal::PongSlaveMessage;
 use crate::poll::earlier;
 use crate::random::Random;
+use crate::token::Key;
 
 /// What does not change while the slave runs.
 #[derive(Debug, Clone)]
@@ -82,6 +83,10 @@ pub struct Config {
     pub libprocess_ip: Option<Ipv4Addr>,
     /// What every executor finds in its environment, the last of a name winning (`--executor_environment_variables` and others).
     pub executor_environment: Vec<(String, String)>,
+    /// `--jwt_secret_key`: what executors' tokens are signed with.
+    pub token_key: Option<Key>,
+    /// `--authenticate_http_executors`: v1 executors have to show their tokens.
+    pub authenticate_executors: bool,
     /// Executors run in guests, each with an address of its own.
     pub guests: bool,
     /// `--executor_registration_timeout`.
@@ -105,6 +110,8 @@ impl Config {
             authentication: None,
             registration_backoff: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(5),
+            token_key: None,
+            authenticate_executors: false,
             guests: false,
             registration_timeout: Duration::from_secs(60),
             recovery_timeout: Duration::from_secs(900),

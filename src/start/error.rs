@@ -9,6 +9,7 @@ use crate::credential::CredentialError;
 use crate::detector::file::FileError;
 use crate::local::EmbeddedError;
 use crate::preflight;
+use crate::token::KeyError;
 
 /// Why the slave did not start, or could not go on.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub enum StartError {
     Embedded(EmbeddedError),
     /// `--resources` or `--attributes`.
     Resources(String),
+    /// `--jwt_secret_key`.
+    Key(KeyError),
     /// `--credential`.
     Credential(CredentialError),
     /// A system call that has no business failing.
@@ -69,6 +72,7 @@ impl fmt::Display for StartError {
             StartError::MasterFile(path, source) => write!(f, "cannot find the master in {}: {source}", path.display()),
             StartError::Embedded(source) => source.fmt(f),
             StartError::Resources(text) => f.write_str(text),
+            StartError::Key(source) => source.fmt(f),
             StartError::Credential(source) => source.fmt(f),
             StartError::System(what, source) => write!(f, "{what}: {source}"),
         }

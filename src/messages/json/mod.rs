@@ -14,7 +14,7 @@
 //! writes. It differs from protobuf's own JSON mapping, so the code is ours: it goes between JSON and the
 //! bytes of the struct, by the table of names.
 
-pub(super) mod base64;
+pub mod base64;
 mod read;
 mod write;
 

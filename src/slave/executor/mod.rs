@@ -17,7 +17,7 @@ use std::time::Instant;
 
 pub use message::{FromExecutor, Speaker, ToExecutor, Via};
 
-use crate::ids::{ExecutorId, FrameworkId, TaskId};
+use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::slave::updates::SlaveStatus;
 use crate::slave::{ExecutorState, Slave};
 
@@ -118,6 +118,11 @@ impl Slave {
             ExecutorState::Launching => Standing::Unregistered,
             ExecutorState::Running | ExecutorState::Ending | ExecutorState::Gone => Standing::Registered,
         }
+    }
+
+    /// The container of an executor of a framework's own.
+    pub fn container_of(&self, framework: &FrameworkId, executor: &ExecutorId) -> Option<&ContainerId> {
+        Some(&self.frameworks.get(framework)?.executors.get(executor)?.container)
     }
 
     /// Whether a container with this address runs here.
