@@ -5,6 +5,7 @@
 mod api;
 mod archive;
 mod checkpoint;
+mod checks;
 mod container;
 mod credential;
 mod detector;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Some("help") => help(rest),
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
+        Some("check-port") => checks::port::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("fetch") => fetcher::main(rest),
         Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),

@@ -14,6 +14,7 @@
 pub mod connection;
 pub mod directory;
 pub mod frame;
+pub mod kill_policy;
 pub mod processes;
 #[cfg(test)]
 pub mod scratch;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::checks::{Runner, Watch};
 use crate::container::directory::RuntimeDirectory;
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker, command_ended, tells_of_killing};
@@ -44,12 +45,14 @@ enum State {
 /// A container of one process tree.
 pub struct Child {
     directory: RuntimeDirectory,
-    spec: Spec,
+    pub(super) spec: Spec,
     channel: Channel,
     maker: StatusMaker,
     signals: Signals,
     state: State,
     abandoned: bool,
+    pub(super) watch: Watch,
+    pub(super) checks: Runner,
 }
 
 impl Child {
@@ -61,7 +64,9 @@ impl Child {
         let maker = StatusMaker::new(&spec);
         let signals = Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])
             .map_err(|error| format!("cannot block signals: {error}"))?;
-        Ok(Child { directory, spec, channel, maker, signals, state: State::Reporting, abandoned: false })
+        let (state, watch) = (State::Reporting, spec.task.as_ref().map(Watch::new).unwrap_or_default());
+        let (abandoned, checks) = (false, Runner::default());
+        Ok(Child { directory, spec, channel, maker, signals, state, abandoned, watch, checks })
     }
 
     /// The whole life: starting, running, reporting, and nothing left.
@@ -79,7 +84,9 @@ impl Child {
         while !self.is_over() {
             set.clear();
             self.register(&mut set);
-            set.wait(earlier(self.deadline(), self.channel.deadline())).map_err(|error| error.to_string())?;
+            let watching = earlier(self.watch.deadline(), self.checks.deadline());
+            set.wait([self.deadline(), self.channel.deadline(), watching].into_iter().fold(None, earlier))
+                .map_err(|error| error.to_string())?;
             self.turn(Instant::now())?;
         }
         self.directory.mark_done().map_err(|error| error.to_string())
@@ -100,6 +107,7 @@ impl Child {
         match start(&self.spec) {
             Ok(process) => {
                 self.state = State::Running(process);
+                self.watch.begin(Instant::now());
                 self.report(&Report::plain(TaskState::TaskRunning))
             }
             Err(error) => self.conclude(&not_launched(error.to_string())),
@@ -126,6 +134,7 @@ impl Child {
     fn register(&self, set: &mut PollSet) {
         set.add(self.signals.fd(), crate::poll::Interest::Read);
         self.channel.register(set);
+        self.checks.register(set);
         match &self.state {
             State::Fetching { job, .. } => job.register(set),
             State::Running(process) | State::Stopping(process, _, _) => process.register(set),
@@ -157,14 +166,22 @@ impl Child {
                 self.kill(GRACE, now)?;
             }
         }
-        self.advance(now)
+        self.look(now)?;
+        self.advance(now)?;
+        self.stop_watching();
+        Ok(())
+    }
+
+    /// The command runs, and nobody wants its end.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        matches!(self.state, State::Running(_))
     }
 
     /// TERM now, KILL after the grace period. A later kill can only hasten that: its grace period counts from the first
     /// (`CommandExecutor::kill` in Mesos).
-    fn kill(&mut self, grace: Duration, now: Instant) -> Result<(), String> {
+    pub(super) fn kill(&mut self, grace: Duration, now: Instant) -> Result<(), String> {
         let after = |began: Instant| began.checked_add(grace).unwrap_or(now + GRACE);
-        if matches!(self.state, State::Running(_)) && tells_of_killing(&self.spec) {
+        if matches!(self.state, State::Running(_)) && tells_of_killing(&self.spec) && self.watch.tells_of_killing() {
             self.report(&Report::plain(TaskState::TaskKilling))?;
         }
         self.state = match std::mem::replace(&mut self.state, State::Reporting) {
@@ -193,7 +210,8 @@ impl Child {
                 let killed = matches!(self.state, State::Stopping(..));
                 self.state = State::Sweeping { exit, killed, rounds: 0, next: now };
             } else {
-                tree::reap_orphans(task);
+                let others: Vec<_> = self.checks.pids().chain([task]).collect();
+                tree::reap_orphans(&others);
             }
         }
         match &mut self.state {
@@ -202,7 +220,7 @@ impl Child {
                 *deadline = now + AGAIN;
             }
             State::Sweeping { exit, killed, rounds, next } if now >= *next => {
-                tree::reap_orphans(nix::unistd::Pid::from_raw(0));
+                tree::reap_orphans(&[]);
                 if tree::signal(Signal::SIGKILL) == 0 || *rounds == ROUNDS {
                     let report = ended(*exit, *killed);
                     self.state = State::Reporting;
@@ -219,7 +237,7 @@ impl Child {
         Ok(())
     }
 
-    fn report(&mut self, report: &Report) -> Result<(), String> {
+    pub(super) fn report(&mut self, report: &Report) -> Result<(), String> {
         let update = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
         self.channel.send_update(update);
         Ok(())
@@ -227,7 +245,8 @@ impl Child {
 
     /// The terminal status: written before it is sent.
     fn conclude(&mut self, report: &Report) -> Result<(), String> {
-        let update = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
+        let report = self.watch.explain(report.clone());
+        let update = self.maker.make(&report, None).map_err(|error| format!("no random bytes: {error}"))?;
         self.directory.write_outcome(&update).map_err(|error| error.to_string())?;
         self.channel.send_update(update);
         Ok(())
@@ -246,7 +265,7 @@ fn ended(exit: Exit, killed: bool) -> Report {
         Exit::Status(0) => TaskState::TaskFinished,
         Exit::Status(_) | Exit::Signal(_) => TaskState::TaskFailed,
     };
-    Report { state, reason: None, message: Some(command_ended(exit)), exit: Some(exit) }
+    Report { message: Some(command_ended(exit)), exit: Some(exit), ..Report::plain(state) }
 }
 
 #[cfg(test)]

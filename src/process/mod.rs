@@ -11,6 +11,7 @@
 //!
 //! The terminal update is sent when nothing of the command is left.
 
+mod checks;
 mod child;
 pub mod start;
 mod tree;

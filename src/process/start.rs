@@ -142,7 +142,7 @@ fn prepare(sandbox: &Path, user: &User) -> Result<(File, File), StartError> {
 }
 
 /// The program and its arguments, as Mesos' `CommandInfo` has them: a text for the shell, or a file and its whole `argv`.
-fn words(info: &CommandInfo) -> Result<Command, StartError> {
+pub(super) fn words(info: &CommandInfo) -> Result<Command, StartError> {
     let value = info.value.as_deref().ok_or(StartError::NoCommand)?;
     if info.shell() {
         let mut command = Command::new("/bin/sh");
@@ -157,7 +157,7 @@ fn words(info: &CommandInfo) -> Result<Command, StartError> {
 }
 
 /// What a login would set and the framework does not name; then all that the spec has.
-fn environment(command: &mut Command, spec: &Spec, user: &User) -> Result<(), StartError> {
+pub(super) fn environment(command: &mut Command, spec: &Spec, user: &User) -> Result<(), StartError> {
     command.env_clear().env("PATH", PATH).env("HOME", &user.dir).env("USER", &user.name).env("LOGNAME", &user.name);
     command.env("SHELL", &user.shell);
     for variable in &spec.environment {

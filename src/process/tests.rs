@@ -19,6 +19,8 @@ use crate::messages::mesos::{CommandInfo, TaskId, TaskInfo, TaskState, TaskStatu
 use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
 
+mod checks;
+
 const BECOME: &str = "MESOS_SLAVE_TEST_PROCESS_CONTAINER";
 
 #[test]
@@ -67,7 +69,8 @@ impl Container {
         change(&mut spec, &mut command);
         if spec.executor.command.is_none() {
             let task_id = TaskId { value: "t".into() };
-            spec.task = Some(TaskInfo { task_id, command: Some(command), ..Default::default() });
+            let asked = spec.task.take().unwrap_or_default();
+            spec.task = Some(TaskInfo { task_id, command: Some(command), ..asked });
         }
         directory.write_spec(&spec).expect("spec");
         // The sandbox must be reachable for whoever the command runs as.

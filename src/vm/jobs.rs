@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::bring;
+use super::checks;
 use super::collect::{self, Limits};
 use super::connection::Script;
 use super::domain;
@@ -118,7 +119,7 @@ impl Plan {
         }
     }
 
-    fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         launcher::state_directory(&self.spec.container_id)
     }
 
@@ -200,6 +201,7 @@ impl Plan {
             program: program(command)?,
             hostname: self.spec.hostname.clone(),
             names_address: self.spec.task.is_none(),
+            checks: checks::jobs(&self.spec)?,
         };
         launcher::script(&script).map_err(|error| error.to_string())
     }
@@ -262,11 +264,11 @@ impl From<Result<Found, Failure>> for Understood {
 }
 
 /// A session as root. To find out that we are root already costs the guest a process, and most images have us log in as root.
-fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
+pub(super) fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
     if ssh.user == "root" { ssh.run(script) } else { ssh.run_as_root(script) }
 }
 
-fn program(command: &CommandInfo) -> Result<Program, String> {
+pub(super) fn program(command: &CommandInfo) -> Result<Program, String> {
     let value = command.value.clone();
     if command.shell() {
         return value.map(Program::Shell).ok_or("the command has no value".to_string());

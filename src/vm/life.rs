@@ -21,10 +21,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watching;
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use crate::checks::Watch;
 use crate::container::status::Report;
 use crate::messages::mesos::TaskState;
 use crate::poll::earlier;
@@ -44,13 +46,14 @@ pub struct Life {
     outcome: Option<Report>,
     started: bool,
     orphan: bool,
+    watch: Watch,
     files: Files,
     actions: Vec<Action>,
 }
 
 impl Life {
     /// A life that begins now, and its first actions.
-    pub fn begin(settings: Settings, now: Instant) -> (Life, Vec<Action>) {
+    pub fn begin(mut settings: Settings, now: Instant) -> (Life, Vec<Action>) {
         let mut left = vec![JobKind::Overlay];
         if settings.makes_keys {
             left.extend([JobKind::ClientKey, JobKind::HostKey]);
@@ -58,6 +61,7 @@ impl Life {
         let fetches = settings.fetches;
         let mut life = Life {
             boot_by: now + PREPARE + settings.boot_timeout,
+            watch: std::mem::take(&mut settings.watch),
             settings,
             state: State::Preparing { left: left.clone() },
             step_began: now,
@@ -93,13 +97,22 @@ impl Life {
             Event::Kill { grace } => self.kill(grace, now),
             Event::ParentGone => self.parent_gone(now),
             Event::Settled => self.settled(),
-            Event::Tick => self.tick(now),
+            Event::Checked { which, outcome } => self.check_ended(which, outcome, now),
+            Event::Tick => {
+                self.tick(now);
+                self.look(now);
+            }
         }
+        self.stop_watching();
         std::mem::take(&mut self.actions)
     }
 
     /// When a [`Event::Tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
+        earlier(self.state_deadline(), self.watch.deadline())
+    }
+
+    fn state_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Starting { doomed } => doomed.as_ref().map(|(_, until)| *until),
             State::AwaitingAddress { by } | State::Launching { by } => Some(*by),

@@ -12,6 +12,7 @@
 
 pub mod banner;
 pub mod bring;
+pub mod checks;
 pub mod collect;
 pub mod connection;
 pub mod domain;
@@ -51,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::checks::Watch;
 use crate::container::directory::{DirectoryError, RuntimeDirectory};
 use crate::container::server::{Channel, ChannelError};
 use crate::container::status::{StatusMaker, tells_of_killing};
@@ -178,6 +180,7 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         user: user.unwrap_or_else(|| "root".to_string()),
         mac: state.mac.clone(),
         tells_of_killing: tells_of_killing(&plan.spec),
+        watch: plan.spec.task.as_ref().map(Watch::new).unwrap_or_default(),
         is_executor: plan.spec.task.is_none(),
         fetches: crate::fetcher::is_wanted(&plan.spec),
     }

@@ -179,6 +179,7 @@ impl Life {
                 self.step(Step::Run, now);
                 self.state = State::Running { link: Link::Up };
                 self.actions.push(Action::Report(Report::plain(TaskState::TaskRunning)));
+                self.watch.begin(now);
                 self.start(JobKind::Wait, now + FOREVER);
                 self.actions.push(Action::Follow);
             }

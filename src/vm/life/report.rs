@@ -148,7 +148,7 @@ pub fn lost(message: &str) -> Report {
 /// The command ended by itself: as Mesos' command executor has it, without a reason (`CommandExecutor::reaped`).
 pub fn exited(exit: Exit) -> Report {
     let state = if exit.is_success() { TaskState::TaskFinished } else { TaskState::TaskFailed };
-    Report { state, reason: None, message: Some(command_ended(exit)), exit: Some(exit) }
+    Report { message: Some(command_ended(exit)), exit: Some(exit), ..Report::plain(state) }
 }
 
 /// The command ended because it was told to, or with its VM.

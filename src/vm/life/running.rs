@@ -93,7 +93,7 @@ impl Life {
             }
             State::Running { link: Link::Lost { .. } } => self.end(report::killed(None), now),
             State::Running { link: Link::Up } => {
-                if self.settings.tells_of_killing {
+                if self.settings.tells_of_killing && self.watch.tells_of_killing() {
                     self.actions.push(Action::Report(Report::plain(TaskState::TaskKilling)));
                 }
                 self.state = State::Stopping { began: now, kill_at: now.checked_add(grace), give_up_at: None };

@@ -8,6 +8,8 @@ use crate::messages::mesos::task_status::Reason;
 use crate::subprocess::Exit;
 use std::time::Duration;
 
+mod watching;
+
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 9);
 const BOOT: Duration = Duration::from_secs(60);
 
@@ -29,6 +31,14 @@ impl Story {
     }
 
     fn with(fetches: bool) -> Story {
+        Story::of(fetches, Watch::default())
+    }
+
+    fn watching(watch: Watch) -> Story {
+        Story::of(false, watch)
+    }
+
+    fn of(fetches: bool, watch: Watch) -> Story {
         let settings = Settings {
             boot_timeout: BOOT,
             makes_keys: true,
@@ -39,6 +49,7 @@ impl Story {
             mac: "52:54:00:00:00:01".into(),
             fetches,
             tells_of_killing: true,
+            watch,
             is_executor: false,
         };
         let now = Instant::now();
@@ -93,7 +104,11 @@ impl Story {
     }
 
     fn booting() -> Story {
-        Story::begin().prepared().found(JobKind::Start, Found::Address(ADDRESS))
+        Story::begin().booted()
+    }
+
+    fn booted(self) -> Story {
+        self.prepared().found(JobKind::Start, Found::Address(ADDRESS))
     }
 
     fn greeted() -> Story {
@@ -105,7 +120,11 @@ impl Story {
     }
 
     fn running() -> Story {
-        Story::greeted().connected("boot-1").event(Event::Launched(Ok(())))
+        Story::booting().runs()
+    }
+
+    fn runs(self) -> Story {
+        self.event(Event::BannerSeen).connected("boot-1").event(Event::Launched(Ok(())))
     }
 
     fn exits(self, exit: Exit) -> Story {

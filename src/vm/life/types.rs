@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::checks::{Outcome, Watch, Which};
 use crate::container::status::Report;
 use crate::subprocess::Exit;
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub fetches: bool,
     /// The framework wants to hear that its task is being killed.
     pub tells_of_killing: bool,
+    /// What is watched of the task.
+    pub watch: Watch,
     /// What runs is an executor of a framework's own, which will speak to the slave from the guest's address.
     pub is_executor: bool,
 }
@@ -180,6 +183,13 @@ pub enum Event {
         /// The guest kernel's last words on the console, if it panicked.
         panic: Option<String>,
     },
+    /// A check has ended.
+    Checked {
+        /// Which.
+        which: Which,
+        /// How.
+        outcome: Outcome,
+    },
     /// The slave wants the container ended.
     Kill {
         /// From TERM to KILL.
@@ -229,6 +239,15 @@ pub enum Action {
         /// How long it took.
         took: Duration,
     },
+    /// Run a check.
+    Check {
+        /// Which.
+        which: Which,
+        /// When it has to be over.
+        by: Option<std::time::Instant>,
+    },
+    /// End the checks; their results are of no interest.
+    StopChecks,
     /// Tell log and `vm.log`.
     Note(String),
     /// Make the task's terminal status of this and write it to the runtime directory.
