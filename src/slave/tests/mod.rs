@@ -5,6 +5,7 @@ mod accounting;
 mod authentication;
 mod dialect;
 mod executors;
+mod executors_of_2012;
 mod killing;
 mod properties;
 mod refusing;
