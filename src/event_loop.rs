@@ -33,7 +33,7 @@ pub use crate::isolation::vm::Guests;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
 use crate::libprocess::{Network, NetworkEvent, Response};
 use crate::local::Embedded;
-use crate::messages::container::Spec;
+use crate::messages::container::{Fetcher, Spec};
 use crate::messages::mesos::{self, TaskState};
 use crate::poll::{PollSet, Signals, earlier};
 use crate::slave::{self, Action, Event, FromAuthenticator, FromMaster, Now, Slave};
@@ -48,6 +48,8 @@ pub struct EventLoop {
     pub network: Network,
     /// What runs containers.
     pub isolation: Box<dyn Isolation>,
+    /// What the flags say of fetching, for each container.
+    pub fetcher: Fetcher,
     /// What `/files` shows.
     pub files: Files,
     /// The subscriptions of v1 executors.
@@ -304,7 +306,8 @@ impl EventLoop {
         }
     }
 
-    fn launch(&mut self, spec: Spec) {
+    fn launch(&mut self, mut spec: Spec) {
+        spec.fetcher = Some(self.fetcher.clone());
         let Ok(container) = ContainerId::new(spec.container_id.clone()) else {
             return;
         };

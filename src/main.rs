@@ -3,11 +3,14 @@
 //! This file turns arguments into a command and its outcome into an exit status; nothing else decides one.
 
 mod api;
+mod archive;
 mod checkpoint;
+mod checks;
 mod container;
 mod credential;
 mod detector;
 mod event_loop;
+mod fetcher;
 mod flags;
 mod ids;
 mod isolation;
@@ -46,8 +49,11 @@ fn main() -> ExitCode {
         Some("help") => help(rest),
         Some("local-master") => parsed(CommandKind::LocalMaster, rest),
         // For ourselves only; see docs/design.md.
+        Some("check-port") => checks::port::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
+        Some("fetch") => fetcher::main(rest),
         Some("process-container") => process::main(rest),
         Some("vm-container") => vm::main(rest),
+        Some("vm-bring") => vm::bring::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-collect") => vm::collect::main(&std::env::args_os().skip(2).collect::<Vec<_>>()),
         Some("vm-hand-over") => vm::handover::main(rest),
         Some("vm-preflight") => preflight::main(rest),

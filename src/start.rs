@@ -19,10 +19,12 @@ use crate::checkpoint;
 use crate::credential::{Credential, CredentialError};
 use crate::detector::{self, Detector, file::FileError};
 use crate::event_loop::{EventLoop, Guests, Streams, now};
+use crate::fetcher;
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
 use crate::libprocess::{Network, Pid};
 use crate::local::{Embedded, EmbeddedError};
+use crate::messages::container::vm::GuestIsolation;
 use crate::messages::mesos;
 use crate::poll::Signals;
 
@@ -149,6 +151,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         detector,
         network,
         isolation: isolation::create(kind, flags.runtime_dir.clone()),
+        fetcher: fetcher::settings(&flags.fetcher),
         files,
         streams: Streams::default(),
         guests,
@@ -193,6 +196,11 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         image: vm.image.clone(),
         image_memory_mb: image.min_memory_mb,
         accelerator: report.accelerator,
+        guest_isolation: match vm.guest_isolation {
+            flags::GuestIsolation::Full => GuestIsolation::Full,
+            flags::GuestIsolation::Address => GuestIsolation::Address,
+            flags::GuestIsolation::None => GuestIsolation::None,
+        },
         ssh_user: vm.ssh_user.clone(),
         ssh_key: vm.ssh_key.clone(),
         boot_timeout: vm.boot_timeout,
@@ -348,10 +356,23 @@ fn configure(flags: &Flags, pid: Pid, executor_pid: Pid, listens_on: Ipv4Addr) -
         recovery_timeout: flags.recovery_timeout,
         // A guest's executor is told its guest's address; a process of this host listens where we do.
         libprocess_ip: (with_ports && !listens_on.is_unspecified()).then_some(listens_on),
-        executor_environment: flags.executor_environment_variables.clone(),
+        executor_environment: executor_environment(flags),
         guests: flags.isolation == flags::Isolation::Vm,
         registration_timeout: flags.executor_registration_timeout,
     })
+}
+
+/// What the operator wants in every executor's environment: the homes under the names that executors of 2012 look for, then the
+/// variables of his own, which win.
+fn executor_environment(flags: &Flags) -> Vec<(String, String)> {
+    let homes = [
+        ("MESOS_HOME", &flags.mesos_home),
+        ("MESOS_HADOOP_HOME", &flags.fetcher.hadoop_home),
+        ("HADOOP_HOME", &flags.fetcher.hadoop_home),
+        ("SPARK_HOME", &flags.spark_home),
+    ];
+    let homes = homes.iter().filter_map(|(name, home)| Some((name.to_string(), home.as_ref()?.display().to_string())));
+    homes.chain(flags.executor_environment_variables.iter().cloned()).collect()
 }
 
 /// What VMs take beyond their guests' memory is not there to be offered. How many there will be is not known; one for each CPU is
@@ -403,10 +424,14 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("port", flags.port.to_string()),
         ("webui_port", flags.webui_port.to_string()),
         ("switch_user", flags.switch_user.to_string()),
+        ("fetcher_cache_dir", flags.fetcher.cache_dir.display().to_string()),
+        ("fetcher_cache_size", flags::values::format_bytes(flags.fetcher.cache_size)),
+        ("fetcher_stall_timeout", flags::values::format_duration(flags.fetcher.stall_timeout)),
         ("resources", flags.resources.clone().unwrap_or_default()),
         ("attributes", flags.attributes.clone().unwrap_or_default()),
         ("vm_uri", flags.vm.uri.clone()),
         ("vm_network", flags.vm.network.clone()),
+        ("vm_guest_isolation", flags.vm.guest_isolation.text().to_string()),
         ("vm_image", flags.vm.image.clone()),
         ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
     ];

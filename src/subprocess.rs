@@ -361,8 +361,7 @@ impl Job {
         self.deadline
     }
 
-    /// Its process id.
-    #[cfg(test)]
+    /// Its process id, which is also its session.
     pub fn pid(&self) -> Pid {
         self.process.pid()
     }

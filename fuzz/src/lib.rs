@@ -24,7 +24,7 @@ pub mod messages;
 pub mod resources;
 pub mod slave;
 
-#[path = "../../src/vm/collect/stream.rs"]
+#[path = "../../src/archive/stream.rs"]
 pub mod archive;
 #[path = "../../src/credential.rs"]
 pub mod credential;

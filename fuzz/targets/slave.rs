@@ -165,23 +165,16 @@ impl World {
             timeout_max: Duration::from_secs(60),
             backoff: Duration::from_secs(1),
         };
-        let config = Config {
-            pid: pid("slave(1)@10.0.0.9:5051"),
+        let own = pid("slave(1)@10.0.0.9:5051");
+        let mut config = Config {
             executor_pid: pid("slave(1)@10.0.1.1:5051"),
-            info: mesos::SlaveInfo {
-                hostname: "host".into(),
-                port: Some(5051),
-                resources: vec![scalar("cpus", 8.0), scalar("mem", 8.0)],
-                ..Default::default()
-            },
             work_dir: WORK_DIR.into(),
             switch_user: input.arbitrary()?,
+            guests: input.arbitrary()?,
             authentication: input.ratio(1, 4)?.then_some(authentication),
-            registration_backoff: Duration::from_secs(1),
-            shutdown_grace: Duration::from_secs(5),
-            registration_timeout: Duration::from_secs(60),
-            recovery_timeout: Duration::from_secs(900),
+            ..Config::of_tests(own)
         };
+        config.info.resources = vec![scalar("cpus", 8.0), scalar("mem", 8.0)];
         let slave = Slave::new(config, Random::from_seed(input.arbitrary()?));
         let now = Now { instant: *START, unix: 1_795_512_667.5 };
         Ok(World {
@@ -238,8 +231,10 @@ impl World {
     fn told(&mut self, via: &Via, message: &ToExecutor) {
         match via {
             Via::Driver(_) => {
-                if let Some(message) = message.to_driver() {
-                    check_required(&message.name, &message.body).expect("a complete message");
+                for peer in [Dialect::V1, Dialect::V2012, Dialect::Unknown] {
+                    if let Some(message) = message.to_driver(peer) {
+                        check_required(&message.name, &message.body).expect("a complete message");
+                    }
                 }
             }
             Via::Http(_) => {

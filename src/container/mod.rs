@@ -14,6 +14,7 @@
 pub mod connection;
 pub mod directory;
 pub mod frame;
+pub mod kill_policy;
 pub mod processes;
 #[cfg(test)]
 pub mod scratch;
@@ -24,6 +25,10 @@ pub mod text;
 /// Version of the channel and of the spec; the two sides of a channel refuse each other when it differs.
 pub const VERSION: u32 = 1;
 
+/// What is fetched for, and brought back of, a container without a `disk` resource: bytes of its files, and bytes of each output. Mesos has no
+/// bound then, but there the task writes to a disk of its own host; here a guest would fill somebody else's.
+pub const DEFAULT_DISK: u64 = 10 << 30;
+
 /// The descriptor under which a child finds its listening socket.
 pub const CHANNEL_FD: i32 = 3;
 
@@ -32,5 +37,12 @@ impl crate::messages::container::Spec {
     pub fn command(&self) -> Option<&crate::messages::mesos::CommandInfo> {
         let task = self.task.as_ref();
         task.map_or(self.executor.command.as_ref(), |task| task.command.as_ref())
+    }
+
+    /// How much the container may have on its disk, in bytes.
+    pub fn disk(&self) -> u64 {
+        let disks = self.resources.iter().filter(|resource| resource.name == "disk");
+        let megabytes: f64 = disks.filter_map(|disk| Some(disk.scalar?.value)).sum();
+        if megabytes > 0.0 { (megabytes * 1_048_576.0) as u64 } else { DEFAULT_DISK }
     }
 }

@@ -18,11 +18,14 @@ use super::connection::Connection;
 use super::status::Update;
 use super::{CHANNEL_FD, VERSION};
 use crate::messages::container::{FromChild, Hello, ToChild, from_child};
-use crate::messages::mesos::Resource;
+use crate::messages::mesos::{Resource, TaskState};
 use crate::poll::{Interest, PollSet};
 
 /// How long a child waits for its first connection; the slave connects as soon as it has started the child.
 const FIRST_CONNECTION: Duration = Duration::from_secs(10);
+
+/// How many updates wait, each by itself, for a slave that acknowledges them.
+const WAITING: usize = 1024;
 
 /// Why there is no channel.
 #[derive(Debug)]
@@ -165,7 +168,12 @@ impl Channel {
     /// An update that is repeated until it is acknowledged.
     pub fn send_update(&mut self, update: Update) {
         self.send(&update.to_message());
-        self.updates.push_back(update);
+        // A check may change its mind for days while no slave is there.
+        let many = self.updates.len() >= WAITING;
+        match self.updates.back_mut().filter(|last| many && is_superseded(last, &update)) {
+            Some(last) => *last = update,
+            None => self.updates.push_back(update),
+        }
     }
 
     /// Whether every update has been acknowledged.
@@ -250,6 +258,12 @@ impl Channel {
     }
 }
 
+/// The one says nothing that the other, which is later, does not say as well.
+fn is_superseded(one: &Update, other: &Update) -> bool {
+    let runs = |update: &Update| update.status.state() == TaskState::TaskRunning;
+    runs(one) && runs(other)
+}
+
 /// Whether the other side is of our version and means this container.
 ///
 /// # Errors
@@ -280,7 +294,7 @@ mod tests {
     use crate::container::directory::RuntimeDirectory;
     use crate::container::scratch::Scratch;
     use crate::messages::container::to_child;
-    use crate::messages::mesos::{TaskId, TaskState, TaskStatus};
+    use crate::messages::mesos::{TaskId, TaskStatus};
 
     struct Pair {
         directory: RuntimeDirectory,
@@ -332,6 +346,19 @@ mod tests {
         slave.send(&kill());
         let grace = Duration::from_secs(5);
         assert_eq!(pair.channel.turn(pair.start), [FromParent::Kill { grace }]);
+    }
+
+    #[test]
+    fn what_a_check_says_while_no_slave_is_there_has_a_bound_and_its_last_word_and_the_end_are_kept() {
+        let mut channel = pair(true).channel;
+        (0..WAITING + 100).for_each(|count| channel.send_update(status((count % 251) as u8)));
+        channel.send_update(status(252));
+        let mut end = status(253);
+        end.status.state = TaskState::TaskFinished as i32;
+        channel.send_update(end);
+        assert_eq!(channel.updates.len(), WAITING + 1);
+        let last = channel.updates.iter().rev().take(3).map(|update| update.status.uuid.clone().expect("uuid")[0]);
+        assert_eq!(last.collect::<Vec<_>>(), [253, 252, ((WAITING - 2) % 251) as u8]);
     }
 
     #[test]

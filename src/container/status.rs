@@ -6,7 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::text::printable;
 use crate::messages::container::{FromChild, Spec};
-use crate::messages::mesos::{self, NetworkInfo, TaskState, TaskStatus, framework_info, network_info, task_status};
+use crate::messages::mesos::{
+    self, CheckStatusInfo, NetworkInfo, TaskState, TaskStatus, check_info, check_status_info, framework_info,
+    network_info, task_status,
+};
 use crate::random::Random;
 use crate::subprocess::Exit;
 
@@ -24,12 +27,33 @@ pub struct Report {
     pub message: Option<String>,
     /// How the command ended, when it had begun.
     pub exit: Option<Exit>,
+    /// What the task's health check says.
+    pub healthy: Option<bool>,
+    /// What the task's check has answered last.
+    pub answer: Option<Answer>,
+}
+
+/// The answer of a check that was performed (`CheckStatusInfo`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The command's exit status; 128 and its number for a signal.
+    Exit(i32),
+    /// The server's status code.
+    Http(u32),
+    /// Whether there was a connection.
+    Tcp(bool),
 }
 
 impl Report {
     /// A state that speaks for itself.
     pub fn plain(state: TaskState) -> Report {
-        Report { state, reason: None, message: None, exit: None }
+        Report { state, reason: None, message: None, exit: None, healthy: None, answer: None }
+    }
+
+    /// It says what a check of the running task has found.
+    pub fn is_of_check(&self) -> bool {
+        use task_status::Reason::{TaskCheckStatusUpdated, TaskHealthCheckStatusUpdated};
+        matches!(self.reason, Some(TaskCheckStatusUpdated | TaskHealthCheckStatusUpdated))
     }
 }
 
@@ -68,6 +92,7 @@ pub struct StatusMaker {
     executor: mesos::ExecutorId,
     container: String,
     in_guest: bool,
+    check: Option<check_info::Type>,
 }
 
 impl StatusMaker {
@@ -79,6 +104,7 @@ impl StatusMaker {
             executor: spec.executor.executor_id.clone(),
             container: spec.container_id.clone(),
             in_guest: spec.vm.is_some(),
+            check: spec.task.as_ref().and_then(|task| Some(task.check.as_ref()?.r#type())),
         }
     }
 
@@ -102,6 +128,8 @@ impl StatusMaker {
             executor_id: Some(self.executor.clone()),
             timestamp: Some(timestamp),
             uuid: Some(uuid.to_vec()),
+            healthy: report.healthy,
+            check_status: self.check.map(|kind| check_status(kind, report.answer)),
             container_status: Some(mesos::ContainerStatus {
                 container_id: Some(mesos::ContainerId { value: self.container.clone(), ..Default::default() }),
                 network_infos: self.networks(address),
@@ -121,6 +149,25 @@ impl StatusMaker {
             None => Vec::new(),
         }
     }
+}
+
+/// A task with a check has this in each of its statuses, if there is an answer or not (`CommandExecutor::createTaskStatus` in Mesos).
+fn check_status(kind: check_info::Type, answer: Option<Answer>) -> CheckStatusInfo {
+    use check_status_info::{Command, Http, Tcp};
+    let mut status = CheckStatusInfo { r#type: Some(kind as i32), ..Default::default() };
+    match kind {
+        check_info::Type::Command => status.command = Some(Command::default()),
+        check_info::Type::Http => status.http = Some(Http::default()),
+        check_info::Type::Tcp => status.tcp = Some(Tcp::default()),
+        check_info::Type::Unknown => {}
+    }
+    match answer {
+        Some(Answer::Exit(exit_code)) => status.command = Some(Command { exit_code: Some(exit_code) }),
+        Some(Answer::Http(status_code)) => status.http = Some(Http { status_code: Some(status_code) }),
+        Some(Answer::Tcp(succeeded)) => status.tcp = Some(Tcp { succeeded: Some(succeeded) }),
+        None => {}
+    }
+    status
 }
 
 fn guest_network(address: Ipv4Addr) -> NetworkInfo {
@@ -245,6 +292,25 @@ mod tests {
         assert_eq!((update.status.task_id.value.as_str(), update.wait_status), ("", Some(3 << 8)));
         assert_eq!(maker.make(&ended(Exit::Signal(9)), None).expect("random bytes").wait_status, Some(9));
         assert_eq!(Update::of(&update.to_message()), Some(update));
+    }
+
+    #[test]
+    fn each_status_of_a_task_with_a_check_has_what_is_known_of_the_check() {
+        let maker = StatusMaker { check: Some(check_info::Type::Http), ..maker() };
+        let status = |answer| {
+            let report = Report { answer, healthy: Some(true), ..Report::plain(TaskState::TaskRunning) };
+            maker.fill(&report, None, 0.0, [0; 16])
+        };
+        let http = |status_code| CheckStatusInfo {
+            r#type: Some(check_info::Type::Http as i32),
+            http: Some(check_status_info::Http { status_code }),
+            ..Default::default()
+        };
+        assert_eq!(status(None).check_status, Some(http(None)));
+        assert_eq!(status(Some(Answer::Http(404))).check_status, Some(http(Some(404))));
+        assert_eq!(status(None).healthy, Some(true));
+        let plain = self::maker().fill(&Report::plain(TaskState::TaskRunning), None, 0.0, [0; 16]);
+        assert_eq!((plain.check_status, plain.healthy), (None, None));
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn shell_in(master: Pid, work_dir: std::path::PathBuf, authentication: Option<Au
         detector: Detector::fixed(master, Random::from_seed(1)),
         network,
         isolation: isolation::create(Kind::Process, "/nonexistent".into()),
+        fetcher: Default::default(),
         files: Files::new(),
         streams: Streams::default(),
         guests: None,

@@ -20,6 +20,7 @@ mod gather;
 mod help;
 mod master;
 mod resolve;
+mod rows_fetch;
 mod rows_slave;
 mod rows_task;
 mod rows_vm;
@@ -94,6 +95,29 @@ pub enum Accelerator {
     Tcg,
 }
 
+/// What keeps guests from each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GuestIsolation {
+    /// Each is bound to its address, and reaches none of its neighbours.
+    #[default]
+    Full,
+    /// Each is bound to its address.
+    Address,
+    /// Nothing.
+    None,
+}
+
+impl GuestIsolation {
+    /// As it is typed.
+    pub fn text(self) -> &'static str {
+        match self {
+            GuestIsolation::Full => "full",
+            GuestIsolation::Address => "address",
+            GuestIsolation::None => "none",
+        }
+    }
+}
+
 /// The slave's flags, checked and with defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flags {
@@ -137,6 +161,10 @@ pub struct Flags {
     pub authentication_backoff_factor: Duration,
     /// `--registration_backoff_factor`.
     pub registration_backoff_factor: Duration,
+    /// `--mesos_home`.
+    pub mesos_home: Option<PathBuf>,
+    /// `--spark_home`.
+    pub spark_home: Option<PathBuf>,
     /// `--executor_environment_variables`, in the order of their names.
     pub executor_environment_variables: Vec<(String, String)>,
     /// `--executor_registration_timeout`.
@@ -145,10 +173,27 @@ pub struct Flags {
     pub executor_shutdown_grace_period: Duration,
     /// `--recovery_timeout`.
     pub recovery_timeout: Duration,
+    /// `--fetcher_*` and where URIs may lead.
+    pub fetcher: FetcherFlags,
     /// `--vm_*`.
     pub vm: VmFlags,
     /// What the operator should be told, though it is no error.
     pub warnings: Vec<String>,
+}
+
+/// The flags of fetching.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FetcherFlags {
+    /// `--fetcher_cache_dir`, absolute; by default `<work_dir>/fetch`.
+    pub cache_dir: PathBuf,
+    /// `--fetcher_cache_size`, in bytes.
+    pub cache_size: u64,
+    /// `--fetcher_stall_timeout`.
+    pub stall_timeout: Duration,
+    /// `--frameworks_home`, absolute.
+    pub frameworks_home: Option<PathBuf>,
+    /// `--hadoop_home`, absolute.
+    pub hadoop_home: Option<PathBuf>,
 }
 
 /// The flags that matter with `--isolation=vm` only.
@@ -166,6 +211,8 @@ pub struct VmFlags {
     pub network: String,
     /// `--vm_accelerator`.
     pub accelerator: Accelerator,
+    /// `--vm_guest_isolation`.
+    pub guest_isolation: GuestIsolation,
     /// `--vm_ssh_user`; `None`: what the image says.
     pub ssh_user: Option<String>,
     /// `--vm_ssh_key`: a private key's file; `None`: a key is made for each VM.
@@ -200,10 +247,13 @@ impl Default for Flags {
             authentication_timeout_max: Duration::ZERO,
             authentication_backoff_factor: Duration::ZERO,
             registration_backoff_factor: Duration::ZERO,
+            mesos_home: None,
+            spark_home: None,
             executor_environment_variables: Vec::new(),
             executor_registration_timeout: Duration::ZERO,
             executor_shutdown_grace_period: Duration::ZERO,
             recovery_timeout: Duration::ZERO,
+            fetcher: FetcherFlags::default(),
             vm: VmFlags::default(),
             warnings: Vec::new(),
         }

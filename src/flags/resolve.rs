@@ -51,6 +51,9 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
     if flags.vm.image_dir.as_os_str().is_empty() {
         flags.vm.image_dir = flags.vm.dir.join("images");
     }
+    if flags.fetcher.cache_dir.as_os_str().is_empty() {
+        flags.fetcher.cache_dir = flags.work_dir.join("fetch");
+    }
     if flags.work_dir == flags.runtime_dir {
         return Err(FlagError::Contradiction {
             first: said(given, "work_dir"),

@@ -22,6 +22,8 @@ const NETWORK: Row = Row { group: Group::Network, ..Row::PLAIN };
 const LOCAL: Row = Row { commands: &[Slave, Execute], for_local_slave: true, ..Row::PLAIN };
 const DIRECTORY: Row = Row { group: Group::Directories, hint: "DIR", ..LOCAL };
 const EXECUTOR: Row = Row { group: Group::Executors, ..Row::PLAIN };
+/// What executors of 2012 look for in their environment.
+const HOME: Row = Row { hint: "DIR", allowed: "an absolute path without '..'", ..EXECUTOR };
 
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -206,6 +208,18 @@ pub(super) static ROWS: &[Row] = &[
             put(&mut s.slave.registration_backoff_factor, values::duration(v, bounds))
         },
         ..EXECUTOR
+    },
+    Row {
+        name: "mesos_home",
+        help: "Where Mesos is for executors, as MESOS_HOME.",
+        set: |s, v| put_some(&mut s.slave.mesos_home, values::path(v)),
+        ..HOME
+    },
+    Row {
+        name: "spark_home",
+        help: "Where Spark is for executors, as SPARK_HOME.",
+        set: |s, v| put_some(&mut s.slave.spark_home, values::path(v)),
+        ..HOME
     },
     Row {
         name: "executor_environment_variables",

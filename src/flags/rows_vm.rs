@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::CommandKind::{Execute, Slave};
 use super::table::{Group, Row, put, put_some};
-use super::{Accelerator, values};
+use super::{Accelerator, GuestIsolation, values};
 
 /// Longest `--vm_dir`, in bytes: `/vms/<container id>/ssh` (45 bytes) and the 17 that ssh appends while it makes its control
 /// socket have to fit behind it in a Unix socket's address of 107 bytes.
@@ -56,6 +56,18 @@ pub(super) static ROWS: &[Row] = &[
         doc: "'default' is libvirt's own. 'mesos' is the better one for many VMs: it has a large range, short leases and no ping \
               check, and the slave makes it if it is missing.",
         set: |s, v| put(&mut s.slave.vm.network, values::name(v)),
+        ..VM
+    },
+    Row {
+        name: "vm_guest_isolation",
+        hint: "KIND",
+        default: Some("full"),
+        allowed: "full, address or none",
+        help: "What keeps guests from each other: 'full', 'address' (no foreign address) or 'none'.",
+        doc: "With full, a guest reaches its network's gateway and the world outside, but no other guest, and sends from no other \
+              address than its own. With address it may reach its neighbours: for frameworks whose executors speak to each other. \
+              Both need libvirt's network filters. With none a guest may take another's address, and so speak for its executor.",
+        set: |s, v| put(&mut s.slave.vm.guest_isolation, guest_isolation(v)),
         ..VM
     },
     Row {
@@ -127,6 +139,11 @@ fn accelerator(text: &str) -> Result<Accelerator, String> {
         "tcg" => Ok(Accelerator::Tcg),
         _ => Err("no such accelerator".into()),
     }
+}
+
+fn guest_isolation(text: &str) -> Result<GuestIsolation, String> {
+    let kinds = [GuestIsolation::Full, GuestIsolation::Address, GuestIsolation::None];
+    kinds.into_iter().find(|kind| kind.text() == text).ok_or_else(|| "no such isolation of guests".into())
 }
 
 fn uri(text: &str) -> Result<String, String> {

@@ -1,7 +1,7 @@
 //! The table of flags. Each row is all that is known of one flag: names, default, who takes it and from where, its texts, and how its
 //! value is read. Parser, `--help` and `conf/mesos.conf` are made from it, and tests walk it.
 
-use super::{CommandKind, ExecuteFlags, Flags, LocalMasterFlags, Master, rows_slave, rows_task, rows_vm};
+use super::{CommandKind, ExecuteFlags, Flags, LocalMasterFlags, Master, rows_fetch, rows_slave, rows_task, rows_vm};
 
 /// What the rows' parsers fill in: the flags of every command, of which one command's are used.
 #[derive(Debug, Default)]
@@ -22,6 +22,7 @@ pub(super) enum Group {
     Directories,
     Resources,
     Executors,
+    Fetching,
     Vm,
     Logging,
 }
@@ -36,6 +37,7 @@ impl Group {
             Group::Directories => "Directories",
             Group::Resources => "What is offered",
             Group::Executors => "Executors",
+            Group::Fetching => "Files that tasks name (URIs)",
             Group::Vm => "Virtual machines (--isolation=vm)",
             Group::Logging => "Log",
         }
@@ -123,7 +125,7 @@ pub(super) fn put_some<T>(place: &mut Option<T>, value: Result<T, String>) -> Re
 
 /// Every row, in the order in which help shows them.
 pub(super) fn all() -> impl Iterator<Item = &'static Row> {
-    rows_task::ROWS.iter().chain(rows_slave::ROWS).chain(rows_vm::ROWS)
+    rows_task::ROWS.iter().chain(rows_slave::ROWS).chain(rows_fetch::ROWS).chain(rows_vm::ROWS)
 }
 
 /// The rows of a command.

@@ -72,7 +72,8 @@ fn sample(row: &Row) -> &'static str {
         "vm_image" | "vm_network" => "other",
         "vm_uri" => "qemu+unix:///system?socket=/run/x",
         "vm_accelerator" => "tcg",
-        "vm_memory_overhead" => "128MB",
+        "vm_guest_isolation" => "address",
+        "vm_memory_overhead" | "fetcher_cache_size" => "128MB",
         name if row.hint == "DURATION" => match name {
             "registration_backoff_factor" => "3secs",
             _ => "33secs",
@@ -423,4 +424,15 @@ fn the_conf_file_with_every_key_uncommented_is_valid_but_for_those_without_a_def
     let conf = format!("--conf={conf}");
     let (bare, with) = (slave(&["-m", "a:1"], &[]), slave(&["-m", "a:1", &conf], &[]));
     assert_eq!(Flags { warnings: vec![], ..with }, bare);
+}
+
+#[test]
+fn the_fetchers_cache_is_in_the_work_dir_and_a_home_may_be_nothing() {
+    let flags =
+        slave(&["--master=a:1", "--work_dir=/w", "--frameworks_home=", "--hadoop_home=/opt/hadoop"], &[]).fetcher;
+    assert_eq!((flags.cache_dir.as_path(), flags.cache_size), (std::path::Path::new("/w/fetch"), 2 << 30));
+    assert_eq!(flags.stall_timeout, Duration::from_secs(60));
+    assert_eq!((flags.frameworks_home, flags.hadoop_home), (None, Some("/opt/hadoop".into())));
+    let elsewhere = slave(&["--master=a:1"], &[("MESOS_FETCHER_CACHE_DIR", "/c")]).fetcher;
+    assert_eq!(elsewhere.cache_dir, PathBuf::from("/c"));
 }

@@ -29,6 +29,8 @@ pub struct VmConfig {
     pub image_memory_mb: u64,
     /// `--vm_accelerator`, decided.
     pub accelerator: vm::Accelerator,
+    /// `--vm_guest_isolation`.
+    pub guest_isolation: vm::GuestIsolation,
     /// `--vm_ssh_user`.
     pub ssh_user: Option<String>,
     /// `--vm_ssh_key`.
@@ -69,6 +71,7 @@ impl VmConfig {
             directory: text(&self.vm_dir.join("vms").join(container)),
             image: text(&self.image_dir.join(&self.image)),
             accelerator: self.accelerator as i32,
+            guest_isolation: Some(self.guest_isolation as i32),
             ssh_user: self.ssh_user.clone(),
             ssh_key: self.ssh_key.as_deref().map(text),
             boot_timeout_ms: self.boot_timeout.as_millis().min(u128::from(u64::MAX)) as u64,
@@ -78,7 +81,8 @@ impl VmConfig {
     }
 }
 
-/// How long libvirt may take to make or show its network; it starts a bridge and dnsmasq in less than a second.
+/// How long libvirt may take to make or show its network, and to take the guests' filter in; it starts a bridge and dnsmasq in less than a
+/// second, and carries a filter that has changed out for each guest that there is.
 const NETWORK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where guests will be. It blocks for as long as libvirt takes, at most [`NETWORK_PATIENCE`].
@@ -87,6 +91,7 @@ const NETWORK_PATIENCE: Duration = Duration::from_secs(30);
 /// What keeps the network from being used, in an operator's words.
 pub fn guests(config: &VmConfig) -> Result<Guests, String> {
     let worker = Spawn::ourselves("vm-worker").arg("network").arg(&config.uri).arg(&config.network).arg(&config.vm_dir);
+    let worker = worker.arg(config.guest_isolation.as_str_name());
     let job = Job::start(worker, Instant::now() + NETWORK_PATIENCE).and_then(Job::wait);
     let end = job.map_err(|error| format!("cannot start a child: {error}"))?;
     if !end.is_success() {
@@ -177,6 +182,7 @@ pub(super) mod tests {
             image: "default".into(),
             image_memory_mb: 128,
             accelerator: vm::Accelerator::Tcg,
+            guest_isolation: vm::GuestIsolation::Full,
             ssh_user: None,
             ssh_key: None,
             boot_timeout: Duration::from_secs(60),

@@ -77,6 +77,7 @@ impl Story {
             image: image().file_name().expect("a name").to_string_lossy().into_owned(),
             image_memory_mb: 96,
             accelerator: vm::Accelerator::Tcg,
+            guest_isolation: vm::GuestIsolation::Full,
             ssh_user: None,
             ssh_key: None,
             boot_timeout: Duration::from_secs(120),

@@ -1,7 +1,8 @@
 //! From facts to findings. Pure: every check is a function of the facts.
 
-use crate::flags::Accelerator as Wanted;
+use crate::flags::{Accelerator as Wanted, GuestIsolation};
 use crate::messages::container::vm::Accelerator;
+use crate::vm::filter::CLEAN_TRAFFIC;
 use crate::vm::network::OUR_NETWORK;
 
 use super::access::{Chain, Identity};
@@ -101,6 +102,7 @@ fn libvirt_checks(facts: &Facts, libvirt: &LibvirtFacts, report: &mut Report) {
             .push(finding("cannot start virtual machines: libvirt knows no QEMU for this host's CPUs", mend));
     }
     report.failures.extend(network(facts, &libvirt.network));
+    report.failures.extend(filters(facts, libvirt));
     if let NetworkState::Active { bridge, subnet: Some(subnet), .. } = &libvirt.network {
         clashes(facts, bridge, *subnet, report);
     }
@@ -109,6 +111,18 @@ fn libvirt_checks(facts: &Facts, libvirt: &LibvirtFacts, report: &mut Report) {
     }
     report.failures.extend(impassable(&facts.vm_dir, &libvirt.qemu));
     report.warnings.extend(slow_probe(facts, libvirt));
+}
+
+fn filters(facts: &Facts, libvirt: &LibvirtFacts) -> Option<Finding> {
+    if libvirt.filters || facts.guest_isolation == GuestIsolation::None {
+        return None;
+    }
+    let package = "libvirt-daemon-config-nwfilter";
+    let mend = install(facts.packages, package, package);
+    Some(finding(
+        format!("cannot keep guests from each other: libvirt has no network filter {CLEAN_TRAFFIC}"),
+        format!("{mend}, then {}; or --vm_guest_isolation=none", restart_libvirt(facts)),
+    ))
 }
 
 fn network(facts: &Facts, state: &NetworkState) -> Option<Finding> {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::flags::Accelerator;
+use crate::flags::{Accelerator, GuestIsolation};
 
 use super::access::{Chain, Identity};
 use super::routes::{Route, Subnet};
@@ -26,6 +26,7 @@ pub(super) struct Facts {
     /// Needed programs that are not on the PATH.
     pub missing_programs: Vec<&'static str>,
     pub accelerator: Accelerator,
+    pub guest_isolation: GuestIsolation,
     pub kvm: KvmFacts,
     pub firewall: FirewallFacts,
     pub ssh_key: Option<KeyFacts>,
@@ -49,6 +50,8 @@ pub(super) struct LibvirtFacts {
     pub emulator: bool,
     /// ... and would let it use KVM.
     pub kvm: bool,
+    /// libvirt has the network filters that come with it.
+    pub filters: bool,
     pub network: NetworkState,
 }
 

@@ -38,6 +38,7 @@ pub(super) fn gather(flags: &Flags) -> Facts {
         vm_dir: Chain::look(&flags.vm.dir.join("vms").join("-")),
         missing_programs: PROGRAMS.into_iter().filter(|program| !on_path(program)).collect(),
         accelerator: flags.vm.accelerator,
+        guest_isolation: flags.vm.guest_isolation,
         kvm,
         firewall: firewall::look(),
         ssh_key: flags.vm.ssh_key.as_deref().map(key),

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::vm::filter::CLEAN_TRAFFIC;
 use crate::vm::host;
 use crate::vm::libvirt::{self, Libvirt};
 use crate::vm::network_xml::NetworkFacts;
@@ -46,6 +47,10 @@ fn probe(uri: &str, network: &str) -> Result<String, Box<dyn Error>> {
     let mut lines = format!("qemu={}:{}\n", owner.uid, owner.gid);
     for domain in domain_types(&capabilities, std::env::consts::ARCH)? {
         lines += &format!("domain_{domain}=yes\n");
+    }
+    // A libvirt without the driver for them says so by an error.
+    if libvirt.filter(CLEAN_TRAFFIC).is_ok_and(|filter| filter.is_some()) {
+        lines += "filters=yes\n";
     }
     lines += &match libvirt.network(network)? {
         None => "network=missing\n".to_string(),
@@ -96,5 +101,6 @@ pub(super) fn parse(stdout: &str) -> Result<LibvirtFacts, String> {
     };
     let emulator = values.contains_key("domain_qemu") || values.contains_key("domain_kvm");
     let qemu = Identity { uid: number(uid)?, groups: vec![number(gid)?] };
-    Ok(LibvirtFacts { qemu, emulator, kvm: values.contains_key("domain_kvm"), network })
+    let (kvm, filters) = (values.contains_key("domain_kvm"), values.contains_key("filters"));
+    Ok(LibvirtFacts { qemu, emulator, kvm, filters, network })
 }

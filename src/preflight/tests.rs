@@ -10,7 +10,7 @@ use super::decide::decide;
 use super::facts::*;
 use super::routes::{Route, Subnet};
 use super::*;
-use crate::flags::Accelerator as Wanted;
+use crate::flags::{Accelerator as Wanted, GuestIsolation};
 
 const QEMU: u32 = 64055;
 
@@ -38,7 +38,7 @@ fn good() -> Facts {
     Facts {
         root: true,
         uri: "qemu:///system".into(),
-        libvirt: Ok(LibvirtFacts { qemu, emulator: true, kvm: true, network }),
+        libvirt: Ok(LibvirtFacts { qemu, emulator: true, kvm: true, filters: true, network }),
         daemon: Daemon::Monolithic,
         packages: Packages::Apt,
         systemd: true,
@@ -47,6 +47,7 @@ fn good() -> Facts {
         image: Ok(ImageFacts { files: vec![chain("/images/default/disk.qcow2", 0o755, 0o644)], provisioned: true }),
         vm_dir: chain("/var/lib/mesos-slave", 0o755, 0o755),
         missing_programs: vec![],
+        guest_isolation: GuestIsolation::Full,
         accelerator: Wanted::Auto,
         kvm: KvmFacts { node: Some(chain("/dev/kvm", 0o755, 0o666)), useless: None },
         firewall: FirewallFacts::default(),
@@ -123,6 +124,19 @@ fn a_libvirt_that_hangs_is_restarted() {
     let (what, mend) = failure(|facts| facts.libvirt = Err(Silence::Hangs(20)));
     assert_eq!(what, "cannot use libvirt at qemu:///system: it did not answer within 20 seconds");
     assert_eq!(mend, "systemctl restart libvirtd");
+}
+
+#[test]
+fn a_libvirt_without_network_filters_cannot_keep_guests_apart_unless_it_need_not() {
+    let (what, mend) = failure(|facts| libvirt(facts).filters = false);
+    assert_eq!(what, "cannot keep guests from each other: libvirt has no network filter clean-traffic");
+    assert!(mend.starts_with("apt-get install -y libvirt-daemon-config-nwfilter, then systemctl restart"), "{mend}");
+    assert!(mend.ends_with("or --vm_guest_isolation=none"), "{mend}");
+    let report = host(|facts| {
+        libvirt(facts).filters = false;
+        facts.guest_isolation = GuestIsolation::None;
+    });
+    assert!(report.is_good(), "{report:?}");
 }
 
 #[test]
@@ -294,7 +308,8 @@ fn cpus_without_vmx_or_svm_are_told_from_those_with() {
 fn what_the_child_prints_is_what_the_parent_reads() {
     let xml = "<network><bridge name='virbr0'/><ip address='192.168.122.1' netmask='255.255.255.0'>\
                <dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>";
-    let facts = probe::parse(&format!("qemu=64055:108\ndomain_qemu=yes\n{}", probe::network_lines(xml))).unwrap();
+    let facts =
+        probe::parse(&format!("qemu=64055:108\ndomain_qemu=yes\nfilters=yes\n{}", probe::network_lines(xml))).unwrap();
     let Ok(expected) = good().libvirt else { panic!() };
     assert_eq!(facts, LibvirtFacts { kvm: false, ..expected });
     let no_dhcp = probe::parse(&format!("qemu=1:2\n{}", probe::network_lines("<network><bridge name='b'/></network>")));

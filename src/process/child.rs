@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use crate::checks::{Runner, Watch};
 use crate::container::directory::RuntimeDirectory;
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker, command_ended, tells_of_killing};
+use crate::fetcher;
 use crate::messages::container::Spec;
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::task_status::Reason;
 use crate::poll::{PollSet, Signals, earlier};
-use crate::subprocess::{Exit, Subprocess};
+use crate::subprocess::{Exit, Job, JobEnd, Subprocess};
 
 use super::start::start;
 use super::tree;
@@ -19,6 +21,8 @@ use super::tree;
 /// Between TERM and KILL when nobody says otherwise: the slave is gone, or we are told to end (Mesos'
 /// `EXECUTOR_SHUTDOWN_GRACE_PERIOD`).
 const GRACE: Duration = Duration::from_secs(5);
+/// Fetching ends by itself when nothing comes any more; a large file may take its time.
+const FETCHING: Duration = Duration::from_secs(10 * 365 * 86400);
 /// KILL is repeated while something forks faster than it is found.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Such a fight ends: what is left after so many rounds is the slave's to find by our session.
@@ -26,6 +30,8 @@ const ROUNDS: u32 = 500;
 
 #[derive(Debug)]
 enum State {
+    /// What the command names is brought into its sandbox, or, being killed, no more.
+    Fetching { job: Job, killed: bool },
     /// The command runs.
     Running(Subprocess),
     /// It is to end since the one time: KILL at the other.
@@ -39,12 +45,14 @@ enum State {
 /// A container of one process tree.
 pub struct Child {
     directory: RuntimeDirectory,
-    spec: Spec,
+    pub(super) spec: Spec,
     channel: Channel,
     maker: StatusMaker,
     signals: Signals,
     state: State,
     abandoned: bool,
+    pub(super) watch: Watch,
+    pub(super) checks: Runner,
 }
 
 impl Child {
@@ -56,7 +64,9 @@ impl Child {
         let maker = StatusMaker::new(&spec);
         let signals = Signals::block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT])
             .map_err(|error| format!("cannot block signals: {error}"))?;
-        Ok(Child { directory, spec, channel, maker, signals, state: State::Reporting, abandoned: false })
+        let (state, watch) = (State::Reporting, spec.task.as_ref().map(Watch::new).unwrap_or_default());
+        let (abandoned, checks) = (false, Runner::default());
+        Ok(Child { directory, spec, channel, maker, signals, state, abandoned, watch, checks })
     }
 
     /// The whole life: starting, running, reporting, and nothing left.
@@ -65,26 +75,55 @@ impl Child {
     /// What keeps a status from being made or written; the slave finds it in the log.
     pub fn run(mut self) -> Result<(), String> {
         self.report(&Report::plain(TaskState::TaskStarting))?;
-        match start(&self.spec) {
-            Ok(process) => {
-                self.state = State::Running(process);
-                self.report(&Report::plain(TaskState::TaskRunning))?;
-            }
-            Err(error) => self.conclude(&Report {
-                state: TaskState::TaskFailed,
-                reason: Some(Reason::ContainerLaunchFailed),
-                message: Some(error.to_string()),
-                exit: None,
-            })?,
+        if fetcher::is_wanted(&self.spec) {
+            self.fetch()?
+        } else {
+            self.begin()?
         }
         let mut set = PollSet::new();
         while !self.is_over() {
             set.clear();
             self.register(&mut set);
-            set.wait(earlier(self.deadline(), self.channel.deadline())).map_err(|error| error.to_string())?;
+            let watching = earlier(self.watch.deadline(), self.checks.deadline());
+            set.wait([self.deadline(), self.channel.deadline(), watching].into_iter().fold(None, earlier))
+                .map_err(|error| error.to_string())?;
             self.turn(Instant::now())?;
         }
         self.directory.mark_done().map_err(|error| error.to_string())
+    }
+
+    fn fetch(&mut self) -> Result<(), String> {
+        match Job::start(fetcher::job(&self.directory), Instant::now() + FETCHING) {
+            Ok(job) => {
+                self.state = State::Fetching { job, killed: false };
+                Ok(())
+            }
+            Err(error) => self.conclude(&not_launched(format!("cannot start the fetcher: {error}"))),
+        }
+    }
+
+    /// All is there that the command may need.
+    fn begin(&mut self) -> Result<(), String> {
+        match start(&self.spec) {
+            Ok(process) => {
+                self.state = State::Running(process);
+                self.watch.begin(Instant::now());
+                self.report(&Report::plain(TaskState::TaskRunning))
+            }
+            Err(error) => self.conclude(&not_launched(error.to_string())),
+        }
+    }
+
+    fn fetched(&mut self, end: &JobEnd, killed: bool) -> Result<(), String> {
+        self.state = State::Reporting;
+        if killed {
+            return self.conclude(&Report {
+                reason: Some(Reason::TaskKilledDuringLaunch),
+                message: Some("killed while files were fetched".to_string()),
+                ..Report::plain(TaskState::TaskKilled)
+            });
+        }
+        if end.is_success() { self.begin() } else { self.conclude(&not_launched(fetcher::failure(end))) }
     }
 
     /// A slave that is gone for good reads the outcome from the directory.
@@ -95,7 +134,9 @@ impl Child {
     fn register(&self, set: &mut PollSet) {
         set.add(self.signals.fd(), crate::poll::Interest::Read);
         self.channel.register(set);
+        self.checks.register(set);
         match &self.state {
+            State::Fetching { job, .. } => job.register(set),
             State::Running(process) | State::Stopping(process, _, _) => process.register(set),
             State::Sweeping { .. } | State::Reporting => {}
         }
@@ -105,7 +146,7 @@ impl Child {
         match &self.state {
             State::Stopping(_, _, deadline) => Some(*deadline),
             State::Sweeping { next, .. } => Some(*next),
-            State::Running(_) | State::Reporting => None,
+            State::Fetching { .. } | State::Running(_) | State::Reporting => None,
         }
     }
 
@@ -125,17 +166,29 @@ impl Child {
                 self.kill(GRACE, now)?;
             }
         }
-        self.advance(now)
+        self.look(now)?;
+        self.advance(now)?;
+        self.stop_watching();
+        Ok(())
+    }
+
+    /// The command runs, and nobody wants its end.
+    pub(super) fn is_undisturbed(&self) -> bool {
+        matches!(self.state, State::Running(_))
     }
 
     /// TERM now, KILL after the grace period. A later kill can only hasten that: its grace period counts from the first
     /// (`CommandExecutor::kill` in Mesos).
-    fn kill(&mut self, grace: Duration, now: Instant) -> Result<(), String> {
+    pub(super) fn kill(&mut self, grace: Duration, now: Instant) -> Result<(), String> {
         let after = |began: Instant| began.checked_add(grace).unwrap_or(now + GRACE);
-        if matches!(self.state, State::Running(_)) && tells_of_killing(&self.spec) {
+        if matches!(self.state, State::Running(_)) && tells_of_killing(&self.spec) && self.watch.tells_of_killing() {
             self.report(&Report::plain(TaskState::TaskKilling))?;
         }
         self.state = match std::mem::replace(&mut self.state, State::Reporting) {
+            State::Fetching { mut job, .. } => {
+                job.cancel();
+                State::Fetching { job, killed: true }
+            }
             State::Running(process) => {
                 tree::signal(Signal::SIGTERM);
                 State::Stopping(process, now, after(now))
@@ -147,13 +200,18 @@ impl Child {
     }
 
     fn advance(&mut self, now: Instant) -> Result<(), String> {
+        if let State::Fetching { job, killed } = &mut self.state {
+            let killed = *killed;
+            return job.turn(now).map_or(Ok(()), |end| self.fetched(&end, killed));
+        }
         if let State::Running(process) | State::Stopping(process, _, _) = &mut self.state {
             let task = process.pid();
             if let Some(exit) = process.try_wait() {
                 let killed = matches!(self.state, State::Stopping(..));
                 self.state = State::Sweeping { exit, killed, rounds: 0, next: now };
             } else {
-                tree::reap_orphans(task);
+                let others: Vec<_> = self.checks.pids().chain([task]).collect();
+                tree::reap_orphans(&others);
             }
         }
         match &mut self.state {
@@ -162,7 +220,7 @@ impl Child {
                 *deadline = now + AGAIN;
             }
             State::Sweeping { exit, killed, rounds, next } if now >= *next => {
-                tree::reap_orphans(nix::unistd::Pid::from_raw(0));
+                tree::reap_orphans(&[]);
                 if tree::signal(Signal::SIGKILL) == 0 || *rounds == ROUNDS {
                     let report = ended(*exit, *killed);
                     self.state = State::Reporting;
@@ -170,12 +228,16 @@ impl Child {
                 }
                 (*rounds, *next) = (*rounds + 1, now + AGAIN);
             }
-            State::Running(_) | State::Stopping(..) | State::Sweeping { .. } | State::Reporting => {}
+            State::Fetching { .. }
+            | State::Running(_)
+            | State::Stopping(..)
+            | State::Sweeping { .. }
+            | State::Reporting => {}
         }
         Ok(())
     }
 
-    fn report(&mut self, report: &Report) -> Result<(), String> {
+    pub(super) fn report(&mut self, report: &Report) -> Result<(), String> {
         let update = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
         self.channel.send_update(update);
         Ok(())
@@ -183,11 +245,17 @@ impl Child {
 
     /// The terminal status: written before it is sent.
     fn conclude(&mut self, report: &Report) -> Result<(), String> {
-        let update = self.maker.make(report, None).map_err(|error| format!("no random bytes: {error}"))?;
+        let report = self.watch.explain(report.clone());
+        let update = self.maker.make(&report, None).map_err(|error| format!("no random bytes: {error}"))?;
         self.directory.write_outcome(&update).map_err(|error| error.to_string())?;
         self.channel.send_update(update);
         Ok(())
     }
+}
+
+/// As Mesos' agent reports a container that could not be launched (`Slave::executorLaunched`).
+fn not_launched(why: String) -> Report {
+    Report { reason: Some(Reason::ContainerLaunchFailed), message: Some(why), ..Report::plain(TaskState::TaskFailed) }
 }
 
 /// As Mesos' command executor reports an end (`CommandExecutor::reaped`): the way of the end as the message, and no reason.
@@ -197,7 +265,7 @@ fn ended(exit: Exit, killed: bool) -> Report {
         Exit::Status(0) => TaskState::TaskFinished,
         Exit::Status(_) | Exit::Signal(_) => TaskState::TaskFailed,
     };
-    Report { state, reason: None, message: Some(command_ended(exit)), exit: Some(exit) }
+    Report { message: Some(command_ended(exit)), exit: Some(exit), ..Report::plain(state) }
 }
 
 #[cfg(test)]

@@ -2,17 +2,18 @@
 //! child's own session, and reports as the VM's child does.
 //!
 //! ```text
-//! TASK_STARTING ─▶ start ─▶ TASK_RUNNING ─▶ Running ──────────────▶ Reporting ─▶ DIR/done
-//!                    │ no such user, …         │ kill, slave gone      ▲
-//!                    │                         ▼                      │
-//!                    │                      Stopping (TERM, KILL) ────┤
-//!                    └────────────── TASK_FAILED ─────────────────────┘
+//! TASK_STARTING ─▶ Fetching ─▶ start ─▶ TASK_RUNNING ─▶ Running ──────────────▶ Reporting ─▶ DIR/done
+//!                  (URIs)  │     │ no such user, …         │ kill, slave gone      ▲
+//!                          │     │                         ▼                      │
+//!                          │     │                      Stopping (TERM, KILL) ────┤
+//!                          └─────┴──────── TASK_FAILED ───────────────────────────┘
 //! ```
 //!
 //! The terminal update is sent when nothing of the command is left.
 
+mod checks;
 mod child;
-mod start;
+pub mod start;
 mod tree;
 
 use std::process::ExitCode;

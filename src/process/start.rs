@@ -87,12 +87,18 @@ pub fn start(spec: &Spec) -> Result<Subprocess, StartError> {
     // A group of its own: a driver's last act is to kill its whole group, which is to be the executor's, not ours.
     command.process_group(0);
     become_user(&mut command, &user)?;
+    // Executors' drivers kill their process group when they are to end and do not (`ShutdownProcess` in Mesos' `exec.cpp`): it is not ours.
+    command.process_group(0);
     let program = command.get_program().to_string_lossy().into_owned();
     let spawned = Spawn::command(command).die_with_parent().spawn();
     spawned.map_err(|error| StartError::Execute(program, error))
 }
 
-fn find_user(name: Option<&str>) -> Result<User, StartError> {
+/// The host's user of this name; without a name, the one that we are.
+///
+/// # Errors
+/// When there is none, or we may not become it.
+pub fn find_user(name: Option<&str>) -> Result<User, StartError> {
     let lookup = |name: &str, error: nix::Error| StartError::Lookup(name.to_string(), error.into());
     let Some(name) = name else {
         let uid = geteuid();
@@ -136,7 +142,7 @@ fn prepare(sandbox: &Path, user: &User) -> Result<(File, File), StartError> {
 }
 
 /// The program and its arguments, as Mesos' `CommandInfo` has them: a text for the shell, or a file and its whole `argv`.
-fn words(info: &CommandInfo) -> Result<Command, StartError> {
+pub(super) fn words(info: &CommandInfo) -> Result<Command, StartError> {
     let value = info.value.as_deref().ok_or(StartError::NoCommand)?;
     if info.shell() {
         let mut command = Command::new("/bin/sh");
@@ -151,7 +157,7 @@ fn words(info: &CommandInfo) -> Result<Command, StartError> {
 }
 
 /// What a login would set and the framework does not name; then all that the spec has.
-fn environment(command: &mut Command, spec: &Spec, user: &User) -> Result<(), StartError> {
+pub(super) fn environment(command: &mut Command, spec: &Spec, user: &User) -> Result<(), StartError> {
     command.env_clear().env("PATH", PATH).env("HOME", &user.dir).env("USER", &user.name).env("LOGNAME", &user.name);
     command.env("SHELL", &user.shell);
     for variable in &spec.environment {
@@ -162,7 +168,10 @@ fn environment(command: &mut Command, spec: &Spec, user: &User) -> Result<(), St
 }
 
 /// Has the command switch to its user just before it is executed, when it is in its sandbox already.
-fn become_user(command: &mut Command, user: &User) -> Result<(), StartError> {
+///
+/// # Errors
+/// When the user's groups cannot be looked up.
+pub fn become_user(command: &mut Command, user: &User) -> Result<(), StartError> {
     let switch: Option<(Vec<Gid>, Gid, Uid)> = if user.uid == geteuid() {
         None
     } else {

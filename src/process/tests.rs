@@ -12,10 +12,14 @@ use nix::sys::signal::Signal;
 use crate::container::connection::Connection;
 use crate::container::scratch::Scratch;
 use crate::container::{CHANNEL_FD, VERSION};
-use crate::messages::container::{FromChild, Hello, Spec, ToChild, Variable, to_child};
+use crate::messages::container::{Fetcher, FromChild, Hello, Spec, ToChild, Variable, to_child};
+use crate::messages::mesos::command_info::Uri;
+use crate::messages::mesos::task_status::Reason;
 use crate::messages::mesos::{CommandInfo, TaskId, TaskInfo, TaskState, TaskStatus, framework_info};
 use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
+
+mod checks;
 
 const BECOME: &str = "MESOS_SLAVE_TEST_PROCESS_CONTAINER";
 
@@ -65,7 +69,8 @@ impl Container {
         change(&mut spec, &mut command);
         if spec.executor.command.is_none() {
             let task_id = TaskId { value: "t".into() };
-            spec.task = Some(TaskInfo { task_id, command: Some(command), ..Default::default() });
+            let asked = spec.task.take().unwrap_or_default();
+            spec.task = Some(TaskInfo { task_id, command: Some(command), ..asked });
         }
         directory.write_spec(&spec).expect("spec");
         // The sandbox must be reachable for whoever the command runs as.
@@ -328,4 +333,59 @@ fn an_executor_that_kills_its_process_group_does_not_kill_the_child_with_it() {
     assert_eq!(message, "Command terminated with signal Killed");
     let outcome = container.directory.read_outcome().expect("outcome").expect("an outcome");
     assert_eq!(outcome.wait_status, Some(9));
+}
+
+fn fetching(uris: &[&str], command: &str) -> Container {
+    Container::launch(|spec, info| {
+        std::fs::create_dir_all(&spec.sandbox).expect("sandbox");
+        info.value = Some(command.into());
+        let uri = |value: &&str| Uri { value: value.to_string(), ..Default::default() };
+        info.uris = uris.iter().map(uri).collect();
+    })
+}
+
+#[test]
+fn a_command_finds_what_was_fetched_for_it_and_its_output_behind_what_was_said() {
+    let mut container = fetching(&["/proc/self/environ", "/etc/hostname"], "cat hostname; echo problem >&2");
+    assert_eq!(container.run().0, after_start(TaskState::TaskFinished));
+    assert_eq!(container.read("stdout"), std::fs::read_to_string("/etc/hostname").expect("hostname"));
+    let stderr = container.read("stderr");
+    assert!(stderr.contains("fetcher] Successfully fetched all URIs into "), "{stderr}");
+    assert!(stderr.ends_with("\nproblem\n"), "{stderr}");
+    assert!(!container.read("environ").contains(BECOME), "the environment of who reads is not the slave's");
+}
+
+#[test]
+fn a_command_is_not_started_when_fetching_fails() {
+    let mut container = fetching(&["/etc/hostname", "http://127.0.0.1:1/x"], "touch ran");
+    let (states, message) = container.run();
+    assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskFailed]);
+    let words = "Failed to launch container: Failed to fetch 'http://127.0.0.1:1/x': Error downloading resource: ";
+    assert!(message.starts_with(words), "{message}");
+    let last = container.updates.last().expect("an update");
+    assert_eq!(last.reason(), Reason::ContainerLaunchFailed);
+    assert!(!container.sandbox.join("ran").exists());
+}
+
+#[test]
+fn a_kill_while_files_are_fetched_ends_the_fetcher_and_the_task() {
+    let mut container = Container::launch(|spec, info| {
+        std::fs::create_dir_all(&spec.sandbox).expect("sandbox");
+        let fifo = Path::new(&spec.sandbox).join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("fifo");
+        info.value = Some("touch ran".into());
+        info.uris = vec![Uri {
+            value: fifo.to_string_lossy().into_owned(),
+            output_file: Some("x".into()),
+            ..Default::default()
+        }];
+        spec.fetcher = Some(Fetcher { stall_timeout_ms: 600_000, ..Default::default() });
+    });
+    container.await_file("stderr");
+    container.kill(60_000);
+    let (states, message) = container.run();
+    assert_eq!(states, [TaskState::TaskStarting, TaskState::TaskKilled]);
+    assert_eq!(message, "killed while files were fetched");
+    assert_eq!(container.updates.last().expect("an update").reason(), Reason::TaskKilledDuringLaunch);
+    assert!(!container.sandbox.join("ran").exists());
 }

@@ -19,12 +19,27 @@ pub fn signal(signal: Signal) -> usize {
     members.len()
 }
 
-/// Reaps what the command left and has ended; `task` is another's to reap.
-pub fn reap_orphans(task: Pid) {
+/// Signals all that has begun in a process or in the session that it leads, and not itself. They are stopped first: what dies may
+/// leave a child to us, and what runs may make another.
+pub fn kill_below(leader: Pid) {
+    let mut stopped = 0;
+    let members = loop {
+        let members = below(&processes::all(), leader.as_raw());
+        if members.len() <= stopped {
+            break members;
+        }
+        stopped = members.len();
+        members.iter().for_each(|process| _ = process.signal(Signal::SIGSTOP));
+    };
+    members.iter().for_each(|process| _ = process.signal(Signal::SIGKILL));
+}
+
+/// Reaps what the command left and has ended, but for `others`, who are reaped elsewhere.
+pub fn reap_orphans(others: &[Pid]) {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    // The kernel shows the oldest first: until the task itself is reaped, what ended after it may have to wait.
+    // The kernel shows the oldest first: until one of the others is reaped, what ended after it may have to wait.
     while let Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) = waitid(Id::All, flags) {
-        if pid == task {
+        if others.contains(&pid) {
             return;
         }
         let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
@@ -36,6 +51,16 @@ fn members(processes: &[Process], ours: i32) -> Vec<Process> {
     let session = processes.iter().find(|process| process.pid == ours).map(|process| process.session);
     // Only a session that we lead holds nobody else's processes.
     let session = session.filter(|session| *session == ours);
+    family(processes, ours, session)
+}
+
+/// The descendants of a process, and the session that it leads with all of theirs.
+fn below(processes: &[Process], leader: i32) -> Vec<Process> {
+    family(processes, leader, Some(leader))
+}
+
+/// The living members of a session, with the descendants of `ours` and of all these.
+fn family(processes: &[Process], ours: i32, session: Option<i32>) -> Vec<Process> {
     let mut family = HashSet::from([ours]);
     loop {
         let before = family.len();

@@ -27,10 +27,6 @@ pub const UPDATE_RETRY_MIN: Duration = Duration::from_secs(10);
 /// Longest wait for it (`STATUS_UPDATE_RETRY_INTERVAL_MAX`).
 pub const UPDATE_RETRY_MAX: Duration = Duration::from_secs(600);
 
-/// A killed task's time between TERM and KILL when neither the kill nor the task says otherwise
-/// (`CommandExecutor::kill` in `src/launcher/executor.cpp`).
-pub const KILL_GRACE: Duration = Duration::from_secs(3);
-
 /// What Mesos' command executor keeps back of its time to shut down: 1 s for reaping, 1 s to send TASK_KILLED before the agent
 /// destroys its container (`MAX_REAP_INTERVAL`; `CommandExecutor::shutdown`, `Slave::getExecutorInfo`).
 pub const REAP_ALLOWANCE: Duration = Duration::from_secs(2);

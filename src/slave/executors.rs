@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::constants::{KILL_GRACE, REAP_ALLOWANCE};
+use super::constants::REAP_ALLOWANCE;
 use super::framework::Executor;
 use super::{Action, Slave};
+use crate::container::kill_policy::own_grace;
 use crate::ids::{ExecutorId, FrameworkId};
 use crate::messages::mesos;
 use crate::messages::mesos::{CommandInfo, TaskInfo};
@@ -40,11 +41,6 @@ fn shortened(command: &CommandInfo) -> String {
     }
 }
 
-/// A kill policy's grace period, if it has one.
-fn own_grace(policy: Option<&mesos::KillPolicy>) -> Option<Duration> {
-    policy?.grace_period.as_ref().map(to_duration)
-}
-
 fn to_duration(duration: &mesos::DurationInfo) -> Duration {
     Duration::from_nanos(duration.nanoseconds.max(0) as u64)
 }
@@ -53,11 +49,6 @@ impl From<Duration> for mesos::DurationInfo {
     fn from(duration: Duration) -> mesos::DurationInfo {
         mesos::DurationInfo { nanoseconds: i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX) }
     }
-}
-
-/// The grace period of a kill: the kill's, or else the task's, or else Mesos' default (`CommandExecutor::kill`).
-pub(super) fn kill_grace(kill: Option<&mesos::KillPolicy>, task: Option<&mesos::KillPolicy>) -> Duration {
-    own_grace(kill).or(own_grace(task)).unwrap_or(KILL_GRACE)
 }
 
 /// How long an executor that is told to shut down may take: as long as it says itself, or else `--executor_shutdown_grace_period`
@@ -100,16 +91,5 @@ mod tests {
             "Command Executor (Task: t) (Command: sh -c '0123456789ab...')"
         );
         assert_eq!(named(false, "ls", &["ls", "-l"]), "Command Executor (Task: t) (Command: [ls, ls, -l])");
-    }
-
-    #[test]
-    fn the_kills_own_grace_comes_before_the_tasks() {
-        let policy = |seconds| mesos::KillPolicy { grace_period: Some(Duration::from_secs(seconds).into()) };
-        let (long, short) = (policy(20), policy(5));
-        assert_eq!(kill_grace(Some(&short), Some(&long)), Duration::from_secs(5));
-        assert_eq!(kill_grace(Some(&mesos::KillPolicy::default()), Some(&long)), Duration::from_secs(20));
-        assert_eq!(kill_grace(None, None), Duration::from_secs(3));
-        let negative = mesos::KillPolicy { grace_period: Some(mesos::DurationInfo { nanoseconds: -1 }) };
-        assert_eq!(kill_grace(Some(&negative), None), Duration::ZERO);
     }
 }

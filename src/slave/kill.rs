@@ -1,9 +1,9 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
-use super::executors::kill_grace;
 use super::framework::{ExecutorState, Framework, is_terminal};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
+use crate::container::kill_policy::grace_of;
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
@@ -33,7 +33,7 @@ impl Slave {
             return self.kill_executors_task(message, &framework_id, &executor_id, &task_id, now);
         }
         let own = executor.tasks.get(&task_id).and_then(|task| task.info.kill_policy.as_ref());
-        let grace = kill_grace(message.kill_policy.as_ref(), own);
+        let grace = grace_of(message.kill_policy.as_ref(), own);
         if executor.state == ExecutorState::Gone {
             return log::debug!("task {task_id} of framework {framework_id} has ended already");
         }

@@ -212,6 +212,7 @@ impl Slave {
             vm: None,
             environment: self.environment(&slave_id, &framework, &executor, role, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
+            fetcher: None,
         };
         self.actions.push(Action::Launch(Box::new(spec)));
         // One that is here is described by UpdateFrameworkMessage when it changes.

@@ -80,7 +80,7 @@ pub struct Config {
     pub executor_pid: Pid,
     /// Where executors that are processes of this host are to listen with libprocess; a guest's gets the guest's address.
     pub libprocess_ip: Option<Ipv4Addr>,
-    /// `--executor_environment_variables`.
+    /// What every executor finds in its environment, the last of a name winning (`--executor_environment_variables` and others).
     pub executor_environment: Vec<(String, String)>,
     /// Executors run in guests, each with an address of its own.
     pub guests: bool,
@@ -90,9 +90,9 @@ pub struct Config {
     pub recovery_timeout: Duration,
 }
 
-#[cfg(test)]
 impl Config {
-    /// What tests have no opinion on, as the flags have it by default.
+    /// What tests, and those below fuzz/, have no opinion on, as the flags have it by default.
+    #[cfg_attr(not(test), allow(dead_code))]
     pub fn of_tests(pid: Pid) -> Config {
         Config {
             executor_pid: pid.clone(),

@@ -7,6 +7,7 @@ use super::kill::lost_state;
 use super::launch::Assignment;
 use super::updates::SlaveStatus;
 use super::{Now, Purpose};
+use crate::checks::{self, Probe, Which};
 use crate::ids::ExecutorId;
 use crate::messages::mesos;
 use crate::messages::mesos::environment::variable;
@@ -131,6 +132,10 @@ impl Slave {
 
 /// What an assignment asks for that nothing here can give. It is refused, never left out in silence.
 pub(super) fn unsupported(assignment: &Assignment) -> Option<Refusal> {
+    // Whoever runs the task: real masters hold all tasks to these rules.
+    if let Some(text) = assignment.tasks.iter().find_map(|task| checks::validate::task(task).err()) {
+        return Some(Refusal::Invalid(text));
+    }
     if assignment.executor.r#type() == mesos::executor_info::Type::Default {
         let text = "this slave has no default executor yet; launch the group's tasks one by one, or bring an executor";
         return Some(Refusal::Container(text.into()));
@@ -161,11 +166,10 @@ fn unsupported_task(task: &TaskInfo) -> Option<String> {
     if let Some(text) = task.command.as_ref().and_then(unsupported_command) {
         return Some(text);
     }
-    if task.health_check.is_some() || task.check.is_some() {
-        return Some("this slave does not run checks yet; launch the task without check and health_check".into());
-    }
-    let limit = task.max_completion_time.is_some_and(|limit| limit.nanoseconds > 0);
-    limit.then(|| "this slave does not end tasks after their max_completion_time yet; kill the task instead".into())
+    let checks = Which::ALL.into_iter().filter_map(|which| checks::probe(task, which));
+    // As in Mesos, its user and URIs are not looked at.
+    let secret = |probe: Probe| if let Probe::Command(command) = probe { secret(&command) } else { None };
+    checks.into_iter().find_map(secret)
 }
 
 fn unsupported_resource(resource: &Resource) -> Option<String> {
@@ -181,9 +185,10 @@ fn unsupported_command(command: &CommandInfo) -> Option<String> {
     if command.value.as_deref().unwrap_or_default().is_empty() {
         return Some("the task's command is empty".into());
     }
-    if !command.uris.is_empty() {
-        return Some("this slave does not fetch URIs yet; let the command fetch what it needs".into());
-    }
+    secret(command)
+}
+
+fn secret(command: &CommandInfo) -> Option<String> {
     let mut variables = command.environment.iter().flat_map(|all| &all.variables);
     let secret = variables.find(|each| each.r#type() == variable::Type::Secret)?;
     Some(format!("environment variable {} is a secret, which this slave cannot resolve", secret.name))

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
+
 use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
 use super::framework::{ExecutorState, is_terminal};
 use super::{Action, Now, Slave};
@@ -19,9 +21,13 @@ use crate::poll::Backoff;
 /// Updates of one task that a container may have waiting; a task has a handful of states, so more is a child gone mad.
 const STREAM_LIMIT: usize = 1024;
 
-/// Streams that may wait. Each belongs to a task that is, or was said to be, here; this many is a master gone mad, and what
-/// comes on top is sent once and not again.
-const STREAMS_LIMIT: usize = 10_000;
+/// Streams of one framework that may wait, and their bytes. An executor may speak of tasks that nobody knows, so this many is one
+/// gone mad; it spoils its own framework's streams and nobody else's. What comes on top is sent once and not again; a task's end
+/// stays, without its data.
+const FRAMEWORK_LIMIT: Load = Load { streams: 10_000, bytes: 64 << 20 };
+
+/// Streams of all frameworks. More is a master gone mad.
+const STREAMS_LIMIT: usize = 100_000;
 
 type Key = (FrameworkId, TaskId);
 
@@ -43,10 +49,19 @@ enum Queued {
     Not,
 }
 
+/// What waits for one framework's acknowledgements.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Load {
+    streams: usize,
+    bytes: usize,
+}
+
 /// All streams that have something unacknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Updates {
     streams: BTreeMap<Key, Stream>,
+    /// How much each framework has waiting.
+    loads: BTreeMap<FrameworkId, Load>,
     /// Each stream's `resend_at`, so that the next one is found without a look at all of them.
     deadlines: BTreeSet<(Instant, Key)>,
 }
@@ -72,11 +87,23 @@ impl Updates {
     pub fn forget_framework(&mut self, framework: &FrameworkId) {
         self.streams.retain(|(id, _), _| id != framework);
         self.deadlines.retain(|(_, (id, _))| id != framework);
+        self.loads.remove(framework);
     }
 
     fn remove(&mut self, key: &Key) {
         if let Some(stream) = self.streams.remove(key) {
             self.deadlines.remove(&(stream.resend_at, key.clone()));
+            self.unload(&key.0, 1, stream.pending.iter().map(StatusUpdate::encoded_len).sum());
+        }
+    }
+
+    fn unload(&mut self, framework: &FrameworkId, streams: usize, bytes: usize) {
+        if let Some(load) = self.loads.get_mut(framework) {
+            load.streams = load.streams.saturating_sub(streams);
+            load.bytes = load.bytes.saturating_sub(bytes);
+            if *load == Load::default() {
+                self.loads.remove(framework);
+            }
         }
     }
 
@@ -97,7 +124,26 @@ impl Updates {
 
     /// There is no room for one more stream.
     fn is_full(&self, key: &Key) -> bool {
-        self.streams.len() >= STREAMS_LIMIT && !self.streams.contains_key(key)
+        let load = self.loads.get(&key.0).copied().unwrap_or_default();
+        let full = self.streams.len() >= STREAMS_LIMIT || load.streams >= FRAMEWORK_LIMIT.streams;
+        full && !self.streams.contains_key(key)
+    }
+
+    /// Makes an update fit into the room that there is: a task's end without its data if need be. False if it does not.
+    fn fit(&self, key: &Key, update: &mut StatusUpdate) -> bool {
+        let load = self.loads.get(&key.0).copied().unwrap_or_default();
+        if load.bytes + update.encoded_len() <= FRAMEWORK_LIMIT.bytes {
+            return true;
+        }
+        if !is_terminal(update.status.state()) {
+            return false;
+        }
+        log::warn!("framework {} acknowledges too little: the end of task {} is kept without its data", key.0, key.1);
+        update.status.data = None;
+        update.status.message = Some("the task's last update was too large to be kept".into());
+        update.status.labels = None;
+        update.status.check_status = None;
+        true
     }
 
     /// Those that wait behind the stream's first.
@@ -105,9 +151,12 @@ impl Updates {
         self.streams.get(key).map(|stream| stream.pending.iter().skip(1).cloned().collect()).unwrap_or_default()
     }
 
+    /// Queues an update.
     fn push(&mut self, key: Key, update: StatusUpdate, now: Instant) -> Queued {
         let deadlines = &mut self.deadlines;
+        let load = self.loads.entry(key.0.clone()).or_default();
         let stream = self.streams.entry(key.clone()).or_insert_with(|| {
+            load.streams += 1;
             deadlines.insert((now, key));
             let backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
             Stream { pending: VecDeque::new(), resend_at: now, backoff }
@@ -119,6 +168,7 @@ impl Updates {
         if known || ended || full {
             return Queued::Not;
         }
+        load.bytes += update.encoded_len();
         stream.pending.push_back(update);
         if stream.pending.len() == 1 { Queued::First } else { Queued::Behind }
     }
@@ -129,12 +179,14 @@ impl Updates {
         let stream = self.streams.get_mut(key)?;
         let outstanding = if all { stream.pending.len() } else { 1 };
         let place = stream.pending.iter().take(outstanding).position(|update| update.uuid() == uuid)?;
-        let update = stream.pending.remove(place);
+        let update = stream.pending.remove(place)?;
         stream.backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
-        if stream.pending.is_empty() || update.as_ref().is_some_and(|update| is_terminal(update.status.state())) {
+        let is_over = stream.pending.is_empty() || is_terminal(update.status.state());
+        self.unload(&key.0, 0, update.encoded_len());
+        if is_over {
             self.remove(key);
         }
-        update
+        Some(update)
     }
 }
 
@@ -257,9 +309,10 @@ impl Slave {
         if terminating {
             return;
         }
-        let update = make_update(&framework_id.to_proto(), executor_id, status);
+        let mut update = make_update(&framework_id.to_proto(), executor_id, status);
         let key = (framework_id.clone(), task_id);
-        if self.updates.is_full(&key) || !self.will_be_acknowledged(&update.framework_id) {
+        let keeps = !self.updates.is_full(&key) && self.will_be_acknowledged(&update.framework_id);
+        if !keeps || !self.updates.fit(&key, &mut update) {
             return self.forward(update);
         }
         match self.updates.push(key.clone(), update.clone(), now.instant) {
@@ -365,5 +418,49 @@ fn make_update(
         uuid: status.uuid.clone(),
         status,
         latest_state: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(framework: &str, task: &str) -> Key {
+        (FrameworkId::new(framework).expect("id"), TaskId::new(task).expect("id"))
+    }
+
+    fn update(state: TaskState, uuid: u8, data: usize) -> StatusUpdate {
+        let status = mesos::TaskStatus { state: state as i32, data: Some(vec![0; data]), ..Default::default() };
+        StatusUpdate { status, uuid: Some(vec![uuid]), ..Default::default() }
+    }
+
+    #[test]
+    fn a_framework_that_fills_its_streams_leaves_room_for_the_others() {
+        let (mut updates, now) = (Updates::default(), Instant::now());
+        for number in 0..FRAMEWORK_LIMIT.streams {
+            updates.push(key("mad", &number.to_string()), update(TaskState::TaskRunning, 1, 0), now);
+        }
+        assert!(updates.is_full(&key("mad", "one more")) && !updates.is_full(&key("mad", "1")));
+        assert!(!updates.is_full(&key("other", "t")));
+        updates.forget_framework(&FrameworkId::new("mad").expect("id"));
+        assert!(!updates.is_full(&key("mad", "one more")) && updates.loads.is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_and_a_tasks_end_stays_without_its_data() {
+        let (mut updates, now) = (Updates::default(), Instant::now());
+        let large = FRAMEWORK_LIMIT.bytes / 2;
+        let t = key("mad", "t");
+        let mut first = update(TaskState::TaskRunning, 1, large);
+        assert!(updates.fit(&t, &mut first));
+        updates.push(t.clone(), first, now);
+        assert!(!updates.fit(&t, &mut update(TaskState::TaskRunning, 2, large)));
+        assert!(updates.fit(&key("other", "t"), &mut update(TaskState::TaskRunning, 2, large)));
+        let mut end = update(TaskState::TaskFinished, 3, large);
+        assert!(updates.fit(&t, &mut end));
+        assert_eq!((end.status.state(), end.status.data.as_ref()), (TaskState::TaskFinished, None));
+        updates.push(t.clone(), end, now);
+        assert!(updates.acknowledge(&t, &[1], false).is_some() && updates.acknowledge(&t, &[3], false).is_some());
+        assert!(updates.loads.is_empty() && updates.is_empty());
     }
 }

@@ -3,19 +3,10 @@
 //!
 //! It runs in a process of its own, `mesos-slave vm-collect`, which starts ssh and reads it: whatever a guest sends, no more than
 //! that process can be lost.
-//!
-//! ```text
-//! stream.rs   bytes → entries, with a bound on every length that the stream names
-//! place.rs    names → files below one directory, no link followed
-//! ```
-
-mod place;
-mod stream;
 
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -23,11 +14,12 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
+use crate::archive::place::{self, Place, PlaceError};
+use crate::archive::stream::{Kind, Stream, StreamError};
+use crate::archive::{Failure, Owner, unpack_file};
 use crate::poll::PollSet;
 use crate::subprocess::{Spawn, Subprocess};
 
-use self::place::{Place, PlaceError};
-use self::stream::{Entry, Kind, Stream, StreamError};
 use super::quote::quote;
 use super::ssh::{Ssh, as_root, clean_environment};
 
@@ -44,15 +36,6 @@ pub struct Limits {
     pub bytes: u64,
     /// Files and directories.
     pub files: u64,
-}
-
-/// Whose the files are on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Owner {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
 }
 
 /// Files that were left, and how large they claim to be.
@@ -174,21 +157,24 @@ fn bytes(count: u64) -> String {
 }
 
 /// The script that writes the sandbox as an archive. GNU tar skips holes; other tars (busybox) write them out, and the reader's
-/// limits end that.
-pub fn remote_script(sandbox: &str) -> String {
+/// limits end that. What was fetched, and has not changed since, the host has: GNU tar leaves it out, by the time of the launcher's mark.
+pub fn remote_script(state: &str, sandbox: &str) -> String {
     let exclude: String = OUR_FILES.iter().map(|name| format!(" --exclude=./{name}")).collect();
+    let mark = quote(&format!("{state}/fetched"));
     format!(
-        "cd {} && if tar --version 2>/dev/null | grep -q GNU; then exec tar --format=gnu --one-file-system -S{exclude} -cf - .; \
-         else exec tar -cf - .; fi",
+        "cd {} && if tar --version 2>/dev/null | grep -q GNU; then set --; \
+         [ ! -f {mark} ] || set -- --newer={mark} --warning=no-file-unchanged; \
+         exec tar --format=gnu --one-file-system -S{exclude} \"$@\" -cf - .; else exec tar -cf - .; fi",
         quote(sandbox)
     )
 }
 
-/// The job that brings a guest's sandbox into the host's. It prints the [`Summary`]; it fails when not all of the stream was read.
-pub fn job(ssh: &Ssh, guest_sandbox: &str, host_sandbox: &Path, limits: Limits, owner: Owner) -> Spawn {
+/// The job that brings a guest's sandbox into the host's, which has the same path. It prints the [`Summary`]; it fails when not all of the stream was read.
+pub fn job(ssh: &Ssh, state: &str, sandbox: &Path, limits: Limits, owner: Owner) -> Spawn {
     let numbers = [limits.bytes, limits.files, owner.uid.into(), owner.gid.into()].map(|number| number.to_string());
-    Spawn::ourselves("vm-collect").arg(host_sandbox).with(|command| {
-        command.args(numbers).args(ssh.session(&as_root(&remote_script(guest_sandbox))));
+    let script = remote_script(state, &sandbox.to_string_lossy());
+    Spawn::ourselves("vm-collect").arg(sandbox).with(|command| {
+        command.args(numbers).args(ssh.session(&as_root(&script)));
     })
 }
 
@@ -269,8 +255,10 @@ pub fn extract(reader: impl Read, into: &Path, limits: Limits, owner: Owner) -> 
         .saturating_add(limits.files.saturating_mul(4096));
     let mut stream = Stream::new(reader, most);
     let mut summary = Summary::default();
-    if let Err(error) = extract_all(&mut stream, &mut place, limits, &mut summary) {
-        summary.incomplete = Some(error);
+    match extract_all(&mut stream, &mut place, limits, &mut summary) {
+        // The guest's tar would be told of a broken pipe.
+        Ok(()) => drop(stream.into_inner().take(64 * 1024).read_to_end(&mut Vec::new())),
+        Err(error) => summary.incomplete = Some(error),
     }
     Ok(summary)
 }
@@ -290,7 +278,7 @@ fn extract_all(
         if OUR_FILES.iter().any(|name| name.as_bytes() == *first) {
             continue;
         }
-        if entry.kind == Kind::Other {
+        if matches!(entry.kind, Kind::Symlink | Kind::HardLink | Kind::Other) {
             summary.special += 1;
         } else if summary.files.count + summary.directories >= limits.files {
             summary.too_many += 1;
@@ -302,7 +290,7 @@ fn extract_all(
         } else if entry.size > limits.bytes.saturating_sub(summary.files.bytes) {
             summary.too_large.add(entry.size);
         } else {
-            match extract_file(stream, place, &path, &entry) {
+            match unpack_file(stream, place, &path, &entry) {
                 Ok(()) => summary.files.add(entry.size),
                 Err(Failure::Place(error)) => refused(error, summary)?,
                 Err(Failure::Stream(error)) => return Err(CollectError::Stream(error)),
@@ -321,41 +309,6 @@ fn refused(error: PlaceError, summary: &mut Summary) -> Result<(), CollectError>
         }
         PlaceError::Io(error) => Err(CollectError::Write(error)),
     }
-}
-
-enum Failure {
-    Place(PlaceError),
-    Stream(StreamError),
-}
-
-/// One regular file: whole, or not there.
-fn extract_file(
-    stream: &mut Stream<impl Read>,
-    place: &mut Place,
-    path: &[&[u8]],
-    entry: &Entry,
-) -> Result<(), Failure> {
-    let (directory, file) = place.file(path).map_err(Failure::Place)?;
-    let result = copy(stream, &file, entry);
-    let result = result.and_then(|()| place.finish(&file, entry.mode, entry.mtime).map_err(Failure::Place));
-    if result.is_err() {
-        place.remove(&directory, path);
-    }
-    result
-}
-
-fn copy(stream: &mut Stream<impl Read>, file: &OwnedFd, entry: &Entry) -> Result<(), Failure> {
-    let mut buffer = vec![0u8; 64 * 1024];
-    for (offset, length) in &entry.segments {
-        let (mut at, end) = (*offset, offset + length);
-        while at < end {
-            let want = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            stream.data(&mut buffer[..want]).map_err(Failure::Stream)?;
-            place::write_at(file, &buffer[..want], at).map_err(Failure::Place)?;
-            at += want as u64;
-        }
-    }
-    place::set_length(file, entry.size).map_err(Failure::Place)
 }
 
 #[cfg(test)]

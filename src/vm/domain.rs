@@ -9,6 +9,7 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use super::image::{Image, Provision};
+use crate::messages::container::vm::GuestIsolation;
 use crate::messages::container::{self, Spec, VmState};
 use crate::random::Random;
 
@@ -81,7 +82,7 @@ fn write_domain(
     writeln!(xml, "<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>")?;
     writeln!(xml, "<devices>")?;
     write_disk(xml, image, state)?;
-    write_devices(xml, state)?;
+    write_devices(xml, vm, state)?;
     writeln!(xml, "</devices>")?;
     writeln!(
         xml,
@@ -142,14 +143,9 @@ fn write_disk(xml: &mut String, image: &Image, state: &VmState) -> fmt::Result {
     writeln!(xml, "</disk>")
 }
 
-fn write_devices(xml: &mut String, state: &VmState) -> fmt::Result {
+fn write_devices(xml: &mut String, vm: &container::Vm, state: &VmState) -> fmt::Result {
     writeln!(xml, "<controller type='usb' model='none'/>")?;
-    writeln!(xml, "<interface type='network'><mac address='{}'/>", Escaped(&state.mac))?;
-    writeln!(
-        xml,
-        "<source network='{}'/><model type='virtio'/><rom enabled='no'/></interface>",
-        Escaped(&state.network)
-    )?;
+    writeln!(xml, "{}", interface(vm, state, None))?;
     let console = Path::new(&state.directory).join("console.log");
     writeln!(
         xml,
@@ -160,6 +156,20 @@ fn write_devices(xml: &mut String, state: &VmState) -> fmt::Result {
     writeln!(xml, "<video><model type='none'/></video>")?;
     writeln!(xml, "<memballoon model='virtio'/>")?;
     writeln!(xml, "<panic model='isa'/>")
+}
+
+/// The guest's interface, with a reference to a network filter if it has one by now. A guest that is kept from its neighbours has an
+/// isolated port: the bridge passes nothing from one such port to another.
+pub fn interface(vm: &container::Vm, state: &VmState, filter: Option<&str>) -> String {
+    let (mac, network) = (Escaped(&state.mac), Escaped(&state.network));
+    let port = match vm.guest_isolation() {
+        GuestIsolation::Full => "<port isolated='yes'/>",
+        GuestIsolation::Address | GuestIsolation::None => "",
+    };
+    format!(
+        "<interface type='network'><mac address='{mac}'/><source network='{network}'/>{port}<model type='virtio'/>{}<rom enabled='no'/></interface>",
+        filter.unwrap_or_default()
+    )
 }
 
 /// A container id of the slave's is a random UUID, and so fit to be its domain's; otherwise libvirt makes one up.

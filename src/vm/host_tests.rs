@@ -14,6 +14,7 @@ use super::host_port::{Port, request};
 use super::image::{Image, make_directory, overlay_command};
 use super::keys::{Key, write_known_hosts};
 use super::libvirt::{self, Libvirt};
+use super::network::{Applicant, Lock, NetworkError};
 use super::qemu::Qemu;
 use super::worker;
 use crate::container::directory::RuntimeDirectory;
@@ -268,7 +269,8 @@ fn two_children_at_once_never_get_the_same_address_and_the_last_is_told() {
         let lock = super::network::Lock::take(&scratch.path().join(format!("lock{index}"))).expect("lock");
         let libvirt = libvirt();
         let of = super::network::ensure(&libvirt, &network.name, &lock).expect("network");
-        super::network::claim(&of, &network.name, &format!("52:54:00:00:03:{index:02x}"), &lock)
+        let mac = format!("52:54:00:00:03:{index:02x}");
+        claim(&of, &network, &mac, false, &lock)
     };
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..20).map(|index| scope.spawn(move || reserve(index))).collect();
@@ -280,7 +282,7 @@ fn two_children_at_once_never_get_the_same_address_and_the_last_is_told() {
     let error = reserve(20).expect_err("full").to_string();
     assert!(error.starts_with("all 20 addresses of network test3 are taken"), "{error}");
     for index in 0..20 {
-        super::network::give_back(&libvirt(), &network.name, &format!("52:54:00:00:03:{index:02x}"))
+        super::network::give_back(&libvirt(), &network.name, &format!("52:54:00:00:03:{index:02x}"), Path::new("/v"))
             .expect("give back");
     }
     assert_eq!(network.reservations(), 0);
@@ -300,6 +302,20 @@ fn reservations_and_leases_are_given_back_on_a_network_that_pings() {
     many_in_a_row(&network, 12);
 }
 
+/// The address that is claimed for a MAC.
+fn claim(
+    of: &virt::network::Network,
+    network: &TestNetwork,
+    mac: &str,
+    bound: bool,
+    lock: &Lock,
+) -> Result<Option<Ipv4Addr>, NetworkError> {
+    let applicant = Applicant { mac, directory: Path::new("/v"), bound };
+    let place = super::network::claim(of, &network.name, applicant, lock)?;
+    assert_eq!(place.mac, mac);
+    Ok(place.address)
+}
+
 /// Claims an address, has it leased as a guest would, and gives it back, so many times.
 fn many_in_a_row(network: &TestNetwork, rounds: u32) {
     let port = Port::new(network.subnet, &network.bridge);
@@ -312,7 +328,7 @@ fn many_in_a_row(network: &TestNetwork, rounds: u32) {
         let text = mac.map(|byte| format!("{byte:02x}")).join(":");
         let lock = super::network::Lock::take(&scratch.path().join("lock")).expect("lock");
         let of = super::network::ensure(&libvirt, &network.name, &lock).expect("network");
-        let claimed = super::network::claim(&of, &network.name, &text, &lock).expect("an address");
+        let claimed = claim(&of, network, &text, false, &lock).expect("an address");
         drop(lock);
         // Without a reservation dnsmasq would choose; the test asks for one after the other, round and round.
         let address = claimed.unwrap_or(Ipv4Addr::new(10, 91, network.subnet, 2 + (round % 20) as u8));
@@ -327,7 +343,7 @@ fn many_in_a_row(network: &TestNetwork, rounds: u32) {
             assert!(Instant::now() < deadline, "no lease in round {round}");
             std::thread::yield_now();
         }
-        super::network::give_back(&libvirt, &network.name, &text).expect("give back");
+        super::network::give_back(&libvirt, &network.name, &text, Path::new("/v")).expect("give back");
         assert_eq!((network.leases(), network.reservations()), (0, 0), "round {round}");
     }
 }
@@ -341,7 +357,7 @@ fn a_network_whose_leases_are_all_taken_is_told_before_the_vm_boots() {
     let libvirt = Libvirt::connect(URI).expect("libvirt");
     let lock = super::network::Lock::take(&scratch.path().join("lock")).expect("lock");
     let of = super::network::ensure(&libvirt, &network.name, &lock).expect("network");
-    let claim = |mac: &str| super::network::claim(&of, &network.name, mac, &lock);
+    let claim = |mac: &str| claim(&of, &network, mac, false, &lock);
     let deadline = Instant::now() + Duration::from_secs(20);
     while network.leases() < 3 {
         for last in 2..=4 {

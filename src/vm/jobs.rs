@@ -1,12 +1,14 @@
 //! The jobs of a VM's life: which command each of them is, and what its end means.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::collect::{self, Limits, Owner};
+use super::bring;
+use super::checks;
+use super::collect::{self, Limits};
 use super::connection::Script;
 use super::domain;
 use super::image::{self, Image, Provision};
@@ -16,14 +18,12 @@ use super::life::{Cause, Failure, Found, JobKind};
 use super::output::{self, Part};
 use super::quote::quote;
 use super::ssh::{Ssh, SshError, as_root};
+use crate::archive::Owner;
 use crate::container::directory::RuntimeDirectory;
+use crate::fetcher;
 use crate::messages::container::{self, Spec};
 use crate::messages::mesos::CommandInfo;
 use crate::subprocess::{JobEnd, Spawn};
-
-/// What is brought back of a task without a `disk` resource: bytes of its files, and bytes of each output. Mesos has no bound then, but
-/// there the task writes to a disk of its own host; here a guest would fill somebody else's.
-const DEFAULT_DISK: u64 = 10 << 30;
 
 /// How many files and directories are brought back.
 const FILES: u64 = 100_000;
@@ -63,9 +63,7 @@ impl Plan {
 
     /// How much the task may leave, in bytes.
     pub fn disk(&self) -> u64 {
-        let disks = self.spec.resources.iter().filter(|resource| resource.name == "disk");
-        let megabytes: f64 = disks.filter_map(|disk| Some(disk.scalar?.value)).sum();
-        if megabytes > 0.0 { (megabytes * 1_048_576.0) as u64 } else { DEFAULT_DISK }
+        self.spec.disk()
     }
 
     /// How to reach the guest.
@@ -108,8 +106,11 @@ impl Plan {
             JobKind::Overlay => self.overlay(),
             JobKind::ClientKey => Ok(Key::Client.command(&self.files)),
             JobKind::HostKey => Ok(Key::Host.command(&self.files)),
+            JobKind::Fetch => Ok(fetcher::job(&self.directory)),
             JobKind::Start => worker("start"),
             JobKind::Lease => worker("lease"),
+            JobKind::Bring => Ok(bring::job(session()?, &self.state(), Path::new(&self.spec.sandbox))),
+            JobKind::Launch => self.launch_session(session()?),
             JobKind::Destroy => worker("destroy"),
             JobKind::Wait => verb("wait"),
             JobKind::Term => verb("kill TERM"),
@@ -118,7 +119,7 @@ impl Plan {
         }
     }
 
-    fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         launcher::state_directory(&self.spec.container_id)
     }
 
@@ -132,22 +133,35 @@ impl Plan {
     /// # Errors
     /// When the launcher cannot be read.
     pub fn launch(&self, ssh: &Ssh) -> Result<Script, Failure> {
-        let path = self.launcher();
-        let input =
-            fs::read(&path).map_err(|error| Failure::other(format!("cannot read {}: {error}", path.display())))?;
+        let input = fs::read(self.launcher()).map_err(|error| self.unreadable(&error))?;
+        Ok(Script { text: self.launch_text(ssh, input.len() as u64), input })
+    }
+
+    /// The same in a session of its own, behind the one that has brought files.
+    fn launch_session(&self, ssh: &Ssh) -> Result<Spawn, Failure> {
+        let file = File::open(self.launcher()).map_err(|error| self.unreadable(&error))?;
+        let length = file.metadata().map_err(|error| self.unreadable(&error))?.len();
+        Ok(ssh.run(&self.launch_text(ssh, length)).with(|command| {
+            command.stdin(file);
+        }))
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Failure {
+        Failure::other(format!("cannot read {}: {error}", self.launcher().display()))
+    }
+
+    fn launch_text(&self, ssh: &Ssh, length: u64) -> String {
         let state = self.state();
         let (directory, launcher) = (quote(&state), quote(&launcher::path(&state)));
         let sandbox = quote(&self.spec.sandbox);
         // Every program that is started costs an emulated guest a fortieth of a second: one mkdir makes both directories, and the launcher is
         // read into the shell that there is. It comes by the input, since arguments can be read by everybody on both hosts.
         let script = format!(
-            "umask 022; mkdir -p -m 0750 {directory} {sandbox} || exit 1; umask 077; head -c {} >{launcher} || exit 1; \
+            "umask 022; mkdir -p -m 0750 {directory} {sandbox} || exit 1; umask 077; head -c {length} >{launcher} || exit 1; \
              launcher={launcher} address={}; export address; set -- start; . {launcher} </dev/null",
-            input.len(),
             ssh.address,
         );
-        let text = if ssh.user == "root" { script } else { as_root(&script) };
-        Ok(Script { text, input })
+        if ssh.user == "root" { script } else { as_root(&script) }
     }
 
     /// What the end of that means.
@@ -187,6 +201,7 @@ impl Plan {
             program: program(command)?,
             hostname: self.spec.hostname.clone(),
             names_address: self.spec.task.is_none(),
+            checks: checks::jobs(&self.spec)?,
         };
         launcher::script(&script).map_err(|error| error.to_string())
     }
@@ -194,7 +209,7 @@ impl Plan {
     fn collect(&self, ssh: &Ssh) -> Spawn {
         let limits = Limits { bytes: self.disk(), files: FILES };
         let (uid, gid) = self.owner;
-        collect::job(ssh, &self.spec.sandbox, Path::new(&self.spec.sandbox), limits, Owner { uid, gid })
+        collect::job(ssh, &self.state(), Path::new(&self.spec.sandbox), limits, Owner { uid, gid })
     }
 
     /// The command that brings a part of an output of the command's.
@@ -208,7 +223,11 @@ impl Plan {
         match job {
             JobKind::Start | JobKind::Lease => plain(end).map(|()| address(end)).into(),
             JobKind::HostKey => plain(end).and_then(|()| self.know_host()).into(),
+            JobKind::Fetch if end.is_success() => Ok(Found::Nothing).into(),
+            JobKind::Fetch => Err(Failure::other(fetcher::failure(end))).into(),
+            JobKind::Launch => self.launched(end, ssh).map(|()| Found::Nothing).into(),
             JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => plain(end).map(|()| Found::Nothing).into(),
+            JobKind::Bring => plain(end).map(|()| Found::Nothing).into(),
             JobKind::Term | JobKind::Kill | JobKind::Collect => match end.is_success() {
                 true => Ok(Found::Nothing).into(),
                 false => Err(session_failure(end, ssh)).into(),
@@ -245,11 +264,11 @@ impl From<Result<Found, Failure>> for Understood {
 }
 
 /// A session as root. To find out that we are root already costs the guest a process, and most images have us log in as root.
-fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
+pub(super) fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
     if ssh.user == "root" { ssh.run(script) } else { ssh.run_as_root(script) }
 }
 
-fn program(command: &CommandInfo) -> Result<Program, String> {
+pub(super) fn program(command: &CommandInfo) -> Result<Program, String> {
     let value = command.value.clone();
     if command.shell() {
         return value.map(Program::Shell).ok_or("the command has no value".to_string());

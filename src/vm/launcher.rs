@@ -9,6 +9,8 @@
 //!                                        stdout=1234
 //!                                        stderr=0
 //! ssh … sh <state>/launcher kill TERM →                  to the whole session and all descendants
+//! ssh … sh <state>/launcher check health → exit=0        a check's command, as the same user, when it has ended
+//! ssh … sh <state>/launcher end-check health →           all that it has started is killed
 //! ```
 //!
 //! `launcher.sh` has the verbs; this room puts the values above them and reads what they print.
@@ -66,6 +68,19 @@ pub struct LauncherScript {
     pub hostname: Option<String>,
     /// The command is an executor, which is told the guest's address as `LIBPROCESS_IP`.
     pub names_address: bool,
+    /// The commands of its checks.
+    pub checks: Vec<Job>,
+}
+
+/// A command that is run beside the task's, by the same user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Its name in the launcher, and of the file with its pid: a word of letters.
+    pub name: &'static str,
+    /// Its environment, as that of [`LauncherScript`].
+    pub environment: Vec<(String, String)>,
+    /// The command.
+    pub program: Program,
 }
 
 /// Why there can be no launcher for a command.
@@ -177,9 +192,27 @@ pub fn script(launcher: &LauncherScript) -> Result<Vec<u8>, LauncherError> {
     environment(&mut text, &launcher.environment)?;
     program(&mut text, &launcher.program)?;
     text.push_str("\n}\n\n");
+    for check in &launcher.checks {
+        job(&mut text, check)?;
+    }
     text.push_str(include_str!("launcher.sh"));
     Ok(text.into_bytes())
 }
+
+/// A function as `task`, which records itself elsewhere.
+fn job(text: &mut String, job: &Job) -> Result<(), LauncherError> {
+    let name = job.name;
+    text.push_str(&format!("{name}_job() {{\n    exec setsid /bin/sh -c \"$mark\" \"$state/{name}\" \"$@\" env -i --"));
+    environment(text, &job.environment)?;
+    text.push_str(&format!(" \\\n        /bin/sh -c {} {name}", quote(WITH_STDERR)));
+    program(text, &job.program)?;
+    text.push_str("\n}\n\n");
+    Ok(())
+}
+
+/// What a check prints goes where the task's own errors go (Mesos: the executor's). The file is opened by the user, who may have put
+/// anything in its place; when it cannot be, the output is lost.
+const WITH_STDERR: &str = r#"if true 2>/dev/null >>stderr; then exec >>stderr 2>&1; fi; exec "$@""#;
 
 /// Whether `/etc/hosts` can have this name: letters, digits, `.`, `-` and `_`, and not an address.
 fn is_hostname(name: &str) -> bool {
@@ -341,6 +374,16 @@ pub fn parse_wait(end: &JobEnd) -> Result<CommandEnded, VerbError> {
     }
 }
 
+/// Reads the end of `check`: the command's exit status, or 128 and its number for a signal.
+///
+/// # Errors
+/// [`VerbError`].
+pub fn parse_check(end: &JobEnd) -> Result<i32, VerbError> {
+    let text = outcome(end)?;
+    let status = value(&text, "exit").and_then(|status| status.trim().parse().ok());
+    status.ok_or_else(|| VerbError::Other(format!("the launcher did not say how it ended, but {}", shorten(&text))))
+}
+
 /// What a verb printed, when it ended well.
 fn outcome(end: &JobEnd) -> Result<String, VerbError> {
     let text = String::from_utf8_lossy(&end.stdout).into_owned();
@@ -362,3 +405,7 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 #[path = "launcher_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "launcher_check_tests.rs"]
+mod check_tests;

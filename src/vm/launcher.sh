@@ -5,12 +5,18 @@
 #   wait         until the command has ended; prints exit= or signal=, stdout= and stderr= (sizes)
 #                                                                       4: never started  6: its end was not recorded
 #   kill SIGNAL  signal all that the command has started
+#   check NAME   run NAME_job, which is above as well, in the place of the command; prints exit=
+#   end-check NAME
+#                kill all that it has started
 #
 # $state, which only root can write:
 #   pid      the command's pid, which is also its session, and the boot it belongs to: one short write, before `ready`
 #   status   how it ended; made by rename, so it is whole when it is there
 #   alive    a FIFO that the supervisor holds open: its end of file is the supervisor's end
+#   fetched  the sandbox holds what was fetched, which is to be the command's user's
 #   ready    a FIFO that tells `start` of the pid
+#   check, health
+#            the pid of a check's command while it runs
 #
 # `start` may also be read into a shell that is there already (`launcher=FILE; set -- start; . FILE`), which spares one.
 #
@@ -89,14 +95,20 @@ stub='
     exec "$@"
 '
 
-# Becomes the command, as its user.
+# Runs in a check's session, still as root.
+mark='
+    echo "$$" >"$0"
+    exec "$@"
+'
+
+# Becomes the command that the function $1 has, as its user.
 become() {
     if [ "$me" = "$uid" ]; then
-        task
+        "$1"
     elif setpriv --reuid="$uid" --regid="$gid" --init-groups true 2>/dev/null; then
-        task setpriv --reuid="$uid" --regid="$gid" --init-groups
+        "$1" setpriv --reuid="$uid" --regid="$gid" --init-groups
     else
-        task su -s /bin/sh -c 'exec "$@"' -- "$user" sh
+        "$1" su -s /bin/sh -c 'exec "$@"' -- "$user" sh
     fi
 }
 
@@ -184,7 +196,10 @@ prepare() {
     done
     if [ "$me" = 0 ] && [ "$uid:$gid" != 0:0 ]; then
         chown "$uid:$gid" "$sandbox/stdout" "$sandbox/stderr" "$sandbox" || exit 1
+        [ ! -f "$state/fetched" ] || chown -hR "$uid:$gid" "$sandbox" || exit 1
     fi
+    # By its time it is told what the command has changed.
+    [ ! -f "$state/fetched" ] || : >"$state/fetched"
     name_guest
     mkfifo "$state/alive" "$state/ready" || exit 1
 }
@@ -211,7 +226,7 @@ supervise() {
     exec 9<>"$state/alive" 5>>"$sandbox/stdout" 6>>"$sandbox/stderr"
     (
         umask 022
-        cd "$sandbox" && become
+        cd "$sandbox" && become task
     ) </dev/null >&5 2>&6 5>&- 6>&- 9>&-
     status=$?
     started && signal_members KILL
@@ -245,11 +260,32 @@ await() {
     cat "$state/status"
 }
 
+# One after the other: a check of this name that still runs, because its ssh connection broke, is ended first.
+run_check() {
+    resolve
+    end_check "$1"
+    (
+        umask 022
+        cd "$sandbox" && become "$1_job"
+    ) </dev/null >/dev/null 2>&1
+    status=$?
+    : >"$state/$1"
+    echo "exit=$status"
+}
+
+end_check() {
+    pid=
+    { read -r pid <"$state/$1"; } 2>/dev/null
+    [ -z "$pid" ] || signal_members KILL
+}
+
 launcher=${launcher:-$0}
 case $1 in
     start) start ;;
     run) supervise ;;
     wait) await ;;
+    check) run_check "$2" ;;
+    end-check) end_check "$2" ;;
     kill) if started; then signal_members "${2:-TERM}"; fi ;;
     *) fail "usage: $0 start|wait|kill SIGNAL" ;;
 esac

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A guest of one test: its directory, and the launcher for one command.
-struct Guest {
+pub(super) struct Guest {
     directory: PathBuf,
     shell: Vec<&'static str>,
 }
@@ -29,7 +29,7 @@ impl Drop for Guest {
 }
 
 impl Guest {
-    fn new(shell: &[&'static str], change: impl FnOnce(&mut LauncherScript)) -> Guest {
+    pub(super) fn new(shell: &[&'static str], change: impl FnOnce(&mut LauncherScript)) -> Guest {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("mesos-launcher-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("directory");
@@ -42,6 +42,7 @@ impl Guest {
             program: Program::Shell("true".to_string()),
             hostname: None,
             names_address: false,
+            checks: vec![],
         };
         change(&mut launcher);
         fs::create_dir_all(&launcher.state).expect("state");
@@ -57,26 +58,26 @@ impl Guest {
         self.directory.join(name).to_str().expect("utf-8").to_string()
     }
 
-    fn sandbox(&self) -> PathBuf {
+    pub(super) fn sandbox(&self) -> PathBuf {
         self.directory.join("a sandbox with 'quotes', $dollars and `more`")
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(super) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.sandbox().join(name)).expect(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.shell[0]);
         command.args(&self.shell[1..]).arg(path(&self.path("state"))).args(arguments).stdin(Stdio::null());
         command
     }
 
-    fn verb(&self, arguments: &[&str]) -> JobEnd {
+    pub(super) fn verb(&self, arguments: &[&str]) -> JobEnd {
         let Output { status, stdout, stderr } = self.command(arguments).output().expect("launcher");
         JobEnd { exit: status.code().map(Exit::Status), stdout, stderr }
     }
 
-    fn start(&self) -> Started {
+    pub(super) fn start(&self) -> Started {
         parse_start(&self.verb(&["start"])).expect("start")
     }
 
@@ -90,7 +91,7 @@ impl Guest {
     }
 
     /// Waits for a line that the command writes when it is ready.
-    fn await_line(&self, line: &str) {
+    pub(super) fn await_line(&self, line: &str) {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while !self.read("stdout").lines().any(|other| other == line) {
             assert!(std::time::Instant::now() < until, "no {line:?} in {:?}", self.read("stdout"));
@@ -100,7 +101,7 @@ impl Guest {
 }
 
 /// The shells of this machine that a guest may have as /bin/sh.
-fn shells() -> Vec<Vec<&'static str>> {
+pub(super) fn shells() -> Vec<Vec<&'static str>> {
     let all: [&[&'static str]; 4] = [&["/bin/sh"], &["dash"], &["bash"], &["busybox", "ash"]];
     let there = |shell: &&[&str]| {
         Command::new(shell[0]).args(&shell[1..]).args(["-c", "true"]).status().is_ok_and(|s| s.success())
@@ -383,6 +384,7 @@ fn a_hostname_that_could_be_more_than_a_name_is_left_out() {
             program: Program::Shell("true".into()),
             hostname: Some(name.into()),
             names_address: false,
+            checks: vec![],
         };
         let text = String::from_utf8(script(&launcher).expect("script")).expect("utf-8");
         assert!(text.contains("\nhostname=''\n"), "{name}");
@@ -403,6 +405,7 @@ fn what_cannot_be_handed_to_a_program_is_refused_before_anything_is_sent() {
             program: Program::Shell("true".into()),
             hostname: None,
             names_address: false,
+            checks: vec![],
         };
         change(&mut launcher);
         script(&launcher)

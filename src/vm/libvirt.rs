@@ -134,6 +134,34 @@ impl Libvirt {
         }
     }
 
+    /// Changes an interface of a running domain to what the XML says.
+    ///
+    /// # Errors
+    /// [`LibvirtError::Call`].
+    pub fn update_interface(&self, domain: &Domain, xml: &str) -> Result<(), LibvirtError> {
+        let result = domain.update_device_flags(xml, sys::VIR_DOMAIN_AFFECT_LIVE);
+        result.map_err(LibvirtError::call("bind the guest to its address"))
+    }
+
+    /// The uuid of the network filter of this name, if there is one.
+    ///
+    /// # Errors
+    /// [`LibvirtError::Call`]; also when this libvirt has no network filters at all.
+    pub fn filter(&self, name: &str) -> Result<Option<String>, LibvirtError> {
+        let found = absent_is_none(self.connection.lookup_nwfilter_by_name(name), ErrorNumber::NoNwfilter);
+        let uuid = found.and_then(|filter| filter.map(|filter| filter.uuid_string()).transpose());
+        uuid.map_err(LibvirtError::call(format!("look up network filter {name}")))
+    }
+
+    /// Defines a network filter, or defines it anew.
+    ///
+    /// # Errors
+    /// [`LibvirtError::Call`].
+    pub fn define_filter(&self, name: &str, xml: &str) -> Result<(), LibvirtError> {
+        let defined = self.connection.define_nwfilter_xml(xml);
+        defined.map(drop).map_err(LibvirtError::call(format!("define network filter {name}")))
+    }
+
     /// The network of this name, if there is one.
     ///
     /// # Errors

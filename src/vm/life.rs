@@ -8,6 +8,8 @@
 //!  a failure, a kill or the VM's end in any state ───────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Files that the command names are fetched beside all that comes before the connection. Then, `Bringing`, they go into the guest, before `Launching`.
+//!
 //! The shell (`shell.rs`) carries out the [`Action`]s and brings their results as [`Event`]s.
 
 mod deadlines;
@@ -19,15 +21,17 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod types;
+mod watching;
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use crate::checks::Watch;
 use crate::container::status::Report;
 use crate::messages::mesos::TaskState;
 use crate::poll::earlier;
-use deadlines::{KILL, PREPARE};
-use state::{Link, State};
+use deadlines::{FOREVER, KILL, PREPARE};
+use state::{Files, Link, State};
 pub use types::{Action, Cause, Event, Failure, Found, JobKind, Settings, Step};
 
 /// The life.
@@ -42,18 +46,22 @@ pub struct Life {
     outcome: Option<Report>,
     started: bool,
     orphan: bool,
+    watch: Watch,
+    files: Files,
     actions: Vec<Action>,
 }
 
 impl Life {
     /// A life that begins now, and its first actions.
-    pub fn begin(settings: Settings, now: Instant) -> (Life, Vec<Action>) {
+    pub fn begin(mut settings: Settings, now: Instant) -> (Life, Vec<Action>) {
         let mut left = vec![JobKind::Overlay];
         if settings.makes_keys {
             left.extend([JobKind::ClientKey, JobKind::HostKey]);
         }
+        let fetches = settings.fetches;
         let mut life = Life {
             boot_by: now + PREPARE + settings.boot_timeout,
+            watch: std::mem::take(&mut settings.watch),
             settings,
             state: State::Preparing { left: left.clone() },
             step_began: now,
@@ -62,10 +70,14 @@ impl Life {
             outcome: None,
             started: false,
             orphan: false,
+            files: if fetches { Files::Fetching } else { Files::None },
             actions: vec![Action::Report(Report::plain(TaskState::TaskStarting))],
         };
         for job in left {
             life.start(job, now + PREPARE);
+        }
+        if fetches {
+            life.start(JobKind::Fetch, now + FOREVER);
         }
         let actions = std::mem::take(&mut life.actions);
         (life, actions)
@@ -85,13 +97,22 @@ impl Life {
             Event::Kill { grace } => self.kill(grace, now),
             Event::ParentGone => self.parent_gone(now),
             Event::Settled => self.settled(),
-            Event::Tick => self.tick(now),
+            Event::Checked { which, outcome } => self.check_ended(which, outcome, now),
+            Event::Tick => {
+                self.tick(now);
+                self.look(now);
+            }
         }
+        self.stop_watching();
         std::mem::take(&mut self.actions)
     }
 
     /// When a [`Event::Tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
+        earlier(self.state_deadline(), self.watch.deadline())
+    }
+
+    fn state_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Starting { doomed } => doomed.as_ref().map(|(_, until)| *until),
             State::AwaitingAddress { by } | State::Launching { by } => Some(*by),
@@ -99,7 +120,11 @@ impl Life {
             State::Running { link: Link::Lost { until, retry_at, .. } } => earlier(Some(*until), *retry_at),
             State::Stopping { kill_at, give_up_at, .. } => earlier(*kill_at, *give_up_at),
             State::Collecting { until, .. } | State::Reporting { until } => Some(*until),
-            State::Preparing { .. } | State::Running { link: Link::Up } | State::Destroying | State::Ended => None,
+            State::Preparing { .. }
+            | State::Bringing
+            | State::Running { link: Link::Up }
+            | State::Destroying
+            | State::Ended => None,
         }
     }
 
@@ -123,6 +148,9 @@ impl Life {
             JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => self.prepared(job, result, now),
             JobKind::Start => self.start_ended(result, now),
             JobKind::Lease => self.lease_ended(result, now),
+            JobKind::Fetch => self.fetched(result, now),
+            JobKind::Bring => self.brought(result, now),
+            JobKind::Launch => self.launched(result.map(|_| ()), now),
             JobKind::Wait => self.command_ended(result, now),
             // What they were to achieve is seen by `Wait`, and its deadline stands.
             JobKind::Term | JobKind::Kill => {}
@@ -154,7 +182,7 @@ impl Life {
                     let report = report::ssh_deadline(&self.settings, self.address, last.as_deref());
                     self.end(report, now);
                 } else if handshake.retry_at.take_if(|at| now >= *at).is_some() {
-                    self.actions.push(Action::Connect { launch: true });
+                    self.connect();
                 }
             }
             State::Launching { by } if now >= *by => {
@@ -185,6 +213,7 @@ impl Life {
             | State::Collecting { .. }
             | State::Reporting { .. }
             | State::Preparing { .. }
+            | State::Bringing
             | State::Launching { .. }
             | State::Running { link: Link::Up }
             | State::Destroying

@@ -5,13 +5,18 @@
 //!   ├── qemu-img, ssh-keygen          image.rs, keys.rs
 //!   ├── mesos-slave vm-worker OP DIR  worker.rs: one libvirt operation
 //!   ├── ssh -M                        connection.rs, over ssh.rs; the sessions of jobs.rs and output.rs ride on it
+//!   ├── mesos-slave fetch DIR         src/fetcher/
+//!   ├── mesos-slave vm-bring …        bring.rs
 //!   └── mesos-slave vm-collect …      collect.rs
 //! ```
 
 pub mod banner;
+pub mod bring;
+pub mod checks;
 pub mod collect;
 pub mod connection;
 pub mod domain;
+pub mod filter;
 pub mod handover;
 pub mod host;
 pub mod image;
@@ -30,6 +35,7 @@ pub mod quote;
 pub mod record;
 pub mod shell;
 pub mod ssh;
+pub mod table;
 pub mod worker;
 pub mod worker_error;
 
@@ -46,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::checks::Watch;
 use crate::container::directory::{DirectoryError, RuntimeDirectory};
 use crate::container::server::{Channel, ChannelError};
 use crate::container::status::{StatusMaker, tells_of_killing};
@@ -173,6 +180,8 @@ fn settings(plan: &Plan, state: &VmState) -> Settings {
         user: user.unwrap_or_else(|| "root".to_string()),
         mac: state.mac.clone(),
         tells_of_killing: tells_of_killing(&plan.spec),
+        watch: plan.spec.task.as_ref().map(Watch::new).unwrap_or_default(),
         is_executor: plan.spec.task.is_none(),
+        fetches: crate::fetcher::is_wanted(&plan.spec),
     }
 }

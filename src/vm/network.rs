@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! claim:      lock │ network XML + leases → a free address → network.update add <host mac ip> │ unlock
+//!             in a network of our own: a free address of its table, and the MAC that goes with it
 //! give back:  DHCPRELEASE for each lease of the MAC, network.update delete <host mac>
 //! ```
 //!
-//! A reservation spares a guest the ping of 3 s with which dnsmasq tries an address before it leases it. It has its price: for each
-//! update libvirt takes all firewall rules of the network down and up again (`networkUpdate` in its bridge driver; 26 runs of iptables,
-//! 0.1 to 0.35 s). So it is made only in a network that pings. In one that does not, as in our own, dnsmasq chooses the address
-//! when the guest asks, and what is claimed is no more than that there is one left.
+//! A guest is bound to the address that is reserved for its MAC (`filter`), and a reservation spares it the ping of 3 s with which
+//! dnsmasq tries an address before it leases it. It has its price: for each update libvirt takes all firewall rules of the network
+//! down and up again (`networkUpdate` in its bridge driver; 26 runs of iptables, 0.1 to 0.35 s). Our own network is made with
+//! all its reservations (`table`), so that none is made at a launch. Where guests are bound to nothing and nobody pings, nothing is
+//! reserved: dnsmasq chooses the address when the guest asks, and what is claimed is no more than that there is one left.
 //!
 //! The lock keeps children of one slave from choosing the same address at the same time. Slaves with other directories are kept apart
 //! by libvirt, which refuses an address that is reserved already; then the next is tried.
@@ -27,6 +29,7 @@ use virt::network::Network;
 use super::lease;
 use super::libvirt::{self, Libvirt, LibvirtError};
 use super::network_xml::{NetworkFacts, NetworkXmlError, free_subnet, network_xml, parse_routes};
+use super::table::{self, Claims};
 use crate::random::{self, Random};
 
 /// The network that is made when it is named and missing.
@@ -188,23 +191,55 @@ pub fn facts(network: &Network, name: &str) -> Result<NetworkFacts, NetworkError
     NetworkFacts::parse(&libvirt::network_xml(network)?).map_err(unusable)
 }
 
-/// Claims an address for the MAC: reserves one, which it gives (or finds the one that is reserved already), or only sees that one
-/// is free. Callers hold the [`Lock`].
+/// A VM that needs a place in a network.
+#[derive(Debug, Clone, Copy)]
+pub struct Applicant<'a> {
+    /// Its MAC, which it keeps unless the network has one for it.
+    pub mac: &'a str,
+    /// Its directory, by which it is known.
+    pub directory: &'a Path,
+    /// It is to be bound to its address, which has to be known before it boots.
+    pub bound: bool,
+}
+
+/// A VM's place in a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its MAC.
+    pub mac: String,
+    /// The address that is reserved for the MAC; without one dnsmasq chooses.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// Claims an address: takes one of the network's table, reserves one (or finds the one that is reserved already), or only sees that
+/// one is free. Callers hold the [`Lock`].
 ///
 /// # Errors
 /// [`NetworkError`].
-pub fn claim(network: &Network, name: &str, mac: &str, lock: &Lock) -> Result<Option<Ipv4Addr>, NetworkError> {
+pub fn claim(network: &Network, name: &str, vm: Applicant<'_>, lock: &Lock) -> Result<Place, NetworkError> {
     let facts = facts(network, name)?;
-    if let Some(address) = facts.reserved(mac) {
-        return Ok(Some(address));
+    let full = || NetworkError::Full { name: name.to_string(), size: facts.size() };
+    let own = |address| Place { mac: vm.mac.to_string(), address };
+    if facts.table(0).next().is_some() && name == OUR_NETWORK {
+        let before = facts.reserved(vm.mac).filter(|_| table::has(vm.mac));
+        let addresses = before.into_iter().chain(facts.table(random_start()?));
+        let address = Claims::of(name).take(vm.directory, addresses).map_err(unwritten)?.ok_or_else(full)?;
+        return Ok(Place { mac: table::mac(address), address: Some(address) });
     }
-    if facts.pings {
-        return reserve(network, name, mac, lock).map(Some);
+    if let Some(address) = facts.reserved(vm.mac) {
+        return Ok(own(Some(address)));
     }
-    match facts.free_addresses(&leased(network, mac)?, 0).next() {
-        Some(_) => Ok(None),
-        None => Err(NetworkError::Full { name: name.to_string(), size: facts.size() }),
+    if facts.pings || vm.bound {
+        return reserve(network, name, vm.mac, lock).map(|address| own(Some(address)));
     }
+    match facts.free_addresses(&leased(network, vm.mac)?, 0).next() {
+        Some(_) => Ok(own(None)),
+        None => Err(full()),
+    }
+}
+
+fn unwritten(source: io::Error) -> NetworkError {
+    NetworkError::File { path: table::PLACE.into(), source }
 }
 
 /// The addresses that are leased to other MACs.
@@ -242,12 +277,12 @@ fn random_start() -> Result<u64, NetworkError> {
     Ok(random.next_u64())
 }
 
-/// Gives back all leases and the reservation of a MAC, in a network that may be gone. The VM must be gone: a guest would renew.
+/// Gives back all leases and the reservation of a VM's MAC, in a network that may be gone. The VM must be gone: a guest would renew.
 /// A lease that cannot be given back is none of the VM's failures, it ends by itself: it is told and passed over.
 ///
 /// # Errors
 /// [`NetworkError`].
-pub fn give_back(libvirt: &Libvirt, name: &str, mac: &str) -> Result<(), NetworkError> {
+pub fn give_back(libvirt: &Libvirt, name: &str, mac: &str, vm: &Path) -> Result<(), NetworkError> {
     let Some(network) = libvirt.network(name)? else {
         return Ok(());
     };
@@ -259,6 +294,7 @@ pub fn give_back(libvirt: &Libvirt, name: &str, mac: &str) -> Result<(), Network
         eprintln!("{reason}");
     }
     match facts.reserved(mac) {
+        Some(address) if table::has(mac) => Claims::of(name).give_back(vm, address).map_err(unwritten),
         Some(_) => Ok(libvirt::remove_reservation(&network, mac)?),
         None => Ok(()),
     }

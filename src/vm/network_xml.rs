@@ -5,12 +5,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use super::table;
+
 /// The name space of libvirt's options for dnsmasq (<https://libvirt.org/formatnetwork.html>, "Namespaces").
 const DNSMASQ: &str = "http://libvirt.org/schemas/network/dnsmasq/1.0";
 /// Longest XML that is read, in bytes: a network of 4096 reservations has 0.4 MiB.
 const MAX_XML: usize = 8 * 1024 * 1024;
-/// Prefix length of the subnet of a network that we make: 4093 guests.
-const OUR_PREFIX: u32 = 20;
+/// Prefix length of the subnet of a network that we make: 1021 guests, each with a reservation, 0.1 MiB of XML.
+const OUR_PREFIX: u32 = 22;
 
 /// A running network that serves IPv4 addresses by DHCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub struct NetworkFacts {
     pub bridge: String,
     /// The host's, and so the DHCP server's, address in it.
     pub gateway: Ipv4Addr,
-    /// The subnet's prefix length; 32 if the network does not say.
+    /// The subnet's prefix length.
     pub prefix: u8,
     /// First and last address of each DHCP range.
     pub ranges: Vec<(Ipv4Addr, Ipv4Addr)>,
@@ -102,7 +104,20 @@ impl NetworkFacts {
         if ranges.is_empty() {
             return None;
         }
-        Some(NetworkFacts { bridge: bridge.to_string(), gateway, prefix: prefix(ip), ranges, hosts, pings })
+        Some(NetworkFacts { bridge: bridge.to_string(), gateway, prefix: prefix(ip, gateway), ranges, hosts, pings })
+    }
+
+    /// The subnet's first address, which is the network's own.
+    pub fn first_address(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.gateway) & mask(u32::from(self.prefix)))
+    }
+
+    /// The addresses that have a MAC of their own from the network's start on (`table`), from the `start`th on and round.
+    pub fn table(&self, start: u64) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        let of_table = |host: &&(Option<String>, Ipv4Addr)| host.0.as_deref().is_some_and(table::has);
+        let addresses: Vec<Ipv4Addr> = self.hosts.iter().filter(of_table).map(|host| host.1).collect();
+        let size = addresses.len();
+        (0..size).map(move |step| addresses[((start % size as u64) as usize + step) % size])
     }
 
     /// The address that is reserved for this MAC.
@@ -145,11 +160,17 @@ fn range_size((first, last): (Ipv4Addr, Ipv4Addr)) -> u64 {
     (u64::from(u32::from(last)) + 1).saturating_sub(u64::from(u32::from(first)))
 }
 
-/// The prefix length of an `<ip>`, which may be written as a netmask.
-fn prefix(ip: roxmltree::Node<'_, '_>) -> u8 {
+/// The prefix length of an `<ip>`, which may be written as a netmask; where there is neither, libvirt takes that of the address's class
+/// (`virSocketAddrGetIPPrefix`).
+fn prefix(ip: roxmltree::Node<'_, '_>, address: Ipv4Addr) -> u8 {
+    let class = match address.octets()[0] {
+        0..=127 => 8,
+        128..=191 => 16,
+        _ => 24,
+    };
     let netmask = || Some(u32::from(ip.attribute("netmask")?.parse::<Ipv4Addr>().ok()?).count_ones() as u8);
     let prefix = ip.attribute("prefix").and_then(|prefix| prefix.parse().ok());
-    prefix.or_else(netmask).filter(|prefix| *prefix <= 32).unwrap_or(32)
+    prefix.or_else(netmask).filter(|prefix| *prefix <= 32).unwrap_or(class)
 }
 
 /// A subnet: its first address and its prefix length.
@@ -207,10 +228,14 @@ pub fn free_subnet(routes: &[Subnet]) -> Option<Subnet> {
 }
 
 /// The XML of a network of ours: NAT; no spanning tree, which would hold a guest's first packets back; leases of ten minutes, and no
-/// ping before each (3 s), since nothing but our guests is on it; a lease belongs to a MAC, whatever client id the guest sends.
+/// ping before each (3 s), since nothing but our guests is on it; a lease belongs to a MAC, whatever client id the guest sends. Each
+/// address is reserved for a MAC (`table`).
 pub fn network_xml(name: &str, bridge: &str, subnet: Subnet) -> String {
     let gateway = subnet.host(1);
-    let last = subnet.host((1 << (32 - subnet.prefix)) - 2);
+    let number = (1 << (32 - subnet.prefix)) - 2;
+    let last = subnet.host(number);
+    let host = |address| format!("      <host mac='{}' ip='{address}'/>\n", table::mac(address));
+    let hosts: String = (2..=number).map(|number| host(subnet.host(number))).collect();
     format!(
         "<network xmlns:dnsmasq='{DNSMASQ}'>
   <name>{name}</name>
@@ -221,7 +246,7 @@ pub fn network_xml(name: &str, bridge: &str, subnet: Subnet) -> String {
       <range start='{first}' end='{last}'>
         <lease expiry='10' unit='minutes'/>
       </range>
-    </dhcp>
+{hosts}    </dhcp>
   </ip>
   <dnsmasq:options>
     <dnsmasq:option value='no-ping'/>
@@ -321,19 +346,45 @@ mod tests {
 
     #[test]
     fn our_subnet_overlaps_no_route() {
-        assert_eq!(free_subnet(&[]), Some(subnet("10.97.0.0", 20)));
-        assert_eq!(free_subnet(&[subnet("10.97.12.0", 24)]), Some(subnet("10.97.16.0", 20)));
-        assert_eq!(free_subnet(&[subnet("10.0.0.0", 8)]), Some(subnet("172.24.0.0", 20)));
-        assert_eq!(free_subnet(&[subnet("10.0.0.0", 8), subnet("172.16.0.0", 12)]), Some(subnet("192.168.128.0", 20)));
+        assert_eq!(free_subnet(&[]), Some(subnet("10.97.0.0", 22)));
+        assert_eq!(free_subnet(&[subnet("10.97.2.0", 24)]), Some(subnet("10.97.4.0", 22)));
+        assert_eq!(free_subnet(&[subnet("10.0.0.0", 8)]), Some(subnet("172.24.0.0", 22)));
+        assert_eq!(free_subnet(&[subnet("10.0.0.0", 8), subnet("172.16.0.0", 12)]), Some(subnet("192.168.128.0", 22)));
         assert_eq!(free_subnet(&[subnet("0.0.0.0", 1), subnet("128.0.0.0", 1)]), None);
     }
 
     #[test]
     fn our_network_is_what_we_read_ourselves() {
         let facts =
-            NetworkFacts::parse(&network_xml("mesos", "virbr-mesos", subnet("10.97.16.0", 20))).expect("our network");
+            NetworkFacts::parse(&network_xml("mesos", "virbr-mesos", subnet("10.97.16.0", 22))).expect("our network");
         assert_eq!(facts.gateway, Ipv4Addr::new(10, 97, 16, 1));
+        assert_eq!(facts.first_address(), Ipv4Addr::new(10, 97, 16, 0));
         assert!(!facts.pings);
-        assert_eq!(facts.ranges, [(Ipv4Addr::new(10, 97, 16, 2), Ipv4Addr::new(10, 97, 31, 254))]);
+        let (first, last) = (Ipv4Addr::new(10, 97, 16, 2), Ipv4Addr::new(10, 97, 19, 254));
+        assert_eq!(facts.ranges, [(first, last)]);
+        let table: Vec<Ipv4Addr> = facts.table(1020).collect();
+        assert_eq!((table.len(), table[0], table[1]), (1021, last, first));
+        assert!(table.iter().all(|address| facts.reserved(&table::mac(*address)) == Some(*address)));
+        assert_eq!(facts.free_addresses(&[], 0).next(), None, "a guest that nobody knows is leased nothing");
+    }
+
+    #[test]
+    fn a_network_that_is_not_ours_has_no_table() {
+        assert_eq!(facts().table(7).next(), None);
+        let facts = NetworkFacts { hosts: Vec::new(), ..facts() };
+        assert_eq!(facts.table(7).next(), None);
+    }
+
+    #[test]
+    fn a_subnet_is_told_by_prefix_netmask_or_class() {
+        let prefix = |ip: &str| {
+            let dhcp = "<dhcp><range start='10.0.0.2' end='10.0.0.3'/></dhcp>";
+            let xml = format!("<network><bridge name='b'/><ip {ip}>{dhcp}</ip></network>");
+            NetworkFacts::parse(&xml).expect("a network").prefix
+        };
+        assert_eq!(prefix("address='10.0.0.1' prefix='26'"), 26);
+        assert_eq!(prefix("address='10.0.0.1' netmask='255.255.240.0'"), 20);
+        assert_eq!((prefix("address='10.0.0.1'"), prefix("address='172.16.0.1'")), (8, 16));
+        assert_eq!(prefix("address='192.168.0.1' prefix='99'"), 24);
     }
 }

@@ -16,6 +16,11 @@ pub fn quote(text: &str) -> String {
     word
 }
 
+/// Several words, one after the other.
+pub fn words(texts: &[String]) -> String {
+    texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

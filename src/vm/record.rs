@@ -118,7 +118,7 @@ fn timestamp(time: SystemTime) -> String {
 }
 
 /// The date of a day counted from 1970-01-01: counted in eras of 400 years that begin in March, so that the leap day is the last.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

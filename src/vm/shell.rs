@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::banner::BannerProbe;
+use super::checks::Guest;
 use super::collect;
 use super::connection::{Master, News};
 use super::jobs::{self, Plan};
@@ -19,6 +20,7 @@ use super::output::Follower;
 use super::qemu::Qemu;
 use super::record::{self, Record};
 use super::ssh::Ssh;
+use crate::checks::{Runner, Which};
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker, Update};
 use crate::container::text::printable;
@@ -42,6 +44,7 @@ pub struct Shell {
     life: Life,
     events: VecDeque<Event>,
     jobs: Vec<Running>,
+    checks: Runner,
     ssh: Option<Ssh>,
     master: Option<Master>,
     probe: Option<BannerProbe>,
@@ -84,6 +87,7 @@ impl Shell {
             life,
             events: VecDeque::new(),
             jobs: Vec::new(),
+            checks: Runner::default(),
             ssh: None,
             master: None,
             probe: None,
@@ -126,6 +130,7 @@ impl Shell {
         set.add(self.signals.fd(), Interest::Read);
         self.channel.register(set);
         self.jobs.iter().for_each(|running| running.job.register(set));
+        self.checks.register(set);
         if let Some(master) = &self.master {
             master.register(set);
         }
@@ -144,7 +149,9 @@ impl Shell {
         let jobs = self.jobs.iter().filter(|running| !running.cancelled).map(|running| running.job.deadline()).min();
         let followers = self.followers.iter().flatten().map(Follower::deadline).fold(None, earlier);
         let probe = self.probe.as_ref().and_then(BannerProbe::deadline);
-        [self.life.deadline(), self.channel.deadline(), jobs, followers, probe].into_iter().fold(None, earlier)
+        [self.life.deadline(), self.channel.deadline(), self.checks.deadline(), jobs, followers, probe]
+            .into_iter()
+            .fold(None, earlier)
     }
 
     fn turn(&mut self, set: &PollSet, now: Instant) {
@@ -157,6 +164,7 @@ impl Shell {
         self.turn_signals();
         self.turn_channel(now);
         self.turn_jobs(now);
+        self.turn_checks(now);
         self.turn_master();
         if self.probe.as_mut().is_some_and(|probe| probe.turn(set, now)) {
             self.greeted = self.probe.take().and_then(BannerProbe::into_connection);
@@ -232,6 +240,18 @@ impl Shell {
         }
     }
 
+    fn turn_checks(&mut self, now: Instant) {
+        let guest = Guest { plan: &self.plan, ssh: self.ssh.as_ref() };
+        let ended = self.checks.turn(&guest, now).into_iter();
+        self.events.extend(ended.map(|(which, outcome)| Event::Checked { which, outcome }));
+    }
+
+    fn check(&mut self, which: Which, by: Option<Instant>, now: Instant) {
+        let guest = Guest { plan: &self.plan, ssh: self.ssh.as_ref() };
+        let ended = self.checks.start(which, by, &guest, now);
+        self.events.extend(ended.map(|outcome| Event::Checked { which, outcome }));
+    }
+
     fn turn_master(&mut self) {
         while let Some(news) = self.master.as_mut().and_then(Master::turn) {
             let event = match news {
@@ -286,6 +306,8 @@ impl Shell {
             Action::FinishOutput => self.finish_output(now),
             Action::StopOutput => self.followers = None,
             Action::Step { step, took } => self.step(step, took),
+            Action::Check { which, by } => self.check(which, by, now),
+            Action::StopChecks => self.checks.stop(&Guest { plan: &self.plan, ssh: self.ssh.as_ref() }),
             Action::Note(text) => self.note(&text),
             Action::WriteOutcome(report) => self.write_outcome(&report),
             Action::Report(report) => self.report(report),
@@ -387,12 +409,16 @@ impl Shell {
     }
 
     fn report(&mut self, report: Report) {
-        log::info!(
+        // What checks say goes on for days.
+        let level = if report.is_of_check() { log::Level::Debug } else { log::Level::Info };
+        log::log!(
+            level,
             "{}{}",
             report.state.as_str_name(),
             report.message.as_deref().map(|text| format!(": {}", printable(text))).unwrap_or_default()
         );
-        let terminal = !matches!(report.state, TaskState::TaskStarting | TaskState::TaskRunning);
+        let terminal =
+            !matches!(report.state, TaskState::TaskStarting | TaskState::TaskRunning | TaskState::TaskKilling);
         let update =
             if terminal { self.outcome.take().map(|outcome| self.with_losses(outcome)) } else { self.update(&report) };
         if let Some(update) = update {

@@ -27,6 +27,15 @@ pub const LONGEST_CONTROL_PATH: usize = 90;
 /// What a session says when its master is gone: ssh's own words for a proxy that ends at once vary with the timing.
 const NO_MASTER: &str = "no-master-connection";
 
+/// The word of [`Ssh::forward`] that is to be replaced by the port's address.
+pub const FORWARD_TARGET: &str = "@target@";
+
+/// What a forwarding ssh says, under `-v`, when the guest has made the connection (`mux_client_request_stdio_fwd`, OpenSSH 5.4 to 10).
+pub const FORWARDED: &str = "master session id: ";
+
+/// What it says when the guest has not.
+pub const NOT_FORWARDED: &str = "forwarding request failed";
+
 /// What every ssh of ours is told. Cheap key exchange first: the post-quantum one that OpenSSH prefers costs a second in a guest that
 /// is emulated; `^` keeps the others behind it.
 const OPTIONS: [&str; 23] = [
@@ -109,7 +118,7 @@ impl Ssh {
         let stdio = |command: &mut std::process::Command| {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         };
-        spawn(&self.arguments(&master, &posix(&remote))).with(stdio)
+        spawn(&self.arguments(&master, Some(&posix(&remote)))).with(stdio)
     }
 
     /// A session in the master's connection that runs a script under the guest's `/bin/sh`.
@@ -124,17 +133,22 @@ impl Ssh {
 
     /// The words of a session, `ssh` first, for who starts it elsewhere.
     pub fn session(&self, script: &str) -> Vec<OsString> {
-        // A session that finds no master would connect by itself; a proxy that only says so keeps it from that.
-        let session = [
-            OsString::from("-o"),
-            OsString::from("ControlMaster=no"),
-            OsString::from("-o"),
-            OsString::from(format!("ProxyCommand=sh -c 'echo {NO_MASTER} >&2'")),
-        ];
-        self.arguments(&session, &posix(script))
+        self.arguments(&Ssh::through_master(), Some(&posix(script)))
     }
 
-    fn arguments(&self, extra: &[OsString], remote: &str) -> Vec<OsString> {
+    /// The words of an ssh whose input and output are a connection, made in the guest through the master's connection, to [`FORWARD_TARGET`].
+    pub fn forward(&self) -> Vec<OsString> {
+        let forward = [OsString::from("-W"), OsString::from(FORWARD_TARGET)];
+        self.arguments(&[Ssh::through_master().as_slice(), &forward].concat(), None)
+    }
+
+    /// A session that finds no master would connect by itself; a proxy that only says so keeps it from that.
+    fn through_master() -> [OsString; 4] {
+        let proxy = format!("ProxyCommand=sh -c 'echo {NO_MASTER} >&2'");
+        ["-o", "ControlMaster=no", "-o", &proxy].map(OsString::from)
+    }
+
+    fn arguments(&self, extra: &[OsString], remote: Option<&str>) -> Vec<OsString> {
         let mut words: Vec<OsString> = ["ssh", "-F", "/dev/null", "-T", "-a", "-x"].map(OsString::from).to_vec();
         let option = |name: &str, value: &OsStr| {
             let mut text = OsString::from(format!("{name}="));
@@ -149,9 +163,9 @@ impl Ssh {
         words.extend_from_slice(extra);
         words.extend([OsString::from("-i"), self.key.clone().into_os_string()]);
         words.extend(
-            ["-p", &self.port.to_string(), "-l", &self.user, "--", &self.address.to_string(), remote]
-                .map(OsString::from),
+            ["-p", &self.port.to_string(), "-l", &self.user, "--", &self.address.to_string()].map(OsString::from),
         );
+        words.extend(remote.map(OsString::from));
         words
     }
 }

@@ -144,6 +144,7 @@ fn a_command_started_over_ssh_outlives_the_connection() {
         program: launcher::Program::Shell("read x <go; echo got $x; kill -TERM $$".into()),
         hostname: None,
         names_address: false,
+        checks: vec![],
     });
     fs::create_dir_all(path("sandbox")).expect("sandbox");
     nix::unistd::mkfifo(path("sandbox/go").as_str(), nix::sys::stat::Mode::S_IRWXU).expect("fifo");
@@ -194,4 +195,35 @@ fn a_wrong_key_and_a_wrong_host_key_are_told_apart() {
     );
     drop(master.stdin.take());
     ended(master);
+}
+
+#[test]
+fn a_port_of_the_guest_is_asked_through_the_connection() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut master = server.connect();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("port");
+    let open = listener.local_addr().expect("port").to_string();
+    let forwarded = |target: &str| {
+        let words = server.ssh.forward().into_iter();
+        let words: Vec<OsString> =
+            words.map(|word| if word == FORWARD_TARGET { target.into() } else { word }).collect();
+        let mut command = Command::new(&words[0]);
+        clean_environment(&mut command);
+        command.arg("-v").args(&words[1..]).stdin(Stdio::null());
+        finish(Spawn::command(command))
+    };
+    // The kernel takes the connection; it is closed, since ssh has nothing to send, when the listener is.
+    let closer = std::thread::spawn(move || listener.accept().map(drop));
+    let said = String::from_utf8(forwarded(&open).stderr).expect("text");
+    assert!(said.lines().any(|line| line.contains(FORWARDED)) && !said.contains(NOT_FORWARDED), "{said}");
+    closer.join().expect("thread").expect("a connection");
+    let said = String::from_utf8(forwarded("127.0.0.1:1").stderr).expect("text");
+    assert!(said.contains(NOT_FORWARDED) && !said.contains(FORWARDED), "{said}");
+
+    drop(master.stdin.take());
+    ended(master);
+    let end = forwarded(&open);
+    assert!(matches!(server.ssh.failure(&end), SshError::Lost(_)), "{}", String::from_utf8_lossy(&end.stderr));
 }

@@ -1,11 +1,11 @@
 //! `mesos-slave vm-worker OP …`: one operation with libvirt, in a process that whoever started it may kill at any moment.
 //!
 //! ```text
-//! start DIR     claim an address, make and start the domain            qemu_pid=…, address=… if it is reserved
+//! start DIR     claim an address, make and start the domain, bind it    qemu_pid=…, address=… if it is reserved
 //! lease DIR     wait for the DHCP lease of the VM's MAC, until killed   address=…
 //! destroy DIR   end the domain, give back lease and reservation, remove the VM's files
 //! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done
-//! network URI NAME VM_DIR   check, or make, the network                 bridge=… gateway=… prefix=… addresses=…
+//! network URI NAME VM_DIR ISOLATION   check, or make, the network and the filter   bridge=… gateway=… prefix=… addresses=…
 //! ```
 //!
 //! DIR is a container's runtime directory. What is found out is printed as `key=value` lines and written to `DIR/vm`; a failure
@@ -18,16 +18,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use virt::domain::Domain;
+
 use super::domain;
+use super::filter;
 use super::host;
 use super::image::Image;
 use super::lease;
 use super::leftovers;
 use super::libvirt::{self, Libvirt};
-use super::network::{self, Lock, NetworkError};
+use super::network::{self, Applicant, Lock, NetworkError, Place};
+use super::network_xml::NetworkFacts;
 use super::qemu::Qemu;
 use super::worker_error::WorkerError;
 use crate::container::directory::RuntimeDirectory;
+use crate::messages::container::vm::GuestIsolation;
 use crate::messages::container::{self, Spec, VmState};
 use crate::subprocess::{Job, Spawn};
 
@@ -65,7 +70,10 @@ pub(super) fn run(args: &[String]) -> Result<Findings, WorkerError> {
         ["lease", dir] => await_lease(&RuntimeDirectory::new(dir)),
         ["destroy", dir] => destroy(&RuntimeDirectory::new(dir)),
         ["cleanup", dir] => cleanup(&RuntimeDirectory::new(dir)),
-        ["network", uri, name, vm_dir] => check_network(uri, name, Path::new(vm_dir)),
+        ["network", uri, name, vm_dir, isolation] => {
+            let isolation = GuestIsolation::from_str_name(isolation).ok_or(WorkerError::Usage)?;
+            check_network(uri, name, Path::new(vm_dir), isolation)
+        }
         _ => Err(WorkerError::Usage),
     }
 }
@@ -78,22 +86,34 @@ fn start(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     let image = Image::load(Path::new(&vm.image))?;
     let libvirt = Libvirt::connect(&state.uri)?;
     leftovers::settle(&vm_dir, &libvirt)?;
-    state.address = claim(&libvirt, &state, &vm_dir)?.map(|address| address.to_string());
+    let (place, network) = claim(&libvirt, vm, &state, &vm_dir)?;
+    (state.mac, state.address) = (place.mac, place.address.map(|address| address.to_string()));
     dir.write_vm(&state)?;
-    create(&libvirt, &spec, vm, &state, &image)?;
+    let domain = create(&libvirt, &spec, vm, &state, &image)?;
     let qemu = Qemu::find(&state.domain).ok_or_else(|| WorkerError::Gone(state.domain.clone()))?;
     state.qemu_pid = Some(qemu.pid);
     state.qemu_start_time = Some(qemu.start_time);
     dir.write_vm(&state)?;
+    if let Some(address) = place.address {
+        bind(&libvirt, vm, &state, &domain, address, &network)?;
+    }
     let mut findings = vec![("qemu_pid", qemu.pid.to_string())];
     findings.extend(state.address.map(|address| ("address", address)));
     Ok(findings)
 }
 
-fn claim(libvirt: &Libvirt, state: &VmState, vm_dir: &Path) -> Result<Option<Ipv4Addr>, WorkerError> {
+fn claim(
+    libvirt: &Libvirt,
+    vm: &container::Vm,
+    state: &VmState,
+    vm_dir: &Path,
+) -> Result<(Place, NetworkFacts), WorkerError> {
     let lock = Lock::take(&lock_path(vm_dir))?;
     let network = network::ensure(libvirt, &state.network, &lock)?;
-    Ok(network::claim(&network, &state.network, &state.mac, &lock)?)
+    let bound = filter::name(vm.guest_isolation()).is_some();
+    let applicant = Applicant { mac: &state.mac, directory: Path::new(&state.directory), bound };
+    let place = network::claim(&network, &state.network, applicant, &lock)?;
+    Ok((place, network::facts(&network, &state.network)?))
 }
 
 fn create(
@@ -102,15 +122,51 @@ fn create(
     vm: &container::Vm,
     state: &VmState,
     image: &Image,
-) -> Result<(), WorkerError> {
+) -> Result<Domain, WorkerError> {
     let owner = host::qemu_user(&libvirt.capabilities()?)?;
     hand_over(Path::new(&state.directory), owner)?;
     let xml = domain::xml(spec, vm, state, image, owner);
-    match libvirt.create_domain(&state.domain, &xml) {
-        Ok(_) => Ok(()),
-        // An earlier `start` that was killed had got as far as this.
-        Err(_) if libvirt.domain(&state.domain)?.is_some() => Ok(()),
-        Err(source) => Err(WorkerError::Refused { advice: advice(&source.text(), vm, state), source }),
+    let refused = match libvirt.create_domain(&state.domain, &xml) {
+        Ok(domain) => return Ok(domain),
+        Err(refused) => refused,
+    };
+    // An earlier `start` that was killed had got as far as this.
+    match libvirt.domain(&state.domain)? {
+        Some(domain) => Ok(domain),
+        None => Err(WorkerError::Refused { advice: advice(&refused.text(), vm, state), source: refused }),
+    }
+}
+
+/// Binds the guest to its address, while it boots.
+fn bind(
+    libvirt: &Libvirt,
+    vm: &container::Vm,
+    state: &VmState,
+    domain: &Domain,
+    address: Ipv4Addr,
+    network: &NetworkFacts,
+) -> Result<(), WorkerError> {
+    let Some(filter) = filter::reference(vm.guest_isolation(), address, network) else {
+        return Ok(());
+    };
+    // Somebody may have removed it since the slave's start.
+    if vm.guest_isolation() == GuestIsolation::Full && libvirt.filter(filter::OUR_FILTER)?.is_none() {
+        define_filter(libvirt)?;
+    }
+    match libvirt.update_interface(domain, &domain::interface(vm, state, Some(&filter))) {
+        Ok(()) => Ok(()),
+        // A guest that has ended meanwhile has other reasons, which its console may tell.
+        Err(_) if Qemu::find(&state.domain).is_none() => Ok(()),
+        Err(source) => Err(WorkerError::Filter(source)),
+    }
+}
+
+/// Two slaves may do it at the same time: then the other's is as good.
+fn define_filter(libvirt: &Libvirt) -> Result<(), WorkerError> {
+    let uuid = libvirt.filter(filter::OUR_FILTER).map_err(WorkerError::Filter)?;
+    match libvirt.define_filter(filter::OUR_FILTER, &filter::definition(uuid.as_deref())) {
+        Err(_) if uuid.is_none() && libvirt.filter(filter::OUR_FILTER)?.is_some() => Ok(()),
+        result => result.map_err(WorkerError::Filter),
     }
 }
 
@@ -194,7 +250,7 @@ pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
         qemu.kill(KILL_PATIENCE).map_err(|source| WorkerError::Kill { pid: qemu.pid, source })?;
     }
     libvirt.destroy_domain(&state.domain)?;
-    Ok(network::give_back(libvirt, &state.network, &state.mac)?)
+    Ok(network::give_back(libvirt, &state.network, &state.mac, Path::new(&state.directory))?)
 }
 
 /// QEMU goes first, so that its memory is free whatever becomes of libvirt.
@@ -249,7 +305,7 @@ fn remove_files(state: &VmState) -> Result<(), WorkerError> {
     }
 }
 
-fn check_network(uri: &str, name: &str, vm_dir: &Path) -> Result<Findings, WorkerError> {
+fn check_network(uri: &str, name: &str, vm_dir: &Path, isolation: GuestIsolation) -> Result<Findings, WorkerError> {
     std::fs::create_dir_all(vm_dir).map_err(|source| WorkerError::File {
         what: "make",
         path: vm_dir.to_path_buf(),
@@ -257,6 +313,9 @@ fn check_network(uri: &str, name: &str, vm_dir: &Path) -> Result<Findings, Worke
     })?;
     let libvirt = Libvirt::connect(uri)?;
     leftovers::settle(vm_dir, &libvirt)?;
+    if isolation == GuestIsolation::Full {
+        define_filter(&libvirt)?;
+    }
     let lock = Lock::take(&lock_path(vm_dir))?;
     let facts = network::facts(&network::ensure(&libvirt, name, &lock)?, name)?;
     Ok(vec![

@@ -55,6 +55,8 @@ pub enum WorkerError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The guest could not be bound to its address.
+    Filter(LibvirtError),
     /// QEMU could not be killed.
     Kill {
         /// Its process id.
@@ -68,7 +70,10 @@ impl fmt::Display for WorkerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WorkerError::Usage => {
-                write!(f, "usage: mesos-slave vm-worker start|lease|destroy|cleanup DIR, or network URI NAME VM_DIR")
+                write!(
+                    f,
+                    "usage: mesos-slave vm-worker start|lease|destroy|cleanup DIR, or network URI NAME VM_DIR ISOLATION"
+                )
             }
             WorkerError::Directory(source) => write!(f, "{source}"),
             WorkerError::NoVm(path) => {
@@ -86,6 +91,11 @@ impl fmt::Display for WorkerError {
                 write!(f, "QEMU of {domain} ended at once: see /var/log/libvirt/qemu/{domain}.log")
             }
             WorkerError::Network(source) => write!(f, "{source}"),
+            WorkerError::Filter(source) => write!(
+                f,
+                "{source}; guests are kept apart by libvirt's network filters, which need its package for them \
+                 (libvirt-daemon-config-nwfilter), ebtables and iptables: install them, or use --vm_guest_isolation=none"
+            ),
             WorkerError::Host(source) => write!(f, "{source}"),
             WorkerError::Leftover(source) => write!(f, "{source}"),
             WorkerError::File { what, path, source } => {
@@ -102,7 +112,9 @@ impl std::error::Error for WorkerError {
             WorkerError::Usage | WorkerError::NoVm(_) | WorkerError::Strange { .. } | WorkerError::Gone(_) => None,
             WorkerError::Directory(source) => Some(source),
             WorkerError::Image(source) => Some(source),
-            WorkerError::Libvirt(source) | WorkerError::Refused { source, .. } => Some(source),
+            WorkerError::Libvirt(source) | WorkerError::Filter(source) | WorkerError::Refused { source, .. } => {
+                Some(source)
+            }
             WorkerError::Network(source) => Some(source),
             WorkerError::Host(source) => Some(source),
             WorkerError::Leftover(source) => Some(source),

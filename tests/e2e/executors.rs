@@ -2,8 +2,10 @@
 //! pymesos. What does not depend on the guest is tested with processes of the host.
 
 mod failures;
+mod fetched;
 mod framework;
 mod in_guest;
+mod masters;
 mod pymesos;
 
 /// The Python that a distribution brings along, with which its `python3-…` packages work.

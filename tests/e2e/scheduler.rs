@@ -28,6 +28,13 @@ impl Scheduler {
         Scheduler::subscribe_as(master, framework(user), None)
     }
 
+    /// Subscribes a framework that hears of it when a task of its is being killed.
+    pub fn subscribe_to_killing(master: &str, user: &str) -> Scheduler {
+        let mut info = framework(user);
+        info["capabilities"].as_array_mut().expect("a list").push(json!({ "type": "TASK_KILLING_STATE" }));
+        Scheduler::subscribe_as(master, info, None)
+    }
+
     /// Subscribes a framework that outlives its scheduler, and can so [`Scheduler::follow`] another master.
     pub fn subscribe_to_stay(master: &str, user: &str) -> Scheduler {
         let mut info = framework(user);
@@ -71,13 +78,36 @@ impl Scheduler {
         }
     }
 
-    /// Launches a command task on the next offer.
-    pub fn launch(&mut self, id: &str, command: Value) {
+    /// Launches a task on the next offer, with an executor of its own.
+    pub fn launch_executor(&mut self, id: &str, executor: &str, command: &str) {
         let offers = self.await_event("OFFERS");
         let offer = &offers["offers"]["offers"][0];
         let resource = |name: &str, value: f64| json!({ "name": name, "type": "SCALAR", "scalar": { "value": value } });
-        let task = json!({ "name": "e2e", "task_id": { "value": id }, "agent_id": offer["agent_id"], "command": command,
+        let executor = json!({ "executor_id": { "value": executor }, "command": { "value": command },
+            "framework_id": { "value": self.framework } });
+        let task = json!({ "name": "e2e", "task_id": { "value": id }, "agent_id": offer["agent_id"], "executor": executor,
+            "resources": [resource("cpus", 0.5), resource("mem", 128.0)] });
+        self.call(
+            json!({ "type": "ACCEPT", "accept": { "offer_ids": [offer["id"]], "filters": { "refuse_seconds": 1 },
+            "operations": [{ "type": "LAUNCH", "launch": { "task_infos": [task] } }] } }),
+        );
+    }
+
+    /// Launches a command task on the next offer.
+    pub fn launch(&mut self, id: &str, command: Value) {
+        self.launch_with(id, command, json!({}));
+    }
+
+    /// The same with more of a TaskInfo.
+    pub fn launch_with(&mut self, id: &str, command: Value, more: Value) {
+        let offers = self.await_event("OFFERS");
+        let offer = &offers["offers"]["offers"][0];
+        let resource = |name: &str, value: f64| json!({ "name": name, "type": "SCALAR", "scalar": { "value": value } });
+        let mut task = json!({ "name": "e2e", "task_id": { "value": id }, "agent_id": offer["agent_id"], "command": command,
             "resources": [resource("cpus", 1.0), resource("mem", 128.0)] });
+        for (key, value) in more.as_object().expect("an object") {
+            task[key] = value.clone();
+        }
         self.call(
             json!({ "type": "ACCEPT", "accept": { "offer_ids": [offer["id"]], "filters": { "refuse_seconds": 1 },
             "operations": [{ "type": "LAUNCH", "launch": { "task_infos": [task] } }] } }),

@@ -1,6 +1,7 @@
 //! What makes a task fit to be launched, in the order and with the texts of Mesos' `master/validation.cpp`.
 
 use super::accounts;
+use crate::checks;
 use crate::ids::{self, FrameworkId, SlaveId, TaskId};
 use crate::messages::mesos::environment::variable;
 use crate::messages::mesos::{CommandInfo, ExecutorInfo, Resource, TaskInfo, executor_info};
@@ -104,6 +105,7 @@ fn itself(task: &TaskInfo, slave: &SlaveId, is_taken: impl Fn(TaskId) -> bool) -
     if grace.is_some_and(|grace| grace.nanoseconds < 0) {
         return Err("Task's 'kill_policy.grace_period' must be non-negative".into());
     }
+    checks::validate::task(task)?;
     if task.resources.is_empty() {
         return Err("Task uses no resources".into());
     }

@@ -52,6 +52,16 @@ fn names(wanted: &Wanted) -> Vec<&'static str> {
 }
 
 impl World {
+    fn launch(&mut self, framework: mesos::FrameworkInfo, task: mesos::TaskInfo) -> Wanted {
+        let launch_executor = Some(true);
+        self.hear(FromMaster::RunTask(Box::new(RunTaskMessage {
+            framework,
+            task,
+            launch_executor,
+            ..Default::default()
+        })))
+    }
+
     pub(super) fn run_own(&mut self, name: &str, launch_executor: bool) -> Wanted {
         self.hear(FromMaster::RunTask(Box::new(RunTaskMessage {
             framework: framework(),
@@ -102,6 +112,46 @@ impl World {
         assert_eq!(names(&wanted), ["registered", "launch"]);
         (world, container)
     }
+}
+
+#[test]
+fn an_executor_finds_mesos_environment_and_its_guests_host_as_its_slave() {
+    let mut world = World::new();
+    world.slave.config.libprocess_ip = Some(Ipv4Addr::LOCALHOST);
+    let given = [("A", "operator"), ("MESOS_DIRECTORY", "/elsewhere"), ("LIBPROCESS_PORT", "5"), ("B", "operator")];
+    world.slave.config.executor_environment = given.map(|(name, value)| (name.into(), value.into())).to_vec();
+    world.register();
+    let variable = |name: &str, value: &str| mesos::environment::Variable {
+        name: name.into(),
+        value: Some(value.into()),
+        ..Default::default()
+    };
+    let mut task = own_task("t");
+    if let Some(command) = task.executor.as_mut().and_then(|executor| executor.command.as_mut()) {
+        command.environment = Some(mesos::Environment { variables: vec![variable("B", "the executor's own")] });
+    }
+    let spec = world.launch(mesos::FrameworkInfo { checkpoint: Some(true), ..framework() }, task).launched.remove(0);
+    let mut found: Vec<_> = spec.environment.iter().map(|each| format!("{}={}", each.name, each.value)).collect();
+    found.sort();
+    let wanted = [
+        "A=operator".to_string(),
+        "B=the executor's own".into(),
+        "LIBPROCESS_IP=127.0.0.1".into(),
+        "LIBPROCESS_PORT=0".into(),
+        "MESOS_AGENT_ENDPOINT=10.0.0.1:5051".into(),
+        "MESOS_CHECKPOINT=1".into(),
+        format!("MESOS_DIRECTORY={}", spec.sandbox),
+        "MESOS_EXECUTOR_ID=E".into(),
+        "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD=5secs".into(),
+        "MESOS_FRAMEWORK_ID=F".into(),
+        "MESOS_HTTP_COMMAND_EXECUTOR=0".into(),
+        "MESOS_RECOVERY_TIMEOUT=15mins".into(),
+        format!("MESOS_SANDBOX={}", spec.sandbox),
+        "MESOS_SLAVE_ID=S0".into(),
+        "MESOS_SLAVE_PID=slave(1)@10.0.0.1:5051".into(),
+        "MESOS_SUBSCRIPTION_BACKOFF_MAX=2secs".into(),
+    ];
+    assert_eq!(found, wanted);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod absence;
 mod accounting;
 mod authentication;
 mod dialect;
+mod driver;
 mod executors;
 mod executors_of_2012;
 mod killing;
@@ -78,13 +79,17 @@ impl World {
 
     fn registered() -> World {
         let mut world = World::new();
-        world.event(Event::MasterDetected(pid(MASTER)));
-        world.later(Duration::from_secs(1));
-        world.hear(FromMaster::Registered(Box::new(SlaveRegisteredMessage {
+        world.register();
+        world
+    }
+
+    fn register(&mut self) {
+        self.event(Event::MasterDetected(pid(MASTER)));
+        self.later(Duration::from_secs(1));
+        self.hear(FromMaster::Registered(Box::new(SlaveRegisteredMessage {
             slave_id: mesos::SlaveId { value: "S0".into() },
             connection: Some(MasterSlaveConnection { total_ping_timeout_seconds: Some(75.0) }),
         })));
-        world
     }
 
     /// The master's program shows which libprocess it is.

@@ -76,6 +76,8 @@ fn what_no_container_here_has_is_a_container_that_could_not_be_launched() {
         r#type: Some(mesos::environment::variable::Type::Secret as i32),
         ..Default::default()
     };
+    let variables = mesos::Environment { variables: vec![secret] };
+    let with_secret = mesos::CommandInfo { environment: Some(variables), ..command.clone() };
     let tasks = [
         with_container(ContainerInfo { r#type: container_info::Type::Docker as i32, ..Default::default() }),
         with_container(ContainerInfo { volumes: vec![bare], ..plain() }),
@@ -90,16 +92,10 @@ fn what_no_container_here_has_is_a_container_that_could_not_be_launched() {
         }),
         with_resource(mesos::Resource { shared: Some(Default::default()), ..crate::resources::scalar("disk", 1.0) }),
         with_resource(disk_with(host_volume)),
-        with_command(mesos::CommandInfo { uris: vec![Default::default()], ..command.clone() }),
-        with_command(mesos::CommandInfo {
-            environment: Some(mesos::Environment { variables: vec![secret] }),
-            ..command
-        }),
+        with_command(mesos::CommandInfo { environment: with_secret.environment.clone(), ..command }),
         with_command(mesos::CommandInfo::default()),
         with_command(mesos::CommandInfo { shell: Some(false), ..Default::default() }),
-        mesos::TaskInfo { health_check: Some(Default::default()), ..task("t") },
-        mesos::TaskInfo { check: Some(Default::default()), ..task("t") },
-        mesos::TaskInfo { max_completion_time: Some(mesos::DurationInfo { nanoseconds: 1 }), ..task("t") },
+        mesos::TaskInfo { health_check: Some(health_check(with_secret)), ..task("t") },
     ];
     for task in tasks {
         let shown = format!("{task:?}");
@@ -113,6 +109,31 @@ fn what_no_container_here_has_is_a_container_that_could_not_be_launched() {
     assert_eq!(world.refused(run(volume, Some(true))), unknown, "a volume that no master has told of");
     let empty = ContainerInfo { mesos: Some(Default::default()), ..plain() };
     assert_eq!(world.run(mesos::TaskInfo { task_id: task("u").task_id, ..with_container(empty) }).launched.len(), 1);
+}
+
+fn health_check(command: mesos::CommandInfo) -> mesos::HealthCheck {
+    let kind = Some(mesos::health_check::Type::Command as i32);
+    mesos::HealthCheck { r#type: kind, command: Some(command), ..Default::default() }
+}
+
+#[test]
+fn checks_and_a_time_to_complete_are_launched_when_they_make_sense() {
+    let command = mesos::CommandInfo { value: Some("true".into()), ..Default::default() };
+    let most = |nanoseconds| Some(mesos::DurationInfo { nanoseconds });
+    let good =
+        mesos::TaskInfo { health_check: Some(health_check(command)), max_completion_time: most(1), ..task("good") };
+    let mut world = World::registered();
+    assert_eq!(world.run(good).launched.len(), 1);
+    let invalid = [
+        mesos::TaskInfo { health_check: Some(Default::default()), ..task("t") },
+        mesos::TaskInfo { check: Some(Default::default()), ..task("t") },
+        mesos::TaskInfo { max_completion_time: most(-1), ..task("t") },
+        mesos::TaskInfo { check: Some(Default::default()), ..custom("t", "t") },
+    ];
+    for task in invalid {
+        let expected = (TaskState::TaskError, Reason::TaskInvalid, vec!["t".to_string()]);
+        assert_eq!(World::registered().refused(run(task, Some(true))), expected);
+    }
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn the_table_of_times_has_every_time_and_no_other() {
 
 #[test]
 fn the_slave_s_own_times_are_those_of_mesos() {
+    use crate::container::kill_policy::KILL_GRACE;
     use crate::slave::constants::*;
     let mesos = [
         (REGISTER_RETRY_MAX, 60),

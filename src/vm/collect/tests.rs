@@ -44,7 +44,7 @@ impl Directories {
 
     /// The guest's directory through the very script that runs in a guest.
     fn archive(&self) -> Vec<u8> {
-        let script = remote_script(self.guest.to_str().expect("utf-8"));
+        let script = remote_script(&self.base.to_string_lossy(), self.guest.to_str().expect("utf-8"));
         let output = Command::new("/bin/sh").arg("-c").arg(script).output().expect("tar");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output.stdout
@@ -315,4 +315,30 @@ fn other_tars_archives_are_read_too() {
         assert_eq!(fs::read_to_string(all.host.join("directory/file")).expect("file"), "content", "{format}");
         assert_eq!(all.host.join("ä".repeat(100)).exists(), format == "pax");
     }
+}
+
+#[test]
+fn what_was_fetched_comes_back_only_when_it_has_changed() {
+    let all = Directories::new();
+    fs::create_dir(all.guest.join("d")).expect("directory");
+    for name in ["fetched", "d/fetched", "changed", "d/touched"] {
+        fs::write(all.guest.join(name), "before").expect("file");
+    }
+    let before = fs::metadata(all.guest.join("d/touched")).expect("file").ctime();
+    // The launcher's mark, later than all of them by more than a file system's clock may miss.
+    let mark = fs::File::create(all.base.join("fetched")).expect("mark");
+    let past = std::time::UNIX_EPOCH + Duration::from_secs(before as u64 + 1);
+    mark.set_modified(past).expect("time");
+    let later = past + Duration::from_secs(5);
+    for name in ["changed", "d/touched", "d/new"] {
+        fs::write(all.guest.join(name), "after").expect("file");
+        fs::File::options().write(true).open(all.guest.join(name)).expect("file").set_modified(later).expect("time");
+    }
+    let summary = all.extract(&all.archive(), LIMITS);
+    assert!(summary.incomplete.is_none(), "{summary}");
+    assert_eq!(all.names(), ["changed", "d"]);
+    let mut below: Vec<_> =
+        fs::read_dir(all.host.join("d")).expect("d").map(|entry| entry.expect("entry").file_name()).collect();
+    below.sort();
+    assert_eq!(below, ["new", "touched"]);
 }

@@ -12,7 +12,7 @@ pub const REFUSED: Duration = Duration::from_secs(10);
 pub const LAUNCH: Duration = Duration::from_secs(30);
 /// How long a lost connection is tried to be made again.
 pub const RECONNECT: Duration = Duration::from_secs(120);
-/// Of a job that ends when the command does.
+/// Of a job that ends when the command does, or when its files are there: what a download or a guest does not bring on ends those.
 pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 /// How long the guest may take to die of KILL before the VM is destroyed under it.
 pub const KILL: Duration = Duration::from_secs(5);

@@ -44,6 +44,7 @@ impl Life {
 
     /// The outcome is written down at once: should we be killed from here on, the slave finds it.
     pub(super) fn decide(&mut self, report: Report) {
+        let report = self.watch.explain(report);
         self.actions.push(Action::WriteOutcome(report.clone()));
         self.outcome = Some(report);
     }

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::deadlines::{FOREVER, LAUNCH, LIBVIRT};
-use super::state::{Handshake, Link, State};
+use super::deadlines::{FOREVER, LAUNCH, LIBVIRT, OVERTAKEN};
+use super::state::{Files, Handshake, Link, State};
 use super::types::{Action, Failure, Found, JobKind, Step};
 use super::{Life, report};
 use crate::container::status::Report;
@@ -91,7 +91,58 @@ impl Life {
         if self.settings.is_executor {
             self.actions.push(Action::Report(Report::plain(TaskState::TaskStarting)));
         }
-        self.actions.push(Action::Connect { launch: true });
+        self.connect();
+    }
+
+    /// Without files, the connection's first session starts the command.
+    pub(super) fn connect(&mut self) {
+        self.actions.push(Action::Connect { launch: self.files == Files::None });
+    }
+
+    pub(super) fn fetched(&mut self, result: Result<Found, Failure>, now: Instant) {
+        if let Err(failure) = result {
+            return self.not_fetched(report::fetch(&failure), now);
+        }
+        self.files = Files::Fetched;
+        if let State::Bringing = self.state {
+            self.bring(now);
+        }
+    }
+
+    fn not_fetched(&mut self, report: Report, now: Instant) {
+        match &mut self.state {
+            State::Starting { doomed } => {
+                doomed.get_or_insert((report, now + OVERTAKEN));
+            }
+            State::Preparing { .. } | State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Bringing => {
+                self.end(report, now);
+            }
+            State::Launching { .. }
+            | State::Running { .. }
+            | State::Stopping { .. }
+            | State::Collecting { .. }
+            | State::Destroying
+            | State::Reporting { .. }
+            | State::Ended => {}
+        }
+    }
+
+    /// A guest that takes the files slowly is let; one that is gone is noticed by its connection.
+    fn bring(&mut self, now: Instant) {
+        self.state = State::Bringing;
+        self.start(JobKind::Bring, now + FOREVER);
+    }
+
+    pub(super) fn brought(&mut self, result: Result<Found, Failure>, now: Instant) {
+        let State::Bringing = self.state else { return };
+        match result {
+            Ok(_) => {
+                self.step(Step::Files, now);
+                self.state = State::Launching { by: now + LAUNCH };
+                self.start(JobKind::Launch, now + LAUNCH);
+            }
+            Err(failure) => self.end(report::bring(&failure), now),
+        }
     }
 
     pub(super) fn unanswered(&mut self, why: String) {
@@ -105,7 +156,11 @@ impl Life {
             State::AwaitingSsh(_) => {
                 self.boot_id = Some(boot_id);
                 self.step(Step::Ssh, now);
-                self.state = State::Launching { by: now + LAUNCH };
+                match self.files {
+                    Files::None => self.state = State::Launching { by: now + LAUNCH },
+                    Files::Fetching => self.state = State::Bringing,
+                    Files::Fetched => self.bring(now),
+                }
             }
             State::Running { link: Link::Lost { .. } } if self.boot_id.as_deref() == Some(boot_id.as_str()) => {
                 self.actions.push(Action::Note("connected again".to_string()));
@@ -124,6 +179,7 @@ impl Life {
                 self.step(Step::Run, now);
                 self.state = State::Running { link: Link::Up };
                 self.actions.push(Action::Report(Report::plain(TaskState::TaskRunning)));
+                self.watch.begin(now);
                 self.start(JobKind::Wait, now + FOREVER);
                 self.actions.push(Action::Follow);
             }

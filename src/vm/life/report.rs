@@ -30,6 +30,16 @@ pub fn prepare(settings: &Settings, job: JobKind, failure: &Failure) -> Report {
     not_launched("overlay", &format!("{}{advice}", failure.text))
 }
 
+/// A file that the command names could not be fetched.
+pub fn fetch(failure: &Failure) -> Report {
+    failed(Reason::ContainerLaunchFailed, failure.text.clone())
+}
+
+/// What was fetched did not get into the guest.
+pub fn bring(failure: &Failure) -> Report {
+    not_launched("files", &format!("{}; is there room for them in the guest?", failure.text))
+}
+
 /// libvirt did not start the domain.
 pub fn start(settings: &Settings, failure: &Failure) -> Report {
     match failure.cause {
@@ -138,7 +148,7 @@ pub fn lost(message: &str) -> Report {
 /// The command ended by itself: as Mesos' command executor has it, without a reason (`CommandExecutor::reaped`).
 pub fn exited(exit: Exit) -> Report {
     let state = if exit.is_success() { TaskState::TaskFinished } else { TaskState::TaskFailed };
-    Report { state, reason: None, message: Some(command_ended(exit)), exit: Some(exit) }
+    Report { message: Some(command_ended(exit)), exit: Some(exit), ..Report::plain(state) }
 }
 
 /// The command ended because it was told to, or with its VM.

@@ -18,7 +18,7 @@ impl Life {
                     self.end(report, now);
                 }
             }
-            State::Launching { .. } => self.end(report::session(&failure), now),
+            State::Bringing | State::Launching { .. } => self.end(report::session(&failure), now),
             State::Running { link } => {
                 link.lose(failure.text, now);
                 self.actions.push(Action::Cancel(JobKind::Wait));
@@ -63,7 +63,7 @@ impl Life {
 
     pub(super) fn qemu_gone(&mut self, panic: Option<String>, now: Instant) {
         match &self.state {
-            State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Launching { .. } => {
+            State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Bringing | State::Launching { .. } => {
                 self.end(report::ended_at_boot(panic.as_deref()), now);
             }
             State::Running { .. } => self.end(report::ended_while_running(panic.as_deref()), now),
@@ -87,12 +87,13 @@ impl Life {
             State::AwaitingAddress { .. } | State::AwaitingSsh(_) => {
                 self.end(report::killed_during_launch("booted"), now);
             }
+            State::Bringing => self.end(report::killed_during_launch("was given its files"), now),
             State::Launching { .. } => {
                 self.end(report::killed_during_launch("was given the command"), now);
             }
             State::Running { link: Link::Lost { .. } } => self.end(report::killed(None), now),
             State::Running { link: Link::Up } => {
-                if self.settings.tells_of_killing {
+                if self.settings.tells_of_killing && self.watch.tells_of_killing() {
                     self.actions.push(Action::Report(Report::plain(TaskState::TaskKilling)));
                 }
                 self.state = State::Stopping { began: now, kill_at: now.checked_add(grace), give_up_at: None };

@@ -9,17 +9,50 @@ use crate::poll::Backoff;
 
 #[derive(Debug)]
 pub(super) enum State {
-    Preparing { left: Vec<JobKind> },
-    Starting { doomed: Option<(Report, Instant)> },
-    AwaitingAddress { by: Instant },
+    Preparing {
+        left: Vec<JobKind>,
+    },
+    Starting {
+        doomed: Option<(Report, Instant)>,
+    },
+    AwaitingAddress {
+        by: Instant,
+    },
     AwaitingSsh(Handshake),
-    Launching { by: Instant },
-    Running { link: Link },
-    Stopping { began: Instant, kill_at: Option<Instant>, give_up_at: Option<Instant> },
-    Collecting { output: bool, files: bool, until: Instant },
+    /// Connected; what is fetched is awaited, or on its way.
+    Bringing,
+    Launching {
+        by: Instant,
+    },
+    Running {
+        link: Link,
+    },
+    Stopping {
+        began: Instant,
+        kill_at: Option<Instant>,
+        give_up_at: Option<Instant>,
+    },
+    Collecting {
+        output: bool,
+        files: bool,
+        until: Instant,
+    },
     Destroying,
-    Reporting { until: Instant },
+    Reporting {
+        until: Instant,
+    },
     Ended,
+}
+
+/// What the command has to find in its sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// Nothing.
+    None,
+    /// It is being fetched.
+    Fetching,
+    /// It lies in the sandbox on the host.
+    Fetched,
 }
 
 /// From sshd's greeting to a connection that works.

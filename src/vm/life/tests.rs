@@ -1,10 +1,14 @@
 //! A VM's life by scenario, with an invented clock and no VM.
 
+mod files;
+
 use super::deadlines::*;
 use super::*;
 use crate::messages::mesos::task_status::Reason;
 use crate::subprocess::Exit;
 use std::time::Duration;
+
+mod watching;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 9);
 const BOOT: Duration = Duration::from_secs(60);
@@ -23,6 +27,18 @@ fn ms(millis: u64) -> Duration {
 
 impl Story {
     fn begin() -> Story {
+        Story::with(false)
+    }
+
+    fn with(fetches: bool) -> Story {
+        Story::of(fetches, Watch::default())
+    }
+
+    fn watching(watch: Watch) -> Story {
+        Story::of(false, watch)
+    }
+
+    fn of(fetches: bool, watch: Watch) -> Story {
         let settings = Settings {
             boot_timeout: BOOT,
             makes_keys: true,
@@ -31,7 +47,9 @@ impl Story {
             image: "/images/default".into(),
             user: "alice".into(),
             mac: "52:54:00:00:00:01".into(),
+            fetches,
             tells_of_killing: true,
+            watch,
             is_executor: false,
         };
         let now = Instant::now();
@@ -86,7 +104,11 @@ impl Story {
     }
 
     fn booting() -> Story {
-        Story::begin().prepared().found(JobKind::Start, Found::Address(ADDRESS))
+        Story::begin().booted()
+    }
+
+    fn booted(self) -> Story {
+        self.prepared().found(JobKind::Start, Found::Address(ADDRESS))
     }
 
     fn greeted() -> Story {
@@ -98,7 +120,11 @@ impl Story {
     }
 
     fn running() -> Story {
-        Story::greeted().connected("boot-1").event(Event::Launched(Ok(())))
+        Story::booting().runs()
+    }
+
+    fn runs(self) -> Story {
+        self.event(Event::BannerSeen).connected("boot-1").event(Event::Launched(Ok(())))
     }
 
     fn exits(self, exit: Exit) -> Story {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::checks::{Outcome, Watch, Which};
 use crate::container::status::Report;
 use crate::subprocess::Exit;
 
@@ -24,8 +25,12 @@ pub struct Settings {
     pub user: String,
     /// The VM's MAC.
     pub mac: String,
+    /// Files are fetched for the command.
+    pub fetches: bool,
     /// The framework wants to hear that its task is being killed.
     pub tells_of_killing: bool,
+    /// What is watched of the task.
+    pub watch: Watch,
     /// What runs is an executor of a framework's own, which will speak to the slave from the guest's address.
     pub is_executor: bool,
 }
@@ -39,10 +44,16 @@ pub enum JobKind {
     ClientKey,
     /// `ssh-keygen` of the key by which we know the guest.
     HostKey,
+    /// `mesos-slave fetch`: what the command names, into the sandbox on the host.
+    Fetch,
     /// `vm-worker start`.
     Start,
     /// `vm-worker lease`.
     Lease,
+    /// What was fetched goes into the guest.
+    Bring,
+    /// The launcher goes into the guest and starts the command, when files had to come first.
+    Launch,
     /// The launcher waits for the command's end.
     Wait,
     /// The launcher sends the command TERM.
@@ -66,6 +77,8 @@ pub enum Step {
     Address,
     /// The ssh connection is there.
     Ssh,
+    /// What was fetched is in the guest.
+    Files,
     /// The command has been started.
     Run,
     /// Output and files are back.
@@ -81,6 +94,7 @@ impl fmt::Display for Step {
             Step::Start => "boot",
             Step::Address => "address",
             Step::Ssh => "ssh",
+            Step::Files => "files",
             Step::Run => "run",
             Step::Collect => "collect",
             Step::Destroy => "destroy",
@@ -169,6 +183,13 @@ pub enum Event {
         /// The guest kernel's last words on the console, if it panicked.
         panic: Option<String>,
     },
+    /// A check has ended.
+    Checked {
+        /// Which.
+        which: Which,
+        /// How.
+        outcome: Outcome,
+    },
     /// The slave wants the container ended.
     Kill {
         /// From TERM to KILL.
@@ -218,6 +239,15 @@ pub enum Action {
         /// How long it took.
         took: Duration,
     },
+    /// Run a check.
+    Check {
+        /// Which.
+        which: Which,
+        /// When it has to be over.
+        by: Option<std::time::Instant>,
+    },
+    /// End the checks; their results are of no interest.
+    StopChecks,
     /// Tell log and `vm.log`.
     Note(String),
     /// Make the task's terminal status of this and write it to the runtime directory.

@@ -92,6 +92,11 @@ impl std::error::Error for SshError {
 }
 
 impl Ssh {
+    /// Whether it was the remote command that ended like this, and not ssh.
+    pub fn is_remote_end(&self, end: &JobEnd) -> bool {
+        end.exit.is_some_and(|exit| !matches!(exit, Exit::Status(SSH_FAILED) | Exit::Signal(_)))
+    }
+
     /// What a failed ssh means for an operator.
     pub fn failure(&self, end: &JobEnd) -> SshError {
         match end.exit {

@@ -7,7 +7,8 @@ message ends it; messages are commands:
 
     finish TASK         reports it finished          flood COUNT SIZE   that many messages of that size, numbered
     exit STATUS         ends without a word          broken             posts what is no call
-    subscribe           subscribes once more         tasks              names the tasks that it runs
+    killpg              kills its process group      subscribe          subscribes once more
+    tasks               names the tasks that it runs run SHELL          says what a shell prints
     anything else       comes back, byte for byte
 
 stubborn: does not end when it is told to. twice: registers two times in a row.
@@ -17,6 +18,7 @@ import queue
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -186,6 +188,7 @@ class Stream:
         assert status == "202", (status, text)
 
     def update(self, status):
+        status = message(*status, (9, SOURCE_EXECUTOR))
         self.checked(message(*self.ids, (3, 2), (5, message((1, status)))))
 
     def say(self, data):
@@ -194,6 +197,18 @@ class Stream:
     def broken(self):
         answers = [self.call(b'{"type": "UPDATE", ', "application/json"), self.call(b"\xff\xff\xff"), self.call(b"", "text/html")]
         return " ".join(status for status, _ in answers)
+
+
+def registration(framework, executor):
+    return (1, identity(framework)), (2, identity(executor))
+
+
+def status_update(named, status, now, pid):
+    """What Mesos' driver makes of a status: it fills in the slave, the time, and the uuid beside the status."""
+    slave_id = named[2][1]
+    known = dict(status)[11]
+    whole = message(*sorted([*status, (5, slave_id), (6, now)]))
+    return (1, message(*named, (4, whole), (5, now), (6, known))), (2, pid)
 
 
 class Driver:
@@ -254,13 +269,11 @@ class Driver:
         post(self.out, path, message(*body), *headers)
 
     def register(self):
-        self.send("RegisterExecutorMessage", (1, identity(self.framework)), (2, identity(self.executor)))
+        self.send("RegisterExecutorMessage", *registration(self.framework, self.executor))
 
     def update(self, status):
         named = [(1, identity(self.framework)), (2, identity(self.executor)), (3, identity(self.slave_id))]
-        known = fields(status)[11][0]
-        update = message(*named, (4, status), (5, time.time()), (6, known))
-        self.send("StatusUpdateMessage", (1, update), (2, self.pid))
+        self.send("StatusUpdateMessage", *status_update(named, status, time.time(), self.pid))
 
     def say(self, data):
         self.send(
@@ -309,8 +322,7 @@ class Executor:
         if state != RUNNING:
             self.tasks.pop(name, None)
         extra = [] if data is None else [(3, data)]
-        status = [(1, identity(name)), (2, state), *extra, (4, "by hand"), (9, SOURCE_EXECUTOR), (11, update)]
-        self.api.update(message(*status))
+        self.api.update([(1, identity(name)), (2, state), *extra, (4, "by hand"), (11, update)])
 
     def obey(self, data):
         words = data[:64].split() or [b""]
@@ -318,6 +330,8 @@ class Executor:
             self.report(words[1].decode(), FINISHED)
         elif words[0] == b"exit":
             os._exit(int(words[1]))
+        elif words[0] == b"killpg":
+            os.killpg(0, signal.SIGKILL)
         elif words[0] == b"flood":
             for number in range(int(words[1])):
                 self.api.say(str(number).encode().ljust(int(words[2])))
@@ -325,6 +339,8 @@ class Executor:
             self.api.say(self.api.broken().encode())
         elif words[0] == b"subscribe":
             self.api.register()
+        elif words[0] == b"run":
+            self.api.say(subprocess.run(["sh", "-c", data[4:]], stdout=subprocess.PIPE).stdout)
         elif words[0] == b"tasks":
             self.api.say(" ".join(sorted(self.tasks)).encode())
         else:
@@ -339,4 +355,5 @@ def main():
     Executor(kind(os.environ["MESOS_FRAMEWORK_ID"], os.environ["MESOS_EXECUTOR_ID"]), habits).run()
 
 
-main()
+if __name__ == "__main__":
+    main()

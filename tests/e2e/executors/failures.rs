@@ -75,6 +75,16 @@ fn an_executor_that_vanishes_fails_its_three_tasks_and_its_true_status_is_told()
 }
 
 #[test]
+fn an_executor_that_kills_its_process_group_as_drivers_do_kills_nobody_else() {
+    let (world, mut framework) = world("killpg", &[]);
+    framework.run(&executor("killpg", "stream"), &TASKS);
+    framework.say("killpg", b"killpg");
+    let (message, status) = all_end(&mut framework, "killpg", TASKS, "REASON_EXECUTOR_TERMINATED");
+    assert_eq!((message.as_str(), status), ("Command terminated with signal Killed", SIGKILL));
+    end(world, framework);
+}
+
+#[test]
 fn a_driver_that_registers_twice_is_shut_down() {
     let (world, mut framework) = world("twice", &[]);
     framework.launch(&executor("twice", "driver twice"), &["a"]);

@@ -1,6 +1,6 @@
 //! A framework that launches tasks on executors and talks to these.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -15,13 +15,23 @@ const EXECUTOR: &str = include_str!("executor.py");
 pub struct Framework {
     scheduler: Scheduler,
     heard: VecDeque<Value>,
-    slave: Value,
+    /// Where each executor was launched.
+    slaves: BTreeMap<String, Value>,
 }
 
 /// An executor's description: `executor.py` with these arguments.
 pub fn executor(id: &str, arguments: &str) -> Value {
     let script = format!("cat >executor.py <<'END'\n{EXECUTOR}\nEND\nexec {PYTHON} executor.py {arguments}");
     with_command(id, &script)
+}
+
+/// The same, but for how the program gets there: it is fetched.
+pub fn fetched(world: &World, id: &str, arguments: &str) -> Value {
+    let path = world.path("executor.py");
+    std::fs::write(&path, EXECUTOR).expect("a program");
+    let mut executor = with_command(id, &format!("exec {PYTHON} executor.py {arguments}"));
+    executor["command"]["uris"] = json!([{ "value": path }]);
+    executor
 }
 
 /// An executor's description, of any command.
@@ -38,14 +48,37 @@ fn resources(cpus: f64, mem: f64) -> Value {
 impl Framework {
     /// Subscribes.
     pub fn subscribe(world: &World) -> Framework {
-        let scheduler = Scheduler::subscribe(&world.master_address, "root");
-        Framework { scheduler, heard: VecDeque::new(), slave: Value::Null }
+        Framework::of(Scheduler::subscribe(&world.master_address, "root"))
+    }
+
+    /// Subscribes a framework that outlives its scheduler.
+    pub fn subscribe_to_stay(world: &World) -> Framework {
+        Framework::of(Scheduler::subscribe_to_stay(&world.master_address, "root"))
+    }
+
+    fn of(scheduler: Scheduler) -> Framework {
+        Framework { scheduler, heard: VecDeque::new(), slaves: BTreeMap::new() }
+    }
+
+    /// The same framework with a scheduler that takes this one's place, and hears nothing of what was said to it.
+    pub fn fail_over(&self, world: &World) -> Framework {
+        Framework { slaves: self.slaves.clone(), ..Framework::of(self.scheduler.follow(&world.master_address)) }
+    }
+
+    /// The next offers, of one slave or more.
+    pub fn await_offers(&mut self) -> Vec<Value> {
+        self.await_event("offers", |event| event["offers"]["offers"].as_array().cloned())
     }
 
     /// Launches tasks of an executor on the next offer, each with its own name as data.
     pub fn launch(&mut self, executor: &Value, tasks: &[&str]) {
-        let offer = self.await_event("an offer", |event| Some(event["offers"]["offers"].get(0)?.clone()));
-        self.slave = offer["agent_id"].clone();
+        let offers = self.await_offers();
+        self.launch_on(&offers[0], executor, tasks);
+    }
+
+    /// The same on a certain offer.
+    pub fn launch_on(&mut self, offer: &Value, executor: &Value, tasks: &[&str]) {
+        self.slaves.insert(text(&executor["executor_id"]["value"]), offer["agent_id"].clone());
         let task = |name: &&str| {
             json!({ "name": name, "task_id": { "value": name }, "agent_id": offer["agent_id"],
             "executor": executor, "data": base64(name.as_bytes()), "resources": resources(0.1, 16.0) })
@@ -64,7 +97,7 @@ impl Framework {
         }
         loop {
             let event = self.scheduler.next_event();
-            assert_ne!(event["type"], "ERROR", "waiting for {what}: {event}");
+            assert!(event["type"] != "ERROR" || what == "an error", "waiting for {what}: {event}");
             let status = &event["update"]["status"];
             if status["uuid"].is_string() {
                 self.scheduler.call(json!({ "type": "ACKNOWLEDGE", "acknowledge": {
@@ -101,6 +134,11 @@ impl Framework {
     /// Launches tasks and waits until they run, each with its data given back.
     pub fn run(&mut self, executor: &Value, tasks: &[&str]) {
         self.launch(executor, tasks);
+        self.await_running(executor, tasks);
+    }
+
+    /// Waits until tasks run, each with its data given back.
+    pub fn await_running(&mut self, executor: &Value, tasks: &[&str]) {
         for task in tasks {
             let status = self.await_state(task, "TASK_RUNNING");
             assert_eq!(status["data"], base64(task.as_bytes()), "{status}");
@@ -111,7 +149,7 @@ impl Framework {
 
     /// A message to an executor.
     pub fn say(&self, executor: &str, data: &[u8]) {
-        self.scheduler.call(json!({ "type": "MESSAGE", "message": { "agent_id": self.slave,
+        self.scheduler.call(json!({ "type": "MESSAGE", "message": { "agent_id": self.slaves[executor],
             "executor_id": { "value": executor }, "data": base64(data) } }));
     }
 
@@ -137,7 +175,7 @@ impl Framework {
 
     /// Asks for an executor to be shut down.
     pub fn shut_down(&self, executor: &str) {
-        self.scheduler.call(json!({ "type": "SHUTDOWN", "shutdown": { "agent_id": self.slave,
+        self.scheduler.call(json!({ "type": "SHUTDOWN", "shutdown": { "agent_id": self.slaves[executor],
             "executor_id": { "value": executor } } }));
     }
 
@@ -147,6 +185,16 @@ impl Framework {
             let failure = &event["failure"];
             (failure["executor_id"]["value"] == executor).then(|| failure["status"].as_i64().expect("a status"))
         })
+    }
+
+    /// What ended the stream.
+    pub fn await_error(&mut self) -> String {
+        self.await_event("an error", |event| event["error"]["message"].as_str().map(str::to_string))
+    }
+
+    /// Any other call.
+    pub fn call(&self, call: Value) {
+        self.scheduler.call(call);
     }
 
     /// Ends the framework.

@@ -1,6 +1,7 @@
-//! Where collected files go: below one directory, opened once. Every name is walked from there component by component, no link
+//! Where files go: below one directory, opened once. Every name is walked from there component by component, no link
 //! is followed, nothing that is there already is opened.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +13,7 @@ use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, futimens, mkdirat};
 use nix::sys::time::TimeSpec;
 use nix::sys::uio::pwrite;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, ftruncate, unlinkat};
+use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchown, fchownat, ftruncate, linkat, symlinkat, unlinkat};
 
 use super::Owner;
 
@@ -56,6 +57,7 @@ pub fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
 pub struct Place {
     root: OwnedFd,
     owner: Owner,
+    made: Cell<u64>,
 }
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -66,7 +68,12 @@ impl Place {
     /// # Errors
     /// What `open(2)` gives; `ENOTDIR` or `ELOOP` for a symlink.
     pub fn open(path: &Path, owner: Owner) -> io::Result<Place> {
-        Ok(Place { root: open(path, DIRECTORY, Mode::empty())?, owner })
+        Ok(Place { root: open(path, DIRECTORY, Mode::empty())?, owner, made: Cell::new(0) })
+    }
+
+    /// How many directories were made: a name of many parts may cost as many.
+    pub fn directories_made(&self) -> u64 {
+        self.made.get()
     }
 
     /// Makes a directory, or gives the one that is there its mode.
@@ -89,20 +96,45 @@ impl Place {
         };
         let directory = self.walk(parents)?;
         let name = OsStr::from_bytes(name);
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let create = || openat(&directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR);
-        let file = match create() {
-            Err(Errno::EEXIST) => {
-                let there = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-                if SFlag::from_bits_truncate(there.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR {
-                    return Err(PlaceError::InTheWay);
-                }
-                unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir)?;
-                create()?
-            }
-            other => other?,
-        };
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = in_place_of(&directory, name, || openat(&directory, name, flags, Mode::S_IRUSR | Mode::S_IWUSR))?;
         Ok((directory, file))
+    }
+
+    /// Makes a symbolic link, in place of a file that is there. Where it leads to is the caller's to have checked, with [`leads_inside`].
+    ///
+    /// # Errors
+    /// [`PlaceError::InTheWay`] for a directory under its name.
+    pub fn symlink(&self, path: &[&[u8]], target: &[u8]) -> Result<(), PlaceError> {
+        let Some((name, parents)) = path.split_last() else {
+            return Err(PlaceError::InTheWay);
+        };
+        let directory = self.walk(parents)?;
+        let (name, target) = (OsStr::from_bytes(name), OsStr::from_bytes(target));
+        in_place_of(&directory, name, || symlinkat(target, &directory, name))?;
+        let (uid, gid) = (Uid::from_raw(self.owner.uid), Gid::from_raw(self.owner.gid));
+        fchownat(&directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    /// Gives a regular file another name, in place of a file that is there.
+    ///
+    /// # Errors
+    /// [`PlaceError::InTheWay`] when the first name is not a regular file's, or the second is a directory's.
+    pub fn hard_link(&self, from: &[&[u8]], path: &[&[u8]]) -> Result<(), PlaceError> {
+        let (Some((old, old_parents)), Some((new, parents))) = (from.split_last(), path.split_last()) else {
+            return Err(PlaceError::InTheWay);
+        };
+        let (old_directory, old) = (self.walk(old_parents)?, OsStr::from_bytes(old));
+        let there = fstatat(&old_directory, old, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        if !is(there.st_mode, SFlag::S_IFREG) {
+            return Err(PlaceError::InTheWay);
+        }
+        if from == path {
+            return Ok(());
+        }
+        let (directory, new) = (self.walk(parents)?, OsStr::from_bytes(new));
+        in_place_of(&directory, new, || linkat(&old_directory, old, &directory, new, LinkatFlags::empty()))
     }
 
     /// Gives a written file its owner, mode and time.
@@ -110,10 +142,19 @@ impl Place {
     /// # Errors
     /// [`PlaceError::Io`].
     pub fn finish(&self, file: &OwnedFd, mode: u32, mtime: u64) -> Result<(), PlaceError> {
-        self.own(file.as_fd())?;
-        fchmod(file, permissions(mode))?; // after the owner, whose change clears bits
+        self.give(file, mode)?;
         let time = TimeSpec::new(i64::try_from(mtime).unwrap_or(0), 0);
         let _ = futimens(file, &time, &time); // a time that the file system cannot hold is no reason to lose the file
+        Ok(())
+    }
+
+    /// Gives a written file its owner and mode.
+    ///
+    /// # Errors
+    /// [`PlaceError::Io`].
+    pub fn give(&self, file: &impl AsFd, mode: u32) -> Result<(), PlaceError> {
+        self.own(file.as_fd())?;
+        fchmod(file, permissions(mode))?; // after the owner, whose change clears bits
         Ok(())
     }
 
@@ -132,6 +173,7 @@ impl Place {
             at = match openat(&at, name, DIRECTORY, Mode::empty()) {
                 Err(Errno::ENOENT) => {
                     mkdirat(&at, name, Mode::from_bits_truncate(0o755))?;
+                    self.made.set(self.made.get() + 1);
                     let made = openat(&at, name, DIRECTORY, Mode::empty())?;
                     self.own(made.as_fd())?;
                     made
@@ -148,6 +190,37 @@ impl Place {
     }
 }
 
+/// Makes something under a name; what has the name already goes, unless it is a directory.
+fn in_place_of<T>(directory: &OwnedFd, name: &OsStr, make: impl Fn() -> Result<T, Errno>) -> Result<T, PlaceError> {
+    match make() {
+        Err(Errno::EEXIST) => {
+            let there = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            if is(there.st_mode, SFlag::S_IFDIR) {
+                return Err(PlaceError::InTheWay);
+            }
+            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)?;
+            Ok(make()?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn is(mode: libc::mode_t, kind: SFlag) -> bool {
+    SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == kind
+}
+
+/// Whether a link in a directory so many components deep leads to something below the root, however many other such links lie on the way:
+/// it is relative, and goes up at its beginning only, where the way up is that of the directory itself.
+pub fn leads_inside(target: &[u8], depth: usize) -> bool {
+    if target.is_empty() || target.len() > LONGEST_PATH || target[0] == b'/' || target.contains(&0) {
+        return false;
+    }
+    let parts: Vec<&[u8]> =
+        target.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
+    let up = parts.iter().take_while(|part| **part == b"..").count();
+    up <= depth && parts[up..].iter().all(|part| *part != b"..")
+}
+
 /// Read, write and execute; never set-user-id, set-group-id or sticky.
 fn permissions(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode & 0o777)
@@ -157,7 +230,7 @@ fn permissions(mode: u32) -> Mode {
 ///
 /// # Errors
 /// [`PlaceError::Io`].
-pub fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), PlaceError> {
+pub fn write_at(file: &impl AsFd, mut bytes: &[u8], mut offset: u64) -> Result<(), PlaceError> {
     while !bytes.is_empty() {
         let at = i64::try_from(offset).map_err(|_| PlaceError::Io(Errno::EFBIG.into()))?;
         match pwrite(file, bytes, at) {
@@ -180,4 +253,19 @@ pub fn write_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(),
 pub fn set_length(file: &OwnedFd, length: u64) -> Result<(), PlaceError> {
     let length = i64::try_from(length).map_err(|_| PlaceError::Io(Errno::EFBIG.into()))?;
     ftruncate(file, length).map_err(|error| PlaceError::Io(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_may_go_up_at_its_beginning_and_not_above_the_root() {
+        for (target, depth) in [("a", 0), ("./a/b", 0), ("../a", 1), ("../../a", 2), ("..", 1), (".././../a", 2)] {
+            assert!(leads_inside(target.as_bytes(), depth), "{target} at {depth}");
+        }
+        for (target, depth) in [("", 3), ("/a", 3), ("..", 0), ("../../a", 1), ("a/..", 2), ("../a/../b", 2)] {
+            assert!(!leads_inside(target.as_bytes(), depth), "{target} at {depth}");
+        }
+    }
 }

@@ -35,11 +35,11 @@ impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StreamError::Read(error) => {
-                write!(f, "the archive from the guest cannot be read: {error}")
+                write!(f, "the archive cannot be read: {error}")
             }
-            StreamError::BrokenOff => write!(f, "the archive from the guest broke off"),
-            StreamError::Malformed(what) => write!(f, "the archive from the guest is not as tar writes it: {what}"),
-            StreamError::TooLong => write!(f, "the archive from the guest is much larger than the task's disk"),
+            StreamError::BrokenOff => write!(f, "the archive broke off"),
+            StreamError::Malformed(what) => write!(f, "the archive is not as tar writes it: {what}"),
+            StreamError::TooLong => write!(f, "the archive is much larger than the task's disk"),
         }
     }
 }
@@ -60,6 +60,10 @@ pub enum Kind {
     File,
     /// A directory.
     Directory,
+    /// A symbolic link.
+    Symlink,
+    /// Another name of a file of the archive.
+    HardLink,
     /// Anything else.
     Other,
 }
@@ -71,6 +75,8 @@ pub struct Entry {
     pub path: Vec<u8>,
     /// What it is.
     pub kind: Kind,
+    /// Where a link leads, as the archive has it; empty for what is none.
+    pub link: Vec<u8>,
     /// All its mode bits.
     pub mode: u32,
     /// Seconds since the epoch.
@@ -95,6 +101,7 @@ pub struct Stream<R> {
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
     size: Option<u64>,
     foreign_sparse: bool,
 }
@@ -123,7 +130,8 @@ impl<R: Read> Stream<R> {
             match header.entry_type() {
                 EntryType::GNULongName => extensions.path = Some(without_nul(self.extension()?)),
                 EntryType::XHeader => extensions.read_pax(&self.extension()?)?,
-                EntryType::GNULongLink | EntryType::XGlobalHeader => {}
+                EntryType::GNULongLink => extensions.link = Some(without_nul(self.extension()?)),
+                EntryType::XGlobalHeader => {}
                 _ => return self.entry(header, size, extensions).map(Some),
             }
         }
@@ -149,9 +157,17 @@ impl<R: Read> Stream<R> {
             None => stored,
         };
         let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let kind = kind(header.entry_type(), &path);
+        let link = match kind {
+            Kind::Symlink | Kind::HardLink => {
+                extensions.link.or_else(|| header.link_name_bytes().map(|link| link.into_owned())).unwrap_or_default()
+            }
+            Kind::File | Kind::Directory | Kind::Other => Vec::new(),
+        };
         let mut entry = Entry {
-            kind: kind(header.entry_type(), &path),
+            kind,
             path,
+            link,
             mode: header.mode().unwrap_or(0o600),
             mtime: header.mtime().unwrap_or(0),
             size: stored,
@@ -190,16 +206,18 @@ impl<R: Read> Stream<R> {
         Ok(())
     }
 
-    /// The next header; `None` at the end. Two blocks of zeros end an archive; what a tar writes after them is read, or it would
-    /// be told of a broken pipe.
+    /// What the archive was read from; behind its end there is padding, which a program that writes it should get rid of.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+
+    /// The next header; `None` at the end, which the first block of zeros is.
     fn block(&mut self) -> Result<Option<[u8; BLOCK]>, StreamError> {
         let mut block = [0u8; BLOCK];
         self.fill(&mut block)?;
         if block.iter().any(|byte| *byte != 0) {
             return Ok(Some(block));
         }
-        let mut rest = Vec::new();
-        let _ = (&mut self.reader).take(64 * 1024).read_to_end(&mut rest);
         Ok(None)
     }
 
@@ -249,6 +267,7 @@ impl Extensions {
             let value = extension.value_bytes();
             match extension.key_bytes() {
                 b"path" => self.path = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
                 b"size" => {
                     let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                     self.size = Some(size.ok_or(StreamError::Malformed("a size that is no number"))?);
@@ -295,6 +314,8 @@ fn kind(entry_type: EntryType, path: &[u8]) -> Kind {
         EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Kind::Directory,
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
         EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => Kind::Symlink,
+        EntryType::Link => Kind::HardLink,
         _ => Kind::Other,
     }
 }
