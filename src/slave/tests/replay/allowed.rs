@@ -44,7 +44,6 @@ const WRITES_FIRST: &str =
     "Mesos' agent writes updates down before it sends them, and has heard the next one meanwhile";
 const NAMED_BY_CALLER: &str =
     "a v1 executor need not name itself in a status, for its call does; ours does it, as libmesos' driver does";
-const JSON_DEFAULTS: &str = "Mesos' JSON has fields that nobody set, with the value that they have then";
 const ALWAYS_DATED: &str =
     "an executor's status without a time gets the time at which it came; Mesos dates the update only";
 const COMMAND_EXECUTOR: &str = "a command task's executor has the task's id, as in 1.x; in 0.9 it has a longer one";
@@ -99,9 +98,6 @@ pub const FIELDS_OF_1_11: &[Field] = &[
     field("StatusUpdateMessage", "update.status.executor_id.value", How::Ours, NAMED_BY_CALLER),
     field("StatusUpdateMessage", "update.status.timestamp", How::Ours, ALWAYS_DATED),
     field("StatusUpdateMessage", "update.timestamp", How::Near(0.1), ALWAYS_DATED),
-    field("Event", "subscribed.executor_info.command.shell", How::Theirs, JSON_DEFAULTS),
-    field("Event", "subscribed.framework_info.checkpoint", How::Theirs, JSON_DEFAULTS),
-    field("Event", "launch.task.executor.command.shell", How::Theirs, JSON_DEFAULTS),
     field("Event", "subscribed.container_id.value", How::Drawn("container"), OWN_CONTAINER),
     field("ReregisterSlaveMessage", "completed_frameworks[].*", How::Theirs, NOTHING_COMPLETED),
 ];
