@@ -291,6 +291,8 @@ mod tests {
     use std::net::{Ipv4Addr, TcpStream};
 
     use super::*;
+    use crate::messages::mesos::scheduler::{Call, call, event};
+    use crate::messages::{self, mesos};
 
     /// A master on a free port of loopback; the test is its loop.
     fn shell() -> Shell {
@@ -364,6 +366,28 @@ mod tests {
         let mut set = PollSet::new();
         while !shell.core.frameworks.is_empty() {
             assert!(shell.step(&mut set).expect("poll"), "no signal");
+        }
+    }
+
+    #[test]
+    fn a_scheduler_may_speak_protobuf_and_hear_json() {
+        let mut shell = shell();
+        let info = mesos::FrameworkInfo { user: "root".into(), name: "f".into(), ..Default::default() };
+        let subscribe = Call {
+            r#type: Some(call::Type::Subscribe as i32),
+            subscribe: Some(call::Subscribe { framework_info: info, ..Default::default() }),
+            ..Default::default()
+        };
+        let body = messages::to_v1_bytes("mesos.v1.scheduler.Call", &subscribe).expect("a call");
+        let body = String::from_utf8(body).expect("small numbers and letters");
+        // A heartbeat's record: two bytes, the number of its one field and its type.
+        let heartbeat = format!("2\n\u{8}{}", char::from(event::Type::Heartbeat as u8));
+        let media = "Content-Type: application/x-protobuf\r\n";
+        for (accept, wanted) in [("x-protobuf", &*heartbeat), ("json", r#"{"type":"HEARTBEAT"}"#)] {
+            let headers = format!("{media}Accept: application/{accept}\r\n");
+            let mut stream = ask(&shell, "POST", "/api/v1/scheduler", &headers, &body);
+            let text = await_text(&mut shell, &mut stream, wanted);
+            assert!(text.contains(&format!("Content-Type: application/{accept}\r\n")), "{text}");
         }
     }
 
