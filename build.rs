@@ -129,11 +129,12 @@ impl Table {
             "Optional"
         };
         Ok(format!(
-            "Field {{ name: {:?}, number: {}, plain: {}, label: Label::{label}, kind: Kind::{} }}",
+            "Field {{ name: {:?}, number: {}, plain: {}, label: Label::{label}, kind: Kind::{}, default: {:?} }}",
             field.name(),
             field.number(),
             self.plain(message, field)?,
-            self.kind(field)?
+            self.kind(field)?,
+            default(field)
         ))
     }
 
@@ -180,6 +181,20 @@ impl Table {
         }
         Ok(same.number())
     }
+}
+
+/// The value of a field that nobody set, in JSON, where the field's declaration has one and is not deprecated.
+fn default(field: &FieldDescriptor) -> Option<String> {
+    let declared = field.field_descriptor_proto();
+    if declared.options.as_ref().is_some_and(|options| options.deprecated()) {
+        return None;
+    }
+    let text = declared.default_value.as_ref()?;
+    Some(match field.kind() {
+        Kind::Enum(_) | Kind::String => format!("{text:?}"),
+        Kind::Double if !text.contains('.') => format!("{text}.0"),
+        _ => text.clone(),
+    })
 }
 
 fn kind_name(field: &FieldDescriptor) -> String {

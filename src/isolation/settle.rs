@@ -23,6 +23,8 @@ use crate::subprocess::{Job, Spawn, pidfd_open, pidfd_signal};
 const GRACE: Duration = Duration::from_secs(3);
 /// How long all children together may take to end; each has a VM to take down.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// How often the containers are looked at for their ends.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long the cleaning up after a dead child may take.
 const CLEANUP: Duration = Duration::from_secs(60);
 
@@ -48,7 +50,7 @@ fn settle_containers(directories: &[RuntimeDirectory]) {
     let mut children = running_children(nix::unistd::geteuid().as_raw());
     children.retain(|child| directories.iter().any(|directory| directory.path() == child.directory));
     directories.iter().for_each(ask_to_end);
-    await_ends(&children, Instant::now() + PATIENCE);
+    await_ends(children, Instant::now() + PATIENCE);
     directories.iter().for_each(finish);
 }
 
@@ -117,32 +119,43 @@ fn ask_to_end(directory: &RuntimeDirectory) {
     }
 }
 
-fn await_ends(children: &[Running], deadline: Instant) {
-    for Running { pid, pidfd, .. } in children {
-        if !has_ended_by(pidfd, deadline) {
-            log::warn!("a container's child, pid {pid}, does not end; killing it");
-            session::kill_members(*pid);
-            let _ = pidfd_signal(pidfd, Signal::SIGKILL);
+/// Until all have ended. A child whose container has ended may wait for a slave that takes its last update, for ever if its framework
+/// checkpoints: there will be none.
+fn await_ends(mut children: Vec<Running>, deadline: Instant) {
+    let mut set = PollSet::new();
+    loop {
+        children.retain(|child| !has_ended(&child.pidfd));
+        let now = Instant::now();
+        for Running { pid, pidfd, directory } in &children {
+            let is_over = is_over(&RuntimeDirectory::new(directory));
+            if !is_over && now >= deadline {
+                log::warn!("a container's child, pid {pid}, does not end; killing it");
+            }
+            if is_over || now >= deadline {
+                session::kill_members(*pid);
+                let _ = pidfd_signal(pidfd, Signal::SIGKILL);
+            }
+        }
+        if children.is_empty() || now >= deadline {
+            return;
+        }
+        set.clear();
+        children.iter().for_each(|child| set.add(child.pidfd.as_raw_fd(), Interest::Read));
+        if set.wait(Some(deadline.min(now + LOOK))).is_err() {
+            return;
         }
     }
 }
 
-fn has_ended_by(pidfd: &OwnedFd, deadline: Instant) -> bool {
+/// Whether nothing but the last update is left of a container.
+fn is_over(directory: &RuntimeDirectory) -> bool {
+    matches!(directory.read_outcome(), Ok(Some(_))) && (directory.is_done() || !directory.has_vm())
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
     let mut set = PollSet::new();
-    loop {
-        set.clear();
-        set.add(pidfd.as_raw_fd(), Interest::Read);
-        if set.wait(Some(deadline)).is_err() {
-            return false;
-        }
-        // A wait that a signal cut short is no end of anything.
-        if set.is_readable(pidfd.as_raw_fd()) {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-    }
+    set.add(pidfd.as_raw_fd(), Interest::Read);
+    set.wait(Some(Instant::now())).is_ok() && set.is_readable(pidfd.as_raw_fd())
 }
 
 fn finish(directory: &RuntimeDirectory) {
@@ -167,6 +180,10 @@ fn name(directory: &RuntimeDirectory) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::status::Update;
+    use crate::messages::container::VmState;
+    use crate::messages::mesos::TaskStatus;
+    use crate::subprocess::{Exit, Subprocess};
     use std::os::unix::process::CommandExt;
 
     #[test]
@@ -181,23 +198,53 @@ mod tests {
     #[test]
     fn a_process_of_another_user_is_not_taken_for_a_child() {
         let scratch = crate::container::scratch::Scratch::new();
-        let script = scratch.path().join("vm-container");
-        fs::write(&script, "read line\n").expect("script");
-        let mut child = Spawn::new("/bin/sh")
-            .arg("vm-container") // the words of a child's command line, here a script that waits for its input's end
-            .arg(scratch.path())
-            .with(|command| {
-                command.arg0("mesos-slave").current_dir(scratch.path()).stdin(std::process::Stdio::piped());
-            })
-            .spawn()
-            .expect("spawn");
+        let mut child = pretended_child(scratch.path());
         let ours = nix::unistd::geteuid().as_raw();
         let seen = |user| running_children(user).iter().any(|child| child.directory == scratch.path());
         assert!(seen(ours));
         assert!(!seen(ours + 1));
         drop(child.stdin.take());
-        assert!(has_ended_by(&pidfd_open(child.pid()).expect("pidfd"), Instant::now() + PATIENCE));
-        child.try_wait().expect("its end");
+        await_ends(vec![running(child.pid().as_raw(), ours).expect("running")], Instant::now() + PATIENCE);
+        assert_eq!(child.try_wait(), Some(Exit::Status(1)));
+    }
+
+    #[test]
+    fn a_child_that_has_but_its_last_update_to_deliver_is_not_waited_for() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let mut child = pretended_child(scratch.path());
+        let update = last_update();
+        RuntimeDirectory::new(scratch.path()).write_outcome(&update).expect("outcome");
+        let running = running(child.pid().as_raw(), nix::unistd::geteuid().as_raw()).expect("running");
+        let began = Instant::now();
+        await_ends(vec![running], began + PATIENCE);
+        assert!(began.elapsed() < PATIENCE);
+        assert_eq!(child.try_wait(), Some(Exit::Signal(9)));
+    }
+
+    #[test]
+    fn a_container_is_over_when_its_vm_is_gone() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let directory = RuntimeDirectory::new(scratch.path());
+        directory.write_vm(&VmState::default()).expect("vm");
+        assert!(!is_over(&directory));
+        directory.write_outcome(&last_update()).expect("outcome");
+        assert!(!is_over(&directory));
+        directory.mark_done().expect("done");
+        assert!(is_over(&directory));
+    }
+
+    fn last_update() -> Update {
+        Update { status: TaskStatus { uuid: Some(vec![1; 16]), ..Default::default() }, wait_status: None }
+    }
+
+    /// Has the words of a child's command line; here they start a script that waits for its input's end.
+    fn pretended_child(directory: &Path) -> Subprocess {
+        fs::write(directory.join("vm-container"), "read line\n").expect("script");
+        let script = Spawn::new("/bin/sh").arg("vm-container").arg(directory);
+        let script = script.with(|command| {
+            command.arg0("mesos-slave").current_dir(directory).stdin(std::process::Stdio::piped());
+        });
+        script.spawn().expect("spawn")
     }
 
     #[test]

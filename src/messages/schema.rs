@@ -23,6 +23,8 @@ pub(super) struct Field {
     pub plain: u32,
     pub label: Label,
     pub kind: Kind,
+    /// What the field is when nobody set it, in JSON; only where its declaration says so, and it is not deprecated.
+    pub default: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -147,7 +147,9 @@ fn what_v1_has_no_name_for_is_not_in_the_json() {
         ..Default::default()
     };
     let json = to_v1_json(CALL, &call).expect("the type is right");
-    let expected = json!({ "type": "SUBSCRIBE", "subscribe": { "framework_info": { "user": "u", "name": "n" } } });
+    // And what nobody set has its default.
+    let framework = json!({ "user": "u", "name": "n", "checkpoint": false, "failover_timeout": 0.0 });
+    let expected = json!({ "type": "SUBSCRIBE", "subscribe": { "framework_info": framework } });
     assert_eq!(json, expected);
 }
 

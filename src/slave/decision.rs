@@ -6,6 +6,7 @@
 //! launch: true      launch               drop; end it, nobody knows it    drop                drop; tell of its exit
 //! launch: false     drop                 join                             drop                drop
 //! (not said)        launch               join                             drop                drop
+//! (in 2012)         launch               join                             drop                launch
 //! ```
 //!
 //! A command task's executor is the task's own: it is launched or, if one of its name is here, the task is dropped.
@@ -21,6 +22,9 @@ pub(super) enum Wish {
     Join,
     /// Masters before 1.6 do not say: the one that is here, or else a new one.
     Either,
+    /// Nor do those of 2012. They count an executor with the first task that names it, and forget it when they hear of its exit,
+    /// as its slave has done then.
+    Counted,
 }
 
 impl From<Option<bool>> for Wish {
@@ -54,10 +58,10 @@ pub(super) fn decide(wish: Wish, is_command: bool, here: Option<ExecutorState>) 
     use ExecutorState::{Ending, Gone, Launching, Running};
     let drop = |why| Verdict::Drop { why, shut_down: false };
     match (wish, here) {
-        (Wish::Launch | Wish::Either, None) => Verdict::Launch,
+        (Wish::Launch | Wish::Either | Wish::Counted, None) => Verdict::Launch,
         // Whatever the master says, a command task joins nobody.
         (Wish::Join, None) if is_command => Verdict::Launch,
-        (Wish::Launch | Wish::Join | Wish::Either, Some(_)) if is_command => {
+        (Wish::Launch | Wish::Join | Wish::Either | Wish::Counted, Some(_)) if is_command => {
             drop("an executor with the name of the command task is here already")
         }
         (Wish::Join, None) => drop("no executor is to be launched, and there is none running"),
@@ -66,8 +70,10 @@ pub(super) fn decide(wish: Wish, is_command: bool, here: Option<ExecutorState>) 
             shut_down: true,
         },
         (Wish::Launch, Some(Ending | Gone)) => drop("a new executor is to be launched, but the old one is still here"),
-        (Wish::Join | Wish::Either, Some(Launching | Running)) => Verdict::Join,
-        (Wish::Join | Wish::Either, Some(Ending)) => drop("the executor is terminating"),
+        (Wish::Join | Wish::Either | Wish::Counted, Some(Launching | Running)) => Verdict::Join,
+        (Wish::Join | Wish::Either | Wish::Counted, Some(Ending)) => drop("the executor is terminating"),
+        // Its last updates wait for their acknowledgements, which is no affair of the new one.
+        (Wish::Counted, Some(Gone)) => Verdict::Launch,
         (Wish::Join | Wish::Either, Some(Gone)) => drop("the executor has terminated"),
     }
 }
@@ -84,6 +90,8 @@ pub(super) fn owes_exit(wish: Wish, is_command: bool, here: Option<ExecutorState
             // One is under way to the master already.
             Wish::Join => false,
             Wish::Either => container_failed && !is_command,
+            // It counts none for a command task.
+            Wish::Counted => !is_command,
         },
     }
 }
@@ -121,11 +129,12 @@ mod tests {
         assert_eq!(letters(Wish::Launch, false), "LEEdd");
         assert_eq!(letters(Wish::Join, false), "dJJdd");
         assert_eq!(letters(Wish::Either, false), "LJJdd");
+        assert_eq!(letters(Wish::Counted, false), "LJJdL");
     }
 
     #[test]
     fn a_command_task_has_an_executor_of_its_own_whatever_the_master_says() {
-        for wish in [Wish::Launch, Wish::Join, Wish::Either] {
+        for wish in [Wish::Launch, Wish::Join, Wish::Either, Wish::Counted] {
             assert_eq!(letters(wish, true), "Ldddd");
         }
     }
@@ -136,6 +145,8 @@ mod tests {
         assert_eq!(owed(Wish::Launch, true, false), "x---x");
         assert_eq!(owed(Wish::Join, false, false), "-----");
         assert_eq!(owed(Wish::Either, false, false), "-----");
+        assert_eq!(owed(Wish::Counted, false, false), "x---x");
+        assert_eq!(owed(Wish::Counted, true, false), "-----");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //! the master is    registration                   a task's state           updates are acknowledged by    and sent again after
 //! of 1.x           as 1.x has it                  as it is                 the master                     10 s to 10 min
-//! of 2012          with what 0.9 requires         one that 0.9 knows       the scheduler, directly        10 s
+//! of 2012          with what 0.9 requires         one that 0.9 knows       the scheduler, directly        10 s; all at once
 //! not known yet    the same: 1.x takes it, too    as for the last master   either                         10 s to 10 min
 //! ```
 //!
@@ -24,6 +24,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::constants::{UPDATE_RETRY_MAX, UPDATE_RETRY_MIN};
+use super::decision::Wish;
 use super::message::Outgoing;
 use super::{FromMaster, Slave, scheduler_pid};
 use crate::ids::{FrameworkId, SlaveId};
@@ -207,6 +208,11 @@ impl Slave {
         self.registration.spoken.now() != Dialect::V2012 || known()
     }
 
+    /// Whether an update is sent while an earlier one of its task is not acknowledged.
+    pub(super) fn updates_go_out_at_once(&self) -> bool {
+        self.registration.spoken.now() == Dialect::V2012
+    }
+
     /// How long an update waits for its acknowledgement at most. In 2012 nothing but the next copy makes good for one that was
     /// lost on its way through master and scheduler, or for a lost acknowledgement, and its slave never waits longer.
     pub(super) fn longest_update_retry(&self) -> Duration {
@@ -254,6 +260,14 @@ impl Slave {
         };
         let framework = FrameworkId::try_from(&message.framework_id);
         framework.is_ok_and(|framework| self.schedulers.0.get(&framework) == Some(from))
+    }
+
+    /// What the master wants of an executor.
+    pub(super) fn wish_of_master(&self, launch_executor: Option<bool>) -> Wish {
+        match (launch_executor, self.registration.spoken.now()) {
+            (None, Dialect::V2012) => Wish::Counted,
+            (said, _) => said.into(),
+        }
     }
 
     /// Whether the master wants to hear of the ends of command tasks' executors. One of 1.x never knew of them; one of 2012 is told

@@ -37,8 +37,8 @@ pub(super) struct Assignment {
 }
 
 impl Assignment {
-    fn of_task(message: RunTaskMessage) -> Assignment {
-        let RunTaskMessage { framework, task, pid, launch_executor, resource_version_uuids, .. } = message;
+    fn of_task(message: RunTaskMessage, wish: Wish) -> Assignment {
+        let RunTaskMessage { framework, task, pid, resource_version_uuids, .. } = message;
         let is_command = task.executor.is_none();
         let made_up = || command_executor(framework.id.as_ref(), &task);
         Assignment {
@@ -48,7 +48,7 @@ impl Assignment {
             is_group: false,
             framework,
             tasks: vec![task],
-            wish: launch_executor.into(),
+            wish,
             versions: resource_version_uuids,
         }
     }
@@ -104,12 +104,14 @@ impl Ids {
 
 impl Slave {
     pub(super) fn run_task(&mut self, message: RunTaskMessage, now: Now) {
+        let wish = self.wish_of_master(message.launch_executor);
         if message.task.executor.is_some() == message.task.command.is_some() {
             let text = "a task has either a command or an executor; this one has both or neither";
-            let assignment = Assignment::of_task(message);
-            return self.refuse(&assignment, None, &Refusal::Invalid(text.into()), now);
+            let assignment = Assignment::of_task(message, wish);
+            let here = self.executor_state(&assignment);
+            return self.refuse(&assignment, here, &Refusal::Invalid(text.into()), now);
         }
-        self.assign(Assignment::of_task(message), now);
+        self.assign(Assignment::of_task(message, wish), now);
     }
 
     pub(super) fn run_task_group(&mut self, message: RunTaskGroupMessage, now: Now) {
@@ -128,11 +130,11 @@ impl Slave {
             let (task, meant) = (&task.task_id.value, &task.slave_id.value);
             return log::warn!("dropped task {task:?}, which is for slave {meant:?}: this is {slave_id}");
         }
+        let here = self.executor_state(&assignment);
         let ids = match Ids::of(&assignment) {
             Ok(ids) => ids,
-            Err(error) => return self.refuse(&assignment, None, &Refusal::Invalid(error.to_string()), now),
+            Err(error) => return self.refuse(&assignment, here, &Refusal::Invalid(error.to_string()), now),
         };
-        let here = self.executor_state(&ids);
         if self.is_unanswerable(&ids) {
             return self.report_missing_executor(&assignment, here, false);
         }
@@ -161,8 +163,10 @@ impl Slave {
         }
     }
 
-    fn executor_state(&self, ids: &Ids) -> Option<ExecutorState> {
-        Some(self.frameworks.get(&ids.framework)?.executors.get(&ids.executor)?.state)
+    fn executor_state(&self, assignment: &Assignment) -> Option<ExecutorState> {
+        let framework = FrameworkId::try_from(assignment.framework.id.as_ref()?).ok()?;
+        let executor = ExecutorId::try_from(&assignment.executor.executor_id).ok()?;
+        Some(self.frameworks.get(&framework)?.executors.get(&executor)?.state)
     }
 
     /// Nothing can be said of the tasks.
@@ -215,6 +219,11 @@ impl Slave {
             fetcher: None,
         };
         self.actions.push(Action::Launch(Box::new(spec)));
+        // One that is here is described by UpdateFrameworkMessage when it changes.
+        let known = self.frameworks.entry(ids.framework).or_insert_with(|| Framework::new(framework, pid));
+        // What waits for acknowledgements is kept.
+        let gone = known.executors.remove(&ids.executor);
+        let (ended, completed) = gone.map(|gone| (gone.tasks, gone.completed)).unwrap_or_default();
         let executor = Executor {
             info: executor,
             container,
@@ -223,12 +232,10 @@ impl Slave {
             state: ExecutorState::Launching,
             wait_status: None,
             conversation: (!is_command).then(|| Conversation::waiting_for(Together { tasks: ids.tasks, is_group })),
-            tasks: named(tasks),
-            completed: Default::default(),
+            tasks: ended.into_iter().chain(named(tasks)).collect(),
+            completed,
         };
-        // One that is here is described by UpdateFrameworkMessage when it changes.
-        let framework = self.frameworks.entry(ids.framework).or_insert_with(|| Framework::new(framework, pid));
-        framework.executors.insert(ids.executor, executor);
+        known.executors.insert(ids.executor, executor);
     }
 
     /// Gives tasks to an executor that is here: at once, or when it has registered.

@@ -1,5 +1,7 @@
 //! Status updates: a stream per task, in order, one outstanding, sent again until it is acknowledged
-//! (Mesos' `status_update_manager`).
+//! (Mesos' `status_update_manager`). To a master of 2012 each goes out at once, as its slave does it: the end of a task must not
+//! wait there for an earlier acknowledgement, for when its executor exits the master says of all tasks that have not ended that
+//! they are lost.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -34,6 +36,17 @@ struct Stream {
     pending: VecDeque<StatusUpdate>,
     resend_at: Instant,
     backoff: Backoff,
+}
+
+/// What became of an update that was to be queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queued {
+    /// It is the stream's first: nothing is outstanding before it.
+    First,
+    /// Others are before it.
+    Behind,
+    /// It was not queued: it is known, or nothing more can follow.
+    Not,
 }
 
 /// What waits for one framework's acknowledgements.
@@ -133,8 +146,13 @@ impl Updates {
         true
     }
 
-    /// Queues an update; true when it is the stream's first and so to be sent now.
-    fn push(&mut self, key: Key, update: StatusUpdate, now: Instant) -> bool {
+    /// Those that wait behind the stream's first.
+    fn behind(&self, key: &Key) -> Vec<StatusUpdate> {
+        self.streams.get(key).map(|stream| stream.pending.iter().skip(1).cloned().collect()).unwrap_or_default()
+    }
+
+    /// Queues an update.
+    fn push(&mut self, key: Key, update: StatusUpdate, now: Instant) -> Queued {
         let deadlines = &mut self.deadlines;
         let load = self.loads.entry(key.0.clone()).or_default();
         let stream = self.streams.entry(key.clone()).or_insert_with(|| {
@@ -148,20 +166,20 @@ impl Updates {
         // For the task's end there is always room, since nothing follows it.
         let full = stream.pending.len() >= STREAM_LIMIT && !is_terminal(update.status.state());
         if known || ended || full {
-            return false;
+            return Queued::Not;
         }
         load.bytes += update.encoded_len();
         stream.pending.push_back(update);
-        stream.pending.len() == 1
+        if stream.pending.len() == 1 { Queued::First } else { Queued::Behind }
     }
 
-    /// The outstanding update is acknowledged, if it is the one with this uuid; gives it. A terminal one is the stream's last.
-    fn acknowledge(&mut self, key: &Key, uuid: &[u8]) -> Option<StatusUpdate> {
+    /// An outstanding update is acknowledged, if there is one with this uuid; gives it. Outstanding is the first, or `all`. A
+    /// terminal one is the stream's last.
+    fn acknowledge(&mut self, key: &Key, uuid: &[u8], all: bool) -> Option<StatusUpdate> {
         let stream = self.streams.get_mut(key)?;
-        if stream.pending.front()?.uuid() != uuid {
-            return None;
-        }
-        let update = stream.pending.pop_front()?;
+        let outstanding = if all { stream.pending.len() } else { 1 };
+        let place = stream.pending.iter().take(outstanding).position(|update| update.uuid() == uuid)?;
+        let update = stream.pending.remove(place)?;
         stream.backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
         let is_over = stream.pending.is_empty() || is_terminal(update.status.state());
         self.unload(&key.0, 0, update.encoded_len());
@@ -297,17 +315,26 @@ impl Slave {
         if !keeps || !self.updates.fit(&key, &mut update) {
             return self.forward(update);
         }
-        if self.updates.push(key.clone(), update, now.instant) {
-            self.send_front(&key, now);
+        match self.updates.push(key.clone(), update.clone(), now.instant) {
+            Queued::First => self.send_outstanding(&key, now),
+            Queued::Behind if self.updates_go_out_at_once() => self.send_update(&key, update),
+            Queued::Behind | Queued::Not => {}
         }
     }
 
-    /// Sends a stream's first update and sets its next time.
-    fn send_front(&mut self, key: &Key, now: Now) {
+    /// Sends what is outstanding in a stream and sets its next time.
+    fn send_outstanding(&mut self, key: &Key, now: Now) {
         let at_most = self.longest_update_retry();
-        let Some(mut update) = self.updates.take_front(key, now.instant, at_most) else {
+        let Some(update) = self.updates.take_front(key, now.instant, at_most) else {
             return;
         };
+        self.send_update(key, update);
+        if self.updates_go_out_at_once() {
+            self.updates.behind(key).into_iter().for_each(|update| self.send_update(key, update));
+        }
+    }
+
+    fn send_update(&mut self, key: &Key, mut update: StatusUpdate) {
         let task = self
             .frameworks
             .get_mut(&key.0)
@@ -343,7 +370,7 @@ impl Slave {
             if let Some(stream) = self.updates.streams.get_mut(&key) {
                 stream.backoff = Backoff::new(UPDATE_RETRY_MIN, UPDATE_RETRY_MAX);
             }
-            self.send_front(&key, now);
+            self.send_outstanding(&key, now);
         }
     }
 
@@ -352,7 +379,7 @@ impl Slave {
             return;
         }
         for key in self.updates.due(now.instant) {
-            self.send_front(&key, now);
+            self.send_outstanding(&key, now);
         }
     }
 
@@ -363,15 +390,16 @@ impl Slave {
             return;
         };
         let key = (framework, task);
-        let Some(update) = self.updates.acknowledge(&key, &message.uuid) else {
+        let all = self.updates_go_out_at_once();
+        let Some(update) = self.updates.acknowledge(&key, &message.uuid, all) else {
             return log::debug!("an acknowledgement for task {} of framework {} that is not outstanding", key.1, key.0);
         };
         let executor = self.frameworks.get_mut(&key.0).and_then(|framework| framework.executor_of(&key.1));
         if let Some(executor) = executor.filter(|_| is_terminal(update.status.state())) {
             executor.complete(&key.1);
         }
-        if self.updates.has(&key.0, &key.1) {
-            self.send_front(&key, now);
+        if self.updates.has(&key.0, &key.1) && !all {
+            self.send_outstanding(&key, now);
         }
         self.remove_what_is_done();
     }
@@ -432,7 +460,7 @@ mod tests {
         assert!(updates.fit(&t, &mut end));
         assert_eq!((end.status.state(), end.status.data.as_ref()), (TaskState::TaskFinished, None));
         updates.push(t.clone(), end, now);
-        assert!(updates.acknowledge(&t, &[1]).is_some() && updates.acknowledge(&t, &[3]).is_some());
+        assert!(updates.acknowledge(&t, &[1], false).is_some() && updates.acknowledge(&t, &[3], false).is_some());
         assert!(updates.loads.is_empty() && updates.is_empty());
     }
 }

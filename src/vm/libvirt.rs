@@ -162,6 +162,26 @@ impl Libvirt {
         defined.map(drop).map_err(LibvirtError::call(format!("define network filter {name}")))
     }
 
+    /// Takes away what network filters are still bound to the interfaces of a domain that is gone: libvirt leaves them when a domain ends
+    /// while its interface is being changed. A libvirt without such bindings has none to be taken away.
+    pub fn unbind_filters(&self, domain: &str) {
+        let mut array: *mut sys::virNWFilterBindingPtr = std::ptr::null_mut();
+        // SAFETY: the connection is alive for the call, `array` takes the result.
+        let count = unsafe { sys::virConnectListAllNWFilterBindings(self.connection.as_ptr(), &mut array, 0) };
+        for index in 0..usize::try_from(count).unwrap_or(0) {
+            // SAFETY: libvirt gave an array of `count` valid bindings, each to be freed by us, and each is touched once.
+            unsafe {
+                let binding = *array.add(index);
+                if binding_owner(binding).as_deref() == Some(domain) {
+                    sys::virNWFilterBindingDelete(binding);
+                }
+                sys::virNWFilterBindingFree(binding);
+            }
+        }
+        // SAFETY: the array itself is malloc's and ours; free(NULL) is fine.
+        unsafe { libc::free(array.cast()) };
+    }
+
     /// The network of this name, if there is one.
     ///
     /// # Errors
@@ -249,6 +269,24 @@ pub fn leases(network: &Network, mac: Option<&str>) -> Result<Vec<Lease>, Libvir
     // SAFETY: the array itself is malloc's and ours; free(NULL) is fine.
     unsafe { libc::free(array.cast()) };
     Ok(leases)
+}
+
+/// The name of the domain that a filter's binding is for.
+///
+/// # Safety
+/// The binding is valid.
+unsafe fn binding_owner(binding: sys::virNWFilterBindingPtr) -> Option<String> {
+    // SAFETY: as the caller promises; the text is malloc's and ours, and freed once.
+    let xml = unsafe {
+        let raw = sys::virNWFilterBindingGetXMLDesc(binding, 0);
+        let xml = text(raw);
+        libc::free(raw.cast());
+        xml?
+    };
+    let document = roxmltree::Document::parse(&xml).ok()?;
+    let owner = document.descendants().find(|node| node.has_tag_name("owner"))?;
+    let name = owner.children().find(|node| node.has_tag_name("name"))?;
+    name.text().map(str::to_string)
 }
 
 /// Copies an IPv4 lease out of libvirt's memory.

@@ -250,6 +250,7 @@ pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
         qemu.kill(KILL_PATIENCE).map_err(|source| WorkerError::Kill { pid: qemu.pid, source })?;
     }
     libvirt.destroy_domain(&state.domain)?;
+    libvirt.unbind_filters(&state.domain);
     Ok(network::give_back(libvirt, &state.network, &state.mac, Path::new(&state.directory))?)
 }
 

@@ -30,7 +30,17 @@ pub(super) fn message(schema: &Message, bytes: &[u8], depth: usize) -> Result<Va
             _ => add(field, wire, &mut object, depth).map_err(step)?,
         }
     }
+    add_defaults(schema, &mut object);
     Ok(Value::Object(object))
+}
+
+/// As Mesos does it (`json` in stout's `protobuf.hpp`): who reads JSON has no declarations that would tell.
+fn add_defaults(schema: &Message, object: &mut Map<String, Value>) {
+    for field in schema.fields {
+        if let (Some(value), false) = (field.default, object.contains_key(field.name)) {
+            object.extend(serde_json::from_str(value).ok().map(|value| (field.name.to_owned(), value)));
+        }
+    }
 }
 
 fn add(field: &Field, wire: Wire<'_>, object: &mut Map<String, Value>, depth: usize) -> Result<(), Fault> {

@@ -54,7 +54,12 @@ impl Slave {
         let Some(own) = own else { return };
         own.wait_status = wait_status;
         let Some(conversation) = &mut own.conversation else { return };
-        let message = message.unwrap_or_else(|| "Executor terminated".to_string());
+        let message = match (reason, message) {
+            // Mesos says the two words (`Slave::sendExecutorTerminatedStatusUpdate`); how it ended helps who has to find out why.
+            (None, Some(how)) => format!("Executor terminated: {how}"),
+            (None, None) => "Executor terminated".to_string(),
+            (Some(_), why) => why.unwrap_or_default(),
+        };
         log::info!("executor {executor} of framework {framework} has ended: {message}");
         let reason = reason.unwrap_or(Reason::ExecutorTerminated);
         conversation.end.get_or_insert(SlaveStatus { state: TaskState::TaskFailed, reason, message });

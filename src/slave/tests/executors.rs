@@ -20,7 +20,7 @@ fn stream(number: u64) -> Via {
     Via::Http(Some(ConnectionId(number)))
 }
 
-fn own_task(name: &str) -> mesos::TaskInfo {
+pub(super) fn own_task(name: &str) -> mesos::TaskInfo {
     let executor = mesos::ExecutorInfo {
         executor_id: mesos::ExecutorId { value: "E".into() },
         command: Some(mesos::CommandInfo { value: Some("./executor".into()), ..Default::default() }),

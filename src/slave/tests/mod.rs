@@ -6,6 +6,7 @@ mod authentication;
 mod dialect;
 mod driver;
 mod executors;
+mod executors_of_2012;
 mod killing;
 mod properties;
 mod refusing;

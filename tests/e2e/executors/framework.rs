@@ -25,15 +25,6 @@ pub fn executor(id: &str, arguments: &str) -> Value {
     with_command(id, &script)
 }
 
-/// The same, but for how the program gets there: it is fetched.
-pub fn fetched(world: &World, id: &str, arguments: &str) -> Value {
-    let path = world.path("executor.py");
-    std::fs::write(&path, EXECUTOR).expect("a program");
-    let mut executor = with_command(id, &format!("exec {PYTHON} executor.py {arguments}"));
-    executor["command"]["uris"] = json!([{ "value": path }]);
-    executor
-}
-
 /// An executor's description, of any command.
 pub fn with_command(id: &str, command: &str) -> Value {
     json!({ "executor_id": { "value": id }, "name": id, "data": base64(b""),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::framework::{Framework, executor, fetched, with_command};
+use super::framework::{Framework, executor, with_command};
 use super::{PROCESS, PYTHON, PYTHON_GUEST};
 use crate::scheduler::text;
 use crate::support::*;
@@ -75,7 +75,7 @@ fn an_executor_on_the_protobuf_stream_lives_its_whole_life_in_a_guest() {
 fn an_executor_on_the_drivers_messages_lives_its_whole_life_in_a_guest() {
     let world = World::with_slave("driver", PYTHON_GUEST);
     let mut framework = Framework::subscribe(&world);
-    let last = lives(&mut framework, &fetched(&world, "d", "driver"));
+    let last = lives(&mut framework, &executor("d", "driver"));
     framework.shut_down("d");
     ends(&mut framework, "d", &last, 0);
     framework.teardown();

@@ -4,8 +4,9 @@
   extract.py CAPTURES            CAPTURES holds mesos-1.11/ and mesos-0.9/; writes <recording>/bytes and <recording>/index.tsv here
 
 Taken: every libprocess message from and to the agent, the replies between it and the master, the requests of HTTP
-executors. Left out: what schedulers and operators say to the master, and streamed responses. Beside the messages the index
-tells when the agent was started and signalled, and when a peer closed its connection. See README.md for the columns.
+executors, and the events that they are sent. Left out: what schedulers and operators say to the master, and other responses.
+Beside the messages the index tells when the agent was started and signalled, and when a peer closed its connection. See
+README.md for the columns.
 """
 import csv
 import json
@@ -27,7 +28,7 @@ DONE_0_9 = {
 }
 # A word of timeline.txt, and what it stands for.
 DONE_1_11 = [("agent SIGUSR1", "SIGUSR1"), ("agent SIGTERM", "SIGTERM"), ("agent SIGSTOP", "SIGSTOP"), ("agent SIGCONT", "SIGCONT")]
-CAPTURES_1_11 = ["main", "execport", "fw", "auth", "failure"]
+CAPTURES_1_11 = ["main", "execport", "fw", "auth", "failure", "pymesos", "spark-coarse", "spark-fine"]
 
 
 class Recording:
@@ -66,9 +67,10 @@ def address(port):
 
 def mesos_1_11(directory):
     recording = Recording()
-    master, agent = 5050, 5051
     with open(os.path.join(directory, "index.jsonl")) as lines:
         entries = [json.loads(line) for line in lines]
+    registration = next(entry for entry in entries if (entry.get("message") or "").endswith(".RegisterSlaveMessage"))
+    master, agent = registration["dst"], int(registration["headers"]["libprocess-from"].rsplit(":", 1)[1])
     peers = {}  # connection -> who sends on it
     taken = {}  # connection -> requests on it that were taken, by the line that a reply names
     for entry in entries:
@@ -92,6 +94,13 @@ def mesos_1_11(directory):
             sender, receiver = peers[entry["conn"]]
             # A reply is the connection's, not a process's.
             recording.message(entry["t"], receiver, sender, read(directory, entry["file"]), "202")
+        # A stream is cut into one chunk for each event.
+        if entry["kind"] == "resp" and entry["src"] == agent and (entry["request_line"] or "").endswith("/api/v1/executor HTTP/1.1"):
+            receiver, sender = peers[entry["conn"]]
+            raw = read(directory, entry["file"])
+            for chunk in entry["chunks"] or []:
+                begin = raw.index(b"\n", chunk["offset"]) + 1  # after the chunk's size
+                recording.message(chunk["t"], sender, receiver, raw[begin : begin + chunk["len"]], "event")
     with open(os.path.join(directory, "connections.json")) as text:
         for connection in json.load(text):
             if connection["conn"] not in peers or not connection["fin"]:
@@ -104,8 +113,12 @@ def mesos_1_11(directory):
                 recording.closed(first[1][0], sender, receiver)
             if not by_client and connection["server"] == master:
                 recording.closed(first[1][0], f"master@{address(master)}", f"slave(1)@{address(agent)}")
+    timeline = os.path.join(directory, "timeline.txt")
+    if not os.path.exists(timeline):
+        recording.done(registration["t"] - 0.001, "start")
+        return recording
     started = False
-    with open(os.path.join(directory, "timeline.txt")) as lines:
+    with open(timeline) as lines:
         for line in lines:
             time, text = line.rstrip("\n").split(" ", 1)
             restart = re.search(r"agent .*restart|agent restart", text)

@@ -38,6 +38,14 @@ const NOTHING_COMPLETED: &str = "frameworks that have nothing here any more are 
 const UNTIL_KNOWN: &str = "what 0.9 requires is there until the master is known to be of 1.x";
 const NOT_KNOWN_THEN: &str = "0.9 skips the fields that it does not know";
 const OWN_PAGE: &str = "the slave's page is at the port of everything else, in 0.9 at one of its own";
+const SAID_TWICE: &str = "0.9 names this beside the description, ours also within it, as 1.x does";
+const NO_EXECUTOR_NAMED: &str = "0.9 names no executor in an update of its own";
+const WRITES_FIRST: &str =
+    "Mesos' agent writes updates down before it sends them, and has heard the next one meanwhile";
+const NAMED_BY_CALLER: &str =
+    "a v1 executor need not name itself in a status, for its call does; ours does it, as libmesos' driver does";
+const ALWAYS_DATED: &str =
+    "an executor's status without a time gets the time at which it came; Mesos dates the update only";
 const COMMAND_EXECUTOR: &str = "a command task's executor has the task's id, as in 1.x; in 0.9 it has a longer one";
 /// The id of the slave's process.
 pub const OWN_ID: &str = "the slave is called slave(1), as in 1.x; in 0.9 it is called slave";
@@ -85,6 +93,12 @@ pub const FIELDS_OF_1_11: &[Field] = &[
     own("update.timestamp", How::Near(1.0), OWN_CLOCK),
     own("update.status.timestamp", How::Near(1.0), OWN_CLOCK),
     own("update.status.message", How::Differs, OWN_WORDS),
+    field("StatusUpdateMessage", "update.latest_state", How::Differs, WRITES_FIRST),
+    field("StatusUpdateMessage", "update.executor_id.value", How::Ours, NAMED_BY_CALLER),
+    field("StatusUpdateMessage", "update.status.executor_id.value", How::Ours, NAMED_BY_CALLER),
+    field("StatusUpdateMessage", "update.status.timestamp", How::Ours, ALWAYS_DATED),
+    field("StatusUpdateMessage", "update.timestamp", How::Near(0.1), ALWAYS_DATED),
+    field("Event", "subscribed.container_id.value", How::Drawn("container"), OWN_CONTAINER),
     field("ReregisterSlaveMessage", "completed_frameworks[].*", How::Theirs, NOTHING_COMPLETED),
 ];
 
@@ -105,6 +119,19 @@ pub const FIELDS_OF_2012: &[Field] = &[
     field("StatusUpdateMessage", "update.status.container_status.*", How::Ours, NOT_KNOWN_THEN),
     field("StatusUpdateMessage", "update.executor_id.value", How::Drawn("executor"), COMMAND_EXECUTOR),
     field("ExitedExecutorMessage", "executor_id.value", How::Drawn("executor"), COMMAND_EXECUTOR),
+    field("StatusUpdateMessage", "update.status.source", How::Ours, NOT_KNOWN_THEN),
+    own("update.status.reason", How::Ours, NOT_KNOWN_THEN),
+    own("update.executor_id.value", How::Ours, NO_EXECUTOR_NAMED),
+    own("update.status.message", How::Differs, OWN_WORDS),
+    own("update.timestamp", How::Near(1.0), OWN_CLOCK),
+    own("update.uuid", How::Drawn("uuid"), OWN_UUID),
+    field("ExecutorRegisteredMessage", "executor_info.framework_id.value", How::Ours, NOT_KNOWN_THEN),
+    field("ExecutorRegisteredMessage", "framework_info.id.value", How::Ours, SAID_TWICE),
+    field("ExecutorRegisteredMessage", "slave_info.id.value", How::Ours, SAID_TWICE),
+    field("ExecutorRegisteredMessage", "slave_info.port", How::Ours, NOT_KNOWN_THEN),
+    field("ExecutorRegisteredMessage", "slave_info.webui_port", How::Differs, OWN_PAGE),
+    field("RunTaskMessage", "framework.id.value", How::Ours, SAID_TWICE),
+    field("RunTaskMessage", "task.resources[].allocation_info.role", How::Ours, NOT_KNOWN_THEN),
 ];
 
 const fn field(message: &'static str, path: &'static str, how: How, reason: &'static str) -> Field {
@@ -124,10 +151,16 @@ pub const ASKS_AGAIN: &str =
 /// A slave that was frozen, and a master of 2012.
 pub const COUNTS_PINGS: &str =
     "a slave of 0.9 does not count its master's pings; ours registers again when they have stayed out";
-/// The recorded custom executors' tasks.
-pub const CUSTOM_EXECUTORS: &str = "custom executors: the agent ran the task";
-/// What we say of them.
-pub const CUSTOM_EXECUTORS_REFUSED: &str = "custom executors: the task is refused";
+/// The one recorded task group.
+pub const NO_DEFAULT_EXECUTOR: &str = "there is no default executor yet: its tasks are refused";
+/// After SIGUSR1, or when the master has sent the slave away.
+pub const HAS_LEFT: &str =
+    "a slave that has left its master tells it nothing any more, which the master would not heed";
+/// A framework is shut down, and one of its tasks still ran.
+pub const NOBODY_LISTENS: &str =
+    "0.9 tells what becomes of the tasks of a framework that has gone already; nobody is there to hear it";
+/// An executor of 0.9 with several tasks died.
+pub const EACH_TASK: &str = "0.9 says of one task of a dead executor that it failed, and its master of the others that they are lost; ours says it of each";
 /// On SIGTERM.
 pub const ENDS_CONTAINERS: &str =
     "an agent that is told to stop leaves the containers of checkpointing frameworks; ours ends them";
@@ -145,8 +178,10 @@ pub fn all() -> impl Iterator<Item = String> {
         NO_UPDATE_SLAVE,
         ASKS_AGAIN,
         COUNTS_PINGS,
-        CUSTOM_EXECUTORS,
-        CUSTOM_EXECUTORS_REFUSED,
+        NO_DEFAULT_EXECUTOR,
+        HAS_LEFT,
+        NOBODY_LISTENS,
+        EACH_TASK,
         ENDS_CONTAINERS,
         OWN_ID,
         FIRST_WORD,

@@ -8,13 +8,18 @@ use crate::libprocess::{self, Dialect, Pid};
 use crate::messages::tree;
 use crate::slave::{Outgoing, SLAVE_OF_2012};
 
-/// A message that the slave sent to the master.
+/// A message's fields and their values, by path.
+type Leaves = BTreeMap<String, String>;
+
+/// A message that the slave sent.
 #[derive(Debug)]
 pub struct Sent {
+    /// The how manieth it is.
+    pub number: usize,
     pub from: Pid,
     pub to: Pid,
     pub message: Outgoing,
-    /// What the master had shown by then.
+    /// What the receiver had shown by then.
     pub dialect: Dialect,
 }
 
@@ -32,7 +37,7 @@ pub struct Findings {
     /// The uuids of updates that executors made, in hexadecimal.
     reported: BTreeSet<String>,
     /// The recording is one of Mesos 0.9.
-    is_of_2012: bool,
+    pub is_of_2012: bool,
 }
 
 impl Findings {
@@ -63,7 +68,12 @@ impl Findings {
     pub fn compare(&mut self, place: &str, ours: &Sent, theirs: &Received) {
         self.compared += 1;
         self.compare_framing(place, ours, theirs);
-        self.compare_fields(place, ours, theirs);
+        if ours.message.body.is_empty() && theirs.body.is_empty() {
+            // Some of these are bare words.
+            return;
+        }
+        let leaves = |body: &[u8]| tree::leaves(&theirs.name, body).into_iter().collect();
+        self.compare_leaves(place, &theirs.name, leaves(&ours.message.body), leaves(&theirs.body));
     }
 
     fn compare_framing(&mut self, place: &str, ours: &Sent, theirs: &Received) {
@@ -91,19 +101,13 @@ impl Findings {
         self.differences.push(format!("{place}: framing: ours {ours}, theirs {theirs}"));
     }
 
-    fn compare_fields(&mut self, place: &str, ours: &Sent, theirs: &Received) {
-        if ours.message.body.is_empty() && theirs.body.is_empty() {
-            // Some of these are bare words.
-            return;
-        }
-        let fields =
-            |body: &[u8]| -> BTreeMap<String, String> { tree::leaves(&theirs.name, body).into_iter().collect() };
-        let (own, other) = (fields(&ours.message.body), fields(&theirs.body));
+    /// Every field of two messages of the same name.
+    pub fn compare_leaves(&mut self, place: &str, name: &str, own: Leaves, other: Leaves) {
         let own_update = other.get("update.uuid").is_some_and(|uuid| !self.reported.contains(uuid));
         let paths: BTreeSet<&String> = own.keys().chain(other.keys()).collect();
         for path in paths {
             let (own, other) = (own.get(path), other.get(path));
-            if !self.same((&theirs.name, own_update), path, own, other) {
+            if !self.same((name, own_update), path, own, other) {
                 let text = |value: Option<&String>| value.map_or("nothing".to_string(), String::clone);
                 self.differences.push(format!("{place}: {path}: ours {}, theirs {}", text(own), text(other)));
             }

@@ -30,6 +30,7 @@ impl Play<'_> {
                 self.dialect = Dialect::Unknown;
                 self.event(Event::Exited(self.master()));
             }
+            ("closed", _) if self.own_executor_gone(&entry.from) => {}
             ("closed", _) => self.executor_gone(&entry.from),
             (_, Sender::Master) => self.master_says(place, &entry.received()),
             (_, _) => self.executor_says(place, entry),
@@ -74,7 +75,6 @@ impl Play<'_> {
                 let framework = id.map_or("", |id| id.value.as_str()).to_string();
                 let task = run.task.task_id.value.clone();
                 if let Some(executor) = &run.task.executor {
-                    self.custom.insert((framework.clone(), task.clone()));
                     self.custom.insert((framework.clone(), executor.executor_id.value.clone()));
                 }
                 self.tasks.insert((framework, task), (**run).clone());
@@ -82,9 +82,9 @@ impl Play<'_> {
             FromMaster::RunTaskGroup(run) => {
                 self.put_own_version(&mut run.resource_version_uuids);
                 let framework = run.framework.id.as_ref().map_or("", |id| id.value.as_str()).to_string();
-                self.custom.insert((framework.clone(), run.executor.executor_id.value.clone()));
+                self.refused.insert((framework.clone(), run.executor.executor_id.value.clone()));
                 let tasks = run.task_group.tasks.iter().map(|task| (framework.clone(), task.task_id.value.clone()));
-                self.custom.extend(tasks);
+                self.refused.extend(tasks);
             }
             FromMaster::Acknowledge(acknowledgement) => {
                 acknowledgement.uuid = self.findings.own_bytes("uuid", &acknowledgement.uuid);
@@ -108,16 +108,19 @@ impl Play<'_> {
         })
     }
 
-    fn container(&self, framework: &str, which: impl Fn(&Executor) -> bool) -> Option<ContainerId> {
+    pub(super) fn container(&self, framework: &str, which: impl Fn(&Executor) -> bool) -> Option<ContainerId> {
         let frameworks = self.slave.as_ref()?.frameworks();
         let framework = frameworks.get(&FrameworkId::new(framework).ok()?)?;
         framework.executors.values().find(|executor| which(executor)).map(|executor| executor.container.clone())
     }
 
-    /// What an executor says comes out of its container.
+    /// What an executor says: a framework's own to the slave itself, a command task's out of its container.
     fn executor_says(&mut self, place: &str, entry: &Entry) {
         if entry.what.starts_with('/') {
-            let call: executor::Call = from_v1_bytes("mesos.v1.executor.Call", &entry.body()).expect("a call");
+            if self.client_says(place, entry) {
+                return;
+            }
+            let call: executor::Call = from_v1_bytes("mesos.v1.executor.Call", &entry.request().1).expect("a call");
             let ids = (call.framework_id.value.clone(), call.executor_id.value.clone());
             self.executors.insert(entry.from.clone(), ids.clone());
             if let Some(update) = call.update {
@@ -126,6 +129,11 @@ impl Play<'_> {
             return;
         }
         let Received { from, name, body, .. } = entry.received();
+        let dialect = if entry.is_of_2012() { Dialect::V2012 } else { Dialect::V1 };
+        self.dialects.insert(from.address, dialect);
+        if self.driver_says(place, entry) {
+            return;
+        }
         match name.rsplit('.').next().unwrap_or_default() {
             "RegisterExecutorMessage" => {
                 let message = RegisterExecutorMessage::decode(body.as_slice()).expect("an executor");
@@ -154,7 +162,7 @@ impl Play<'_> {
     }
 
     fn executor_reports(&mut self, place: &str, framework: &str, executor: &str, status: TaskStatus) {
-        if self.custom.contains(&(framework.to_string(), executor.to_string())) {
+        if self.refused.contains(&(framework.to_string(), executor.to_string())) {
             return;
         }
         let (uuid, task) = (status.uuid().to_vec(), status.task_id.value.clone());

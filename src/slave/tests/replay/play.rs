@@ -9,9 +9,10 @@ use super::super::super::*;
 use super::allowed;
 use super::compare::{Findings, Sent};
 use super::recording::{Entry, Recording, Sender};
+use crate::api::v1::Format;
 use crate::credential::Credential;
 use crate::ids::TaskId;
-use crate::libprocess::{Dialect, Pid};
+use crate::libprocess::{ConnectionId, Dialect, Pid};
 use crate::messages::mesos::internal::*;
 
 /// `--registration_backoff_factor`, as recorded.
@@ -25,6 +26,8 @@ const PRINCIPAL: (&str, &str) = ("agentp", "agentsecret");
 
 pub struct Play<'a> {
     pub(super) recording: &'a Recording,
+    /// The index of the entry that is being played.
+    pub(super) place: usize,
     /// The slave, while its process lives.
     pub(super) slave: Option<Slave>,
     pub(super) runs: u64,
@@ -40,17 +43,31 @@ pub struct Play<'a> {
     pub(super) held: Option<Vec<&'a Entry>>,
     /// What the slave sent to the master and nobody asked for yet.
     pub(super) sent: VecDeque<Sent>,
+    /// How many messages it sent so far.
+    pub(super) count: usize,
+    /// The number of the last update of an executor's task that was compared, by framework and executor.
+    pub(super) last_updates: BTreeMap<(String, String), usize>,
+    /// What it told v1 executors, over which connection.
+    pub(super) told: VecDeque<(ConnectionId, ToExecutor)>,
     /// What the last event made the slave do to its containers.
     pub(super) killed: Vec<(ContainerId, Duration)>,
     pub(super) acknowledged: Vec<Vec<u8>>,
+    /// All containers that it ended so far.
+    pub(super) ended: Vec<ContainerId>,
     /// All tasks, as they were launched.
     pub(super) tasks: BTreeMap<(String, String), RunTaskMessage>,
     /// Executors by their PIDs.
     pub(super) executors: BTreeMap<String, (String, String)>,
+    /// Which libprocess executors and schedulers have shown.
+    pub(super) dialects: BTreeMap<SocketAddrV4, Dialect>,
+    /// In which form v1 executors want their events.
+    pub(super) formats: BTreeMap<ConnectionId, Format>,
     /// The tasks of command executors.
     pub(super) commands: BTreeMap<(String, String), TaskId>,
-    /// Framework and task, or framework and executor, of those that need an executor of the framework's.
+    /// Framework and executor of the frameworks' own executors.
     pub(super) custom: BTreeSet<(String, String)>,
+    /// Framework and task, or framework and executor, of those that need the default executor.
+    pub(super) refused: BTreeSet<(String, String)>,
     pub(super) findings: Findings,
 }
 
@@ -59,6 +76,7 @@ impl<'a> Play<'a> {
         let zero = Instant::now();
         Play {
             recording,
+            place: 0,
             slave: None,
             runs: 0,
             zero,
@@ -67,12 +85,19 @@ impl<'a> Play<'a> {
             dialect: Dialect::Unknown,
             held: None,
             sent: VecDeque::new(),
+            count: 0,
+            last_updates: BTreeMap::new(),
+            told: VecDeque::new(),
             killed: Vec::new(),
             acknowledged: Vec::new(),
+            ended: Vec::new(),
             tasks: BTreeMap::new(),
             executors: BTreeMap::new(),
+            dialects: BTreeMap::new(),
+            formats: BTreeMap::new(),
             commands: BTreeMap::new(),
             custom: BTreeSet::new(),
+            refused: BTreeSet::new(),
             findings: Findings::new(recording.agent.id == SLAVE_OF_2012),
         }
     }
@@ -82,7 +107,8 @@ impl<'a> Play<'a> {
         let recording = self.recording;
         let detections = self.detections();
         let mut detections = detections.iter().peekable();
-        for entry in &recording.entries {
+        for (place, entry) in recording.entries.iter().enumerate() {
+            self.place = place;
             while let Some(at) = detections.next_if(|at| **at < entry.at) {
                 self.pass(self.instant(*at));
                 let master = self.master();
@@ -93,7 +119,7 @@ impl<'a> Play<'a> {
         }
         // What the slave does of itself when nobody says anything more.
         self.pass(self.now + Duration::from_secs_f64(BACKOFF));
-        self.settle("at the end");
+        self.settle("at the end", false);
         self.findings
     }
 
@@ -113,8 +139,9 @@ impl<'a> Play<'a> {
         let place = format!("{:.3} {}", entry.at, entry.what);
         match (self.recording.sender(entry), &mut self.held) {
             (Sender::Process, _) => self.done(entry),
-            (Sender::Agent, _) if self.recording.is_to_master(entry) => self.expect(&place, &entry.received()),
-            // A reply, or to an executor: the latter not ours to say yet.
+            (Sender::Agent, _) if entry.what == "event" => self.expect_event(&place, entry),
+            (Sender::Agent, _) if entry.is_message() => self.expect(&place, &entry.received()),
+            // A reply.
             (Sender::Agent, _) => {}
             (Sender::Master | Sender::Other, Some(held)) => held.push(entry),
             (Sender::Master | Sender::Other, None) => self.heard(&place, entry),
@@ -126,7 +153,7 @@ impl<'a> Play<'a> {
         match entry.what.as_str() {
             "start" => self.start(entry),
             "SIGKILL" => {
-                self.settle("when it was killed");
+                self.settle("when it was killed", false);
                 self.slave = None;
             }
             "SIGSTOP" => self.held = Some(Vec::new()),
@@ -147,7 +174,7 @@ impl<'a> Play<'a> {
         if !self.killed.is_empty() {
             self.allow(allowed::ENDS_CONTAINERS);
         }
-        self.settle("when it was told to stop");
+        self.settle("when it was told to stop", true);
         self.slave = None;
     }
 
@@ -166,7 +193,9 @@ impl<'a> Play<'a> {
         let body = registration.expect("a registration").received().body;
         let second = Duration::from_secs(1);
         let authenticates = self.recording.entries.iter().any(|entry| entry.what.ends_with(".AuthenticateMessage"));
-        let theirs = RegisterSlaveMessage::decode(body.as_slice()).expect("a registration").slave;
+        let mut theirs = RegisterSlaveMessage::decode(body.as_slice()).expect("a registration").slave;
+        // Masters are told of them in an old form.
+        theirs.resources.iter_mut().for_each(crate::resources::upgrade);
         let address = self.recording.agent.address;
         // What there is in 0.9 only is for the slave to add.
         let (port, webui_hostname, webui_port) = (Some(address.port().into()), None, None);
@@ -250,32 +279,47 @@ impl<'a> Play<'a> {
         self.killed.clear();
         self.acknowledged.clear();
         let Some(slave) = &mut self.slave else { return };
-        let mut exits = false;
+        let (mut exits, mut launched) = (false, Vec::new());
         for action in slave.handle(event, now) {
-            let (own, dialect) = (slave.config().pid.clone(), self.dialect);
-            let sent = match action {
-                Action::Send { to, message } => Sent { from: own, to, message, dialect },
-                Action::SendAs { from, to, message } => Sent { from, to, message, dialect },
-                Action::Kill { container, grace } => {
-                    self.killed.push((container, grace));
-                    continue;
-                }
-                Action::Acknowledge { uuid, .. } => {
-                    self.acknowledged.push(uuid);
-                    continue;
-                }
-                Action::Exit => {
-                    exits = true;
-                    continue;
-                }
-                _ => continue,
+            self.count += 1;
+            let number = self.count;
+            let (own, for_executors) = (slave.config().pid.clone(), slave.config().executor_pid.clone());
+            let dialect = |pid: &Pid| match pid.address == self.recording.master {
+                true => self.dialect,
+                false => self.dialects.get(&pid.address).copied().unwrap_or_default(),
             };
-            if sent.to.address == self.recording.master {
-                self.sent.push_back(sent);
+            match action {
+                Action::Send { to, message } => {
+                    let dialect = dialect(&to);
+                    self.sent.push_back(Sent { number, from: own, to, message, dialect });
+                }
+                Action::SendAs { from, to, message } => {
+                    let dialect = dialect(&to);
+                    self.sent.push_back(Sent { number, from, to, message, dialect });
+                }
+                Action::ToExecutor { via: Via::Driver(to), message } => {
+                    let dialect = dialect(&to);
+                    let sent = |message| Sent { number, from: for_executors, to, message, dialect };
+                    self.sent.extend(message.to_driver(dialect).map(sent));
+                }
+                Action::ToExecutor { via: Via::Http(Some(connection)), message } => {
+                    self.told.push_back((connection, *message));
+                }
+                Action::Kill { container, grace } => {
+                    self.ended.push(container.clone());
+                    self.killed.push((container, grace));
+                }
+                Action::Acknowledge { uuid, .. } => self.acknowledged.push(uuid),
+                Action::Launch(spec) if spec.task.is_none() => {
+                    launched.push(ContainerId::new(spec.container_id).expect("a container's id"));
+                }
+                Action::Exit => exits = true,
+                _ => {}
             }
         }
         if exits {
             self.slave = None;
         }
+        launched.into_iter().for_each(|container| self.own_executor_runs(container));
     }
 }

@@ -15,7 +15,7 @@ pub struct Entry {
     pub from: String,
     /// To whom: a PID.
     pub to: String,
-    /// A message's name, a request's path, `202`, `closed`, or what was done.
+    /// A message's name, a request's path, `202`, `event`, `closed`, or what was done.
     pub what: String,
     /// The bytes on the wire.
     pub raw: Vec<u8>,
@@ -127,12 +127,8 @@ impl Entry {
         Received { from: message.from, to: receiver, name: message.name, body, raw: self.raw.clone() }
     }
 
-    /// The body of a request that is no message.
-    pub fn body(&self) -> Vec<u8> {
-        self.request().1
-    }
-
-    fn request(&self) -> (libprocess::RequestHead, Vec<u8>) {
+    /// The head and the body of a request.
+    pub fn request(&self) -> (libprocess::RequestHead, Vec<u8>) {
         let mut parser = RequestParser::new(1 << 20);
         parser.push(&self.raw);
         let request = parser.next().expect("HTTP").expect("a whole request");
