@@ -54,7 +54,12 @@ impl Slave {
         let Some(own) = own else { return };
         own.wait_status = wait_status;
         let Some(conversation) = &mut own.conversation else { return };
-        let message = message.unwrap_or_else(|| "Executor terminated".to_string());
+        // As its tasks' end, how its command ended would read as if the tasks' own had.
+        let message = match (reason, message) {
+            (Some(_), Some(message)) => message,
+            (None, Some(message)) => format!("Executor terminated: {message}"),
+            (_, None) => "Executor terminated".to_string(),
+        };
         log::info!("executor {executor} of framework {framework} has ended: {message}");
         let reason = reason.unwrap_or(Reason::ExecutorTerminated);
         conversation.end.get_or_insert(SlaveStatus { state: TaskState::TaskFailed, reason, message });

@@ -80,7 +80,7 @@ fn an_executor_that_kills_its_process_group_as_drivers_do_kills_nobody_else() {
     framework.run(&executor("killpg", "stream"), &TASKS);
     framework.say("killpg", b"killpg");
     let (message, status) = all_end(&mut framework, "killpg", TASKS, "REASON_EXECUTOR_TERMINATED");
-    assert_eq!((message.as_str(), status), ("Command terminated with signal Killed", SIGKILL));
+    assert_eq!((message.as_str(), status), ("Executor terminated: Command terminated with signal Killed", SIGKILL));
     end(world, framework);
 }
 
