@@ -38,7 +38,8 @@ fn together(all: &[&mesos::Resource]) -> Value {
 
 /// The sum of scalars, without the noise of binary fractions (Mesos keeps three decimals).
 fn sum<'a>(all: impl Iterator<Item = &'a mesos::Resource>) -> f64 {
-    let sum: f64 = all.filter_map(|each| each.scalar.as_ref()).map(|each| each.value).sum();
+    let values = all.filter_map(|each| each.scalar.as_ref()).map(|each| each.value);
+    let sum = values.fold(0.0, |sum, value| sum + value); // The standard library's sum of nothing is -0.0.
     (sum * 1000.0).round() / 1000.0
 }
 
@@ -88,11 +89,22 @@ pub(super) fn reserved(resources: &[mesos::Resource]) -> BTreeMap<&str, Vec<&mes
     by_role
 }
 
-/// The whole message, with the role that endpoints always show.
+/// The whole message. Endpoints also show the form from before reservations were refined, where there is one
+/// (`convertResourceFormat` in `src/common/resources_utils.cpp`).
 pub(super) fn full(resource: &mesos::Resource) -> Value {
     let mut value = crate::messages::to_v1_json("mesos.v1.Resource", resource).unwrap_or_default();
-    if let Value::Object(object) = &mut value {
+    if let (Value::Object(object), [] | [_]) = (&mut value, resource.reservations.as_slice()) {
         object.insert("role".to_string(), json!(reserved_for(resource).unwrap_or("*")));
+        if let Some(reservation) = object.get("reservations").and_then(dynamic) {
+            object.insert("reservation".to_string(), reservation);
+        }
     }
     value
+}
+
+/// Of a dynamic reservation that is the only one: principal and labels.
+fn dynamic(reservations: &Value) -> Option<Value> {
+    let only = reservations.get(0)?.as_object()?;
+    let is_dynamic = only.get("type")? == "DYNAMIC";
+    is_dynamic.then(|| only.clone().into_iter().filter(|(name, _)| name == "principal" || name == "labels").collect())
 }

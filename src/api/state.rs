@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{History, resources, version};
 use crate::libprocess::Pid;
 use crate::messages::{mesos, to_v1_json};
-use crate::slave::{self, ExecutorState, Slave, is_terminal};
+use crate::slave::{self, ExecutorState, Slave, capabilities, is_terminal};
 
 /// A snapshot of the slave, made for one answer.
 #[derive(Debug, Clone)]
@@ -87,6 +87,7 @@ impl Executor {
         id: &crate::ids::ExecutorId,
         executor: &slave::Executor,
     ) -> Executor {
+        let named = (!executor.is_command).then_some(id); // as the master is told
         Executor {
             info: executor.info.clone(),
             container: executor.container.to_string(),
@@ -96,7 +97,7 @@ impl Executor {
                 .completed
                 .iter()
                 .chain(executor.tasks.values())
-                .map(|task| task.to_proto(framework, Some(id)))
+                .map(|task| task.to_proto(framework, named))
                 .collect(),
         }
     }
@@ -122,7 +123,8 @@ impl Executor {
             "queued_tasks": by(is_queued),
             "completed_tasks": by(|task| is_terminal(task.state())),
         });
-        if let (Value::Object(object), Some(first)) = (&mut object, self.info.resources.first()) {
+        let tasks = self.tasks.iter().flat_map(|task| &task.resources);
+        if let (Value::Object(object), Some(first)) = (&mut object, self.info.resources.iter().chain(tasks).next()) {
             object.insert("role".to_string(), json!(role(first)));
         }
         object
@@ -286,6 +288,8 @@ impl State {
         put("hostname", json!(self.info.hostname));
         put("attributes", resources::attributes(&self.info.attributes));
         put("flags", json!(self.flags));
+        let capabilities = capabilities();
+        put("capabilities", capabilities.iter().map(|each| json!(each.r#type().as_str_name())).collect());
         put("resource_providers", json!([]));
         if let Some(master) = &self.master {
             put("master_hostname", json!(master.address.ip().to_string()));

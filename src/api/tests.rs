@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::messages::mesos::{self, TaskState, value};
+use crate::messages::mesos::{self, TaskState, resource, value};
 use crate::slave::ExecutorState;
 
 fn scalar(name: &str, number: f64) -> mesos::Resource {
@@ -137,7 +137,7 @@ const CAPTURED: &str = include_str!("captured_state.json");
 fn the_state_has_mesos_fields_with_mesos_types() {
     let mesos: Value = serde_json::from_str(CAPTURED).expect("json");
     let (theirs, ours) = (kinds_in(&mesos), kinds_in(&json_of("/state")));
-    let not_ours = |path: &str| path.contains("git_") || path == ".capabilities" || path.starts_with(".capabilities[");
+    let not_ours = |path: &str| path.contains("git_");
     for (path, kind) in &theirs {
         if path.starts_with(".flags") || path.starts_with(".completed_frameworks[]") || not_ours(path) {
             continue;
@@ -152,8 +152,8 @@ fn a_framework_an_executor_and_a_task_have_mesos_fields_with_mesos_types() {
     let theirs = kinds_in(&mesos["completed_frameworks"][0]);
     let ours = kinds_in(&json_of("/state.json")["frameworks"][0]);
     for (path, kind) in &theirs {
-        // A command task has neither labels nor a role of its executor nor, in this test, a container's status.
-        let left_out = ["labels", "container_status", "completed_executors[].role"];
+        // A command task has no labels nor, in this test, a container's status.
+        let left_out = ["labels", "container_status"];
         if left_out.iter().any(|each| path.contains(each)) {
             continue;
         }
@@ -176,6 +176,31 @@ fn tasks_stand_where_their_state_belongs() {
         json!({"name": "cpus", "type": "SCALAR", "scalar": {"value": 2.0}, "role": "*"})
     );
     assert_eq!(state["unreserved_resources_allocated"]["cpus"], 0.1);
+}
+
+#[test]
+fn a_dynamic_reservation_is_also_shown_as_before_reservations_were_refined() {
+    let reservation = |kind: resource::reservation_info::Type, role: &str| resource::ReservationInfo {
+        r#type: Some(kind as i32),
+        role: Some(role.into()),
+        principal: (role == "dynamic").then(|| "ops".into()),
+        ..Default::default()
+    };
+    use resource::reservation_info::Type::{Dynamic, Static};
+    let shown = |reservations| resources::full(&mesos::Resource { reservations, ..scalar("cpus", 1.0) });
+    let one = shown(vec![reservation(Dynamic, "dynamic")]);
+    assert_eq!((&one["role"], &one["reservation"]), (&json!("dynamic"), &json!({"principal": "ops"})));
+    let fixed = shown(vec![reservation(Static, "static")]);
+    assert_eq!((&fixed["role"], fixed.get("reservation")), (&json!("static"), None));
+    let refined = shown(vec![reservation(Static, "static"), reservation(Dynamic, "static/dynamic")]);
+    assert_eq!((refined.get("role"), refined.get("reservation")), (None, None));
+}
+
+#[test]
+fn what_nothing_is_used_of_is_zero_and_not_minus_zero() {
+    assert_eq!(resources::scalar([], "disk").to_string(), "0");
+    let snapshot = String::from_utf8(get("/metrics/snapshot").body).expect("text");
+    assert!(!snapshot.contains("-0.0"), "{snapshot}");
 }
 
 #[test]

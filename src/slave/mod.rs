@@ -49,6 +49,7 @@ pub use framework::{Executor, ExecutorState, Framework, is_terminal};
 pub use message::{FromAuthenticator, FromMaster, Outgoing};
 pub use paths::{resources_info, virtual_sandbox};
 use registration::Registration;
+pub use registration::capabilities;
 use updates::Updates;
 
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, SlaveId};

@@ -450,7 +450,7 @@ fn complain_of(master: &Pid, complained: &mut bool) {
 
 /// What we can do, and no more: a master holds us to it. These three are what today's frameworks need to be offered
 /// anything; RESOURCE_PROVIDER is left out, and so no UpdateSlaveMessage is owed.
-fn capabilities() -> Vec<Capability> {
+pub fn capabilities() -> Vec<Capability> {
     [capability::Type::MultiRole, capability::Type::HierarchicalRole, capability::Type::ReservationRefinement]
         .into_iter()
         .map(|capability| Capability { r#type: Some(capability as i32) })

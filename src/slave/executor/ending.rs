@@ -55,10 +55,11 @@ impl Slave {
         own.wait_status = wait_status;
         let Some(conversation) = &mut own.conversation else { return };
         let message = match (reason, message) {
-            // Mesos says the two words (`Slave::sendExecutorTerminatedStatusUpdate`); how it ended helps who has to find out why.
+            // Mesos says the two words (`Slave::sendExecutorTerminatedStatusUpdate`); how it ended helps who has to find out why, and
+            // would read as if the tasks' own command had ended so without them.
             (None, Some(how)) => format!("Executor terminated: {how}"),
-            (None, None) => "Executor terminated".to_string(),
-            (Some(_), why) => why.unwrap_or_default(),
+            (Some(_), Some(message)) => message,
+            (_, None) => "Executor terminated".to_string(),
         };
         log::info!("executor {executor} of framework {framework} has ended: {message}");
         let reason = reason.unwrap_or(Reason::ExecutorTerminated);

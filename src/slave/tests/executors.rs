@@ -246,6 +246,7 @@ fn an_executor_that_ends_with_tasks_running_leaves_a_terminal_update_for_each_an
     world.update(driver(), "a", TaskState::TaskRunning, 1);
     world.acknowledge("a", 1);
     let wanted = world.ended(&container, Some(1 << 8));
+    assert_eq!(wanted.statuses()[0].message(), "Executor terminated: Command exited with status 1");
     let mut statuses = wanted.statuses();
     statuses.sort_by(|left, right| left.task_id.value.cmp(&right.task_id.value));
     let ends: Vec<_> = statuses.iter().map(|each| (each.task_id.value.as_str(), each.state(), each.reason())).collect();
