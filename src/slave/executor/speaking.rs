@@ -54,24 +54,25 @@ impl Slave {
             self.actions.push(Action::Link(pid.clone()));
         }
         log::info!("executor {} of framework {} has registered", speaker.executor, speaker.framework);
-        let is_driver = matches!(speaker.via, Via::Driver(_));
+        // A driver that comes back is told so, and no more; a v1 client hears the same each time.
+        let is_back = again.is_some() && matches!(speaker.via, Via::Driver(_));
+        if is_back {
+            let slave = Box::new(self.own_info());
+            self.tell(&speaker.framework, &speaker.executor, ToExecutor::Reregistered(slave));
+        }
         if let Some((tasks, updates)) = again {
-            if is_driver {
-                let slave = Box::new(self.own_info());
-                self.tell(&speaker.framework, &speaker.executor, ToExecutor::Reregistered(slave));
-            }
             for status in updates {
                 self.executor_update(speaker, status, now);
             }
             self.drop_unheard_of(speaker, &tasks, now);
-            if is_driver {
-                self.shut_down_if_useless(&speaker.framework, &speaker.executor, now);
-                return;
-            }
         }
-        if !self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+        if self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+            return;
+        }
+        if !is_back {
             self.greet(speaker);
         }
+        self.send_waiting(speaker);
     }
 
     /// Why an executor is not taken in.
@@ -129,21 +130,26 @@ impl Slave {
         }
     }
 
-    /// Says that it is registered, and gives it the tasks that waited for that.
+    /// Says that it is registered.
     fn greet(&mut self, speaker: &Speaker) {
         let slave = Box::new(self.own_info());
-        let Some(framework) = self.frameworks.get_mut(&speaker.framework) else { return };
+        let Some(framework) = self.frameworks.get(&speaker.framework) else { return };
         let info = Box::new(framework.info.clone());
-        let Some(executor) = framework.executors.get_mut(&speaker.executor) else { return };
+        let Some(executor) = framework.executors.get(&speaker.executor) else { return };
         let greeting = ToExecutor::Registered {
             executor: Box::new(executor.info.clone()),
             framework: info,
             slave,
             container: executor.container.to_proto(),
         };
-        let Some(conversation) = &mut executor.conversation else { return };
-        let waiting = std::mem::take(&mut conversation.queue);
         self.tell(&speaker.framework, &speaker.executor, greeting);
+    }
+
+    /// Gives it the tasks that waited for it to register.
+    fn send_waiting(&mut self, speaker: &Speaker) {
+        let own = self.own_executor(&speaker.framework, &speaker.executor);
+        let conversation = own.and_then(|own| own.conversation.as_mut());
+        let waiting = conversation.map(|conversation| std::mem::take(&mut conversation.queue)).unwrap_or_default();
         for together in waiting {
             self.send_tasks(&speaker.framework, &speaker.executor, &together);
         }

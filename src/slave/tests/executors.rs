@@ -439,3 +439,11 @@ fn a_group_reaches_its_executor_whole_or_not_at_all() {
     assert_eq!(names(&wanted), ["registered", "launch group"]);
     assert!(matches!(&wanted.told[1].1, ToExecutor::LaunchGroup(group) if group.tasks.len() == 2));
 }
+
+#[test]
+fn a_driver_that_comes_back_before_it_had_its_tasks_gets_them_then() {
+    let mut world = World::registered();
+    let container = ContainerId::new(world.run_own("a", true).launched.remove(0).container_id).expect("id");
+    world.started(&container);
+    assert_eq!(names(&world.say(driver(), again())), ["reregistered", "launch"]);
+}
