@@ -16,6 +16,7 @@
 pub mod check;
 pub mod memory;
 
+pub mod checks;
 pub mod container;
 pub mod detector;
 pub mod flags;
@@ -34,6 +35,8 @@ pub mod ids;
 pub mod poll;
 #[path = "../../src/random.rs"]
 pub mod random;
+#[path = "../../src/token.rs"]
+pub mod token;
 
 /// The full names of all messages, v1's included: lines of the table that the slave's build.rs writes.
 pub fn message_names() -> impl Iterator<Item = &'static str> {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
 
-use super::watch::{Outcome, Which};
+use super::Which;
+use super::watch::Outcome;
 use crate::container::status::Answer;
 use crate::poll::{PollSet, earlier};
 use crate::subprocess::{Job, JobEnd, Spawn};

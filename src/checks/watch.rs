@@ -9,9 +9,9 @@
 //! healthy; after `consecutive_failures` of them the task is killed. A result that could not be had (no connection to the
 //! guest) is none: nothing follows from it.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::Which;
 use crate::container::kill_policy::grace_of;
 use crate::container::status::{Answer, Report, command_ended};
 use crate::messages::mesos::task_status::Reason;
@@ -26,29 +26,6 @@ const UNAVAILABLE: Duration = Duration::from_secs(1);
 const NOTES: u32 = 100;
 /// Longest part of a reason that is noted, in characters: it may be a guest's word.
 const LONGEST_REASON: usize = 300;
-
-/// Which of a task's checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// `TaskInfo.check`.
-    Check,
-    /// `TaskInfo.health_check`.
-    Health,
-}
-
-impl Which {
-    /// Both.
-    pub const ALL: [Which; 2] = [Which::Check, Which::Health];
-}
-
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Which::Check => "check",
-            Which::Health => "health check",
-        })
-    }
-}
 
 /// What came of running a check.
 #[derive(Debug, Clone, PartialEq, Eq)]

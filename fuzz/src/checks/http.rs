@@ -1,0 +1,1 @@
+../../../src/checks/http.rs

@@ -1,0 +1,1 @@
+../../../src/checks/validate.rs

@@ -1,0 +1,1 @@
+../../../src/container/kill_policy.rs
