@@ -203,8 +203,9 @@ mod tests {
         let seen = |user| running_children(user).iter().any(|child| child.directory == scratch.path());
         assert!(seen(ours));
         assert!(!seen(ours + 1));
+        let known = running(child.pid().as_raw(), ours).expect("running");
         drop(child.stdin.take());
-        await_ends(vec![running(child.pid().as_raw(), ours).expect("running")], Instant::now() + PATIENCE);
+        await_ends(vec![known], Instant::now() + PATIENCE);
         assert_eq!(child.try_wait(), Some(Exit::Status(1)));
     }
 
