@@ -91,6 +91,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         files,
         streams: Streams::default(),
         guests,
+        complaints: Default::default(),
         signals,
         embedded,
         history: History::new(),
