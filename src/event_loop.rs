@@ -8,6 +8,7 @@
 //!  detector ─┘
 //! ```
 
+mod complaints;
 mod executors;
 #[cfg(test)]
 mod guest_tests;
@@ -23,15 +24,15 @@ use std::time::{Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
+pub use self::complaints::Complaints;
 pub use self::executors::Streams;
 use crate::api::{self, Files, History, State};
 use crate::checkpoint;
 use crate::container::status::Update;
 use crate::detector::{Detector, DetectorEvent};
 use crate::ids::ContainerId;
-pub use crate::isolation::vm::Guests;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
-use crate::libprocess::{Network, NetworkEvent, Response};
+use crate::libprocess::{Guests, Network, NetworkEvent, Response};
 use crate::local::Embedded;
 use crate::messages::container::{Fetcher, Spec};
 use crate::messages::mesos::{self, TaskState};
@@ -56,6 +57,8 @@ pub struct EventLoop {
     pub streams: Streams,
     /// Where guests are, with `--isolation=vm`.
     pub guests: Option<Guests>,
+    /// What they are refused.
+    pub complaints: Complaints,
     /// TERM, INT, USR1.
     pub signals: Signals,
     /// The embedded master, with `--master=local`.
@@ -171,7 +174,8 @@ impl EventLoop {
                     return;
                 }
                 if self.is_guest(peer) {
-                    return log::warn!("dropped {name} from the guest {peer}, which says that it is {from}");
+                    let line = format!("dropped {name} from the guest {peer}, which says that it is {from}");
+                    return self.complaints.warn(Instant::now(), &line);
                 }
                 let event = if for_slave {
                     FromMaster::decode(&name, &body).map(|message| Event::Message { from: from.clone(), message })

@@ -19,11 +19,11 @@ use crate::api::{Files, History};
 use crate::checkpoint;
 use crate::credential::Credential;
 use crate::detector::{self, Detector};
-use crate::event_loop::{EventLoop, Guests, Streams, now};
+use crate::event_loop::{EventLoop, Streams, now};
 use crate::fetcher;
 use crate::flags::{self, Flags, Master};
 use crate::isolation::{self, Kind, vm::VmConfig};
-use crate::libprocess::{Network, Pid};
+use crate::libprocess::{Guests, Network, Pid};
 use crate::local::Embedded;
 use crate::messages::container::vm::GuestIsolation;
 use crate::messages::mesos;
@@ -91,6 +91,7 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         files,
         streams: Streams::default(),
         guests,
+        complaints: Default::default(),
         signals,
         embedded,
         history: History::new(),
@@ -221,6 +222,7 @@ fn find_guests(kind: &Kind) -> Result<Option<Guests>, StartError> {
 fn listen(flags: &Flags, guests: Option<Guests>) -> Result<Network, StartError> {
     let address = SocketAddrV4::new(flags.ip.unwrap_or(Ipv4Addr::UNSPECIFIED), flags.port);
     let mut network = Network::listen(address).map_err(|error| StartError::Listen(address, error))?;
+    network.set_guests(guests);
     if let Some(gateway) = guests.map(|guests| guests.gateway)
         && !address.ip().is_unspecified()
         && *address.ip() != gateway

@@ -147,7 +147,7 @@ impl EventLoop {
             Ok(None) => return false,
             Ok(Some(said)) => said,
             Err(error) => {
-                log::warn!("dropped {name} from {from}: {error}");
+                self.complaints.warn(Instant::now(), &format!("dropped {name} from {from}: {error}"));
                 return true;
             }
         };
@@ -156,7 +156,8 @@ impl EventLoop {
         let lies = self.is_guest(peer) && *from.address.ip() != address;
         let standing = self.slave.standing(&speaker.framework, &speaker.executor, address);
         if lies || standing == Standing::Elsewhere {
-            log::warn!("dropped {name} from {peer}, which speaks as {from}: it is not that executor's address");
+            let line = format!("dropped {name} from {peer}, which speaks as {from}: it is not that executor's address");
+            self.complaints.warn(Instant::now(), &line);
             return true;
         }
         self.deliver(Event::Executor { speaker, message });

@@ -11,7 +11,6 @@ use prost::{Message, Name};
 use super::tests::{PATIENCE, shell};
 use super::*;
 use crate::ids::{ExecutorId, FrameworkId};
-use crate::isolation::vm::Guests;
 use crate::libprocess::Pid;
 use crate::messages::mesos::internal::*;
 use crate::slave::executor::Standing;

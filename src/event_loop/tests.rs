@@ -59,6 +59,7 @@ fn shell_in(
         files: Files::new(),
         streams: Streams::default(),
         guests: None,
+        complaints: Complaints::default(),
         signals: Signals::block(&[]).expect("signals"),
         embedded: None,
         history: History::new(),

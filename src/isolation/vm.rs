@@ -1,12 +1,12 @@
 //! `--isolation=vm`: each executor has a virtual machine of its own, and a child that drives it.
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::children::{Children, Cleanup};
 use super::{ContainerEvent, Isolation, LaunchError};
 use crate::ids::ContainerId;
+use crate::libprocess::Guests;
 use crate::messages::container::{Spec, Vm, vm};
 use crate::messages::mesos;
 use crate::poll::PollSet;
@@ -107,23 +107,6 @@ pub fn guests(config: &VmConfig) -> Result<Guests, String> {
     }
 }
 
-/// An IPv4 subnet of guests, as this host sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guests {
-    /// The host's address in it.
-    pub gateway: Ipv4Addr,
-    /// Its prefix length.
-    pub prefix: u8,
-}
-
-impl Guests {
-    /// Whether an address is a guest's, as far as its subnet tells.
-    pub fn has(&self, address: Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
-        address != self.gateway && (u32::from(address) ^ u32::from(self.gateway)) & mask == 0
-    }
-}
-
 fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -207,16 +190,6 @@ pub(super) mod tests {
         assert_eq!((vm.memory_mb, vm.vcpus), (545, 1));
         let vm = config().vm("c", &[scalar("cpus", 0.1), scalar("cpus", 0.2), scalar("cpus", 1.7)]);
         assert_eq!(vm.vcpus, 2);
-    }
-
-    #[test]
-    fn a_subnets_guests_are_all_its_addresses_but_the_hosts() {
-        let guests = Guests { gateway: Ipv4Addr::new(10, 97, 0, 1), prefix: 20 };
-        assert!(guests.has(Ipv4Addr::new(10, 97, 15, 254)));
-        assert!(!guests.has(Ipv4Addr::new(10, 97, 0, 1)));
-        assert!(!guests.has(Ipv4Addr::new(10, 97, 16, 1)));
-        let all = Guests { gateway: Ipv4Addr::LOCALHOST, prefix: 0 };
-        assert!(all.has(Ipv4Addr::new(1, 2, 3, 4)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Fate, Phase};
+use super::guests::{self, Guests};
 use super::http::{End, Headers, Response, encode_chunk, encode_head, encode_response};
 use super::network::{ConnectionId, NetworkEvent};
 use super::socket;
@@ -54,6 +55,8 @@ pub struct Inbound {
     full: bool,
     next: u64,
     pub limits: Limits,
+    /// Peers that may take a share only.
+    pub guests: Option<Guests>,
 }
 
 impl Inbound {
@@ -249,11 +252,38 @@ impl Inbound {
             log::debug!("connection from {} dropped: out of time", connection.peer);
             return Fate::Gone;
         }
-        let large = connection.parser.held() > LARGE;
-        if large && self.connections.values().map(|other| other.parser.held()).sum::<usize>() > self.limits.held {
+        let (large, peer) = (connection.parser.held() > LARGE, connection.peer);
+        if large && self.is_over_limit(peer) {
             return self.refuse_large(id, now);
         }
         Fate::Stays
+    }
+
+    fn is_guest(&self, peer: SocketAddr) -> bool {
+        self.guests.is_some_and(|guests| guests.has_peer(peer))
+    }
+
+    /// Bytes of the unfinished requests of some peers.
+    fn held_by(&self, whose: impl Fn(SocketAddr) -> bool) -> usize {
+        self.connections.values().filter(|other| whose(other.peer)).map(|other| other.parser.held()).sum()
+    }
+
+    /// Too many bytes are held for all together or, by a guest, for all guests.
+    fn is_over_limit(&self, peer: SocketAddr) -> bool {
+        let guests = || self.held_by(|peer| self.is_guest(peer));
+        self.held_by(|_| true) > self.limits.held || self.is_guest(peer) && guests() > self.limits.held / 2
+    }
+
+    /// Why a guest gets no further connection.
+    fn exhausted(&self, peer: SocketAddr) -> Option<&'static str> {
+        let count = |whose: &dyn Fn(SocketAddr) -> bool| {
+            self.connections.values().filter(|connection| whose(connection.peer)).count()
+        };
+        if count(&|other| other.ip() == peer.ip()) >= guests::CONNECTIONS_EACH {
+            return Some("it has its share of connections");
+        }
+        let full = count(&|other| self.is_guest(other)) >= self.limits.connections / 2;
+        full.then_some("guests have their share of connections")
     }
 
     /// Too much is under way already: this one goes.
@@ -306,11 +336,16 @@ impl Inbound {
             return;
         }
         self.full = false;
+        let is_guest = self.is_guest(peer);
+        if let Some(why) = is_guest.then(|| self.exhausted(peer)).flatten() {
+            return log::debug!("connection from the guest {peer} closed: {why}");
+        }
+        let body = if is_guest { self.limits.body.min(guests::BODY) } else { self.limits.body };
         if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
             return;
         }
         self.next += 1;
-        self.connections.insert(ConnectionId(self.next), Connection::new(stream, peer, self.limits.body, now));
+        self.connections.insert(ConnectionId(self.next), Connection::new(stream, peer, body, now));
     }
 
     /// Memory of unfinished requests and of what waits to be written.

@@ -18,6 +18,7 @@
 //! recordio   the framing of the v1 APIs' streams
 //! buffer     bytes that wait to be written
 //! socket     listen, connect, read and write without blocking
+//! guests     peers that may take a share only
 //! inbound    connections that others made to us        ─┐    connection: one of them
 //! link       connections on which we send messages      ├─ network: all of them, under one poll
 //! client     HTTP requests that we make                ─┘
@@ -32,6 +33,7 @@ mod buffer;
 mod client;
 mod connection;
 mod dialect;
+mod guests;
 mod inbound;
 mod link;
 mod message;
@@ -42,6 +44,7 @@ pub mod socket;
 mod tests;
 
 pub use dialect::Dialect;
+pub use guests::Guests;
 pub use http::{Headers, Request, Response};
 #[cfg(test)]
 pub use message::{Message, encode as encode_message, recognise};

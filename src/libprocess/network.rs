@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::dialect::Dialect;
+use super::guests::Guests;
 use super::http::{Headers, Request, Response};
 use super::inbound::Inbound;
 use super::link::Links;
@@ -158,6 +159,11 @@ impl Network {
     /// Most connections that others may hold to us at a time (4096 unless set).
     pub fn set_max_connections(&mut self, count: usize) {
         self.inbound.limits.connections = count;
+    }
+
+    /// Peers that may take a share only, of which no one keeps the others out.
+    pub fn set_guests(&mut self, guests: Option<Guests>) {
+        self.inbound.guests = guests;
     }
 
     /// Sends a message, in order with all others to that peer's address and in its dialect. What waits on a connection that

@@ -12,6 +12,8 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+
 use super::network::{Network, NetworkEvent};
 use super::pid::Pid;
 use crate::poll::{Interest, PollSet, earlier};
@@ -78,6 +80,14 @@ struct Plain {
 impl Plain {
     fn connect(to: SocketAddrV4) -> Plain {
         Plain::new(TcpStream::connect(to).expect("a connection"))
+    }
+
+    /// From another address of loopback's.
+    fn connect_from(from: Ipv4Addr, to: SocketAddrV4) -> Plain {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+        bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0))).expect("bind");
+        connect(socket.as_raw_fd(), &SockaddrIn::from(to)).expect("connect");
+        Plain::new(TcpStream::from(socket))
     }
 
     fn new(socket: TcpStream) -> Plain {

@@ -1,6 +1,7 @@
 //! HTTP clients of ours, well-behaved and not.
 
 use super::*;
+use crate::libprocess::Guests;
 use crate::libprocess::http::{Headers, Response};
 use crate::libprocess::network::ConnectionId;
 
@@ -235,6 +236,28 @@ fn the_connection_above_the_limit_is_closed_and_the_others_stay() {
         client.write(b"GET /x HTTP/1.1\r\n\r\n");
         serve(&mut network, client, echo, |client| client.text().ends_with("/x:0;"));
     }
+}
+
+#[test]
+fn a_guest_that_opens_connections_without_end_keeps_nobody_out() {
+    let mut network = listen();
+    network.set_max_connections(200);
+    // All of loopback are guests, but for the address that the others come from.
+    network.set_guests(Some(Guests { gateway: Ipv4Addr::LOCALHOST, prefix: 8 }));
+    let mut guests: Vec<Plain> = Vec::new();
+    let [first, second, third] = [2, 3, 4].map(|last| Ipv4Addr::new(127, 0, 0, last));
+    for (guest, held) in [(first, 64), (second, 100), (third, 100)] {
+        guests.extend((0..64).map(|_| Plain::connect_from(guest, network.address())));
+        until(&mut [&mut network], |_, network, _| network.counts().0 == held);
+        let mut more = Plain::connect_from(guest, network.address());
+        serve(&mut network, &mut more, |_, event| panic!("{event:?}"), |client| client.ended);
+    }
+    let mut other = Plain::connect(network.address());
+    other.write(b"GET /x HTTP/1.1\r\n\r\n");
+    serve(&mut network, &mut other, echo, |client| client.text().ends_with("/x:0;"));
+    guests[0].write(b"POST /x HTTP/1.1\r\nContent-Length: 17000000\r\n\r\n");
+    serve(&mut network, &mut guests[0], |_, event| panic!("{event:?}"), |client| client.ended);
+    assert!(guests[0].text().starts_with("HTTP/1.1 413"), "{}", guests[0].text());
 }
 
 #[test]
