@@ -5,6 +5,7 @@ pub mod buffer;
 pub mod client;
 pub mod connection;
 pub mod dialect;
+pub mod guests;
 pub mod http;
 pub mod inbound;
 pub mod link;

@@ -1,0 +1,1 @@
+../../../src/libprocess/guests.rs
