@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::command_executor::command_executor;
 use super::decision::{Verdict, Wish, decide};
 use super::executor::{Conversation, Together};
-use super::executors::command_executor;
 use super::framework::{Executor, ExecutorState, Framework, Task};
 use super::refusal::{Refusal, unsupported};
 use super::{Action, Now, Slave, form, paths, scheduler_pid};

@@ -14,12 +14,12 @@
 
 mod accounts;
 mod authentication;
+mod command_executor;
 mod constants;
 mod decision;
 mod dialect;
 mod environment;
 pub mod executor;
-mod executors;
 mod form;
 mod framework;
 mod kill;

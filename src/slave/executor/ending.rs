@@ -9,7 +9,7 @@ use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::internal::KillTaskMessage;
 use crate::messages::mesos::task_status::Reason;
-use crate::slave::executors::shutdown_grace;
+use crate::slave::command_executor::shutdown_grace;
 use crate::slave::updates::SlaveStatus;
 use crate::slave::{Action, ExecutorState, Now, Slave};
 

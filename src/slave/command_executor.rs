@@ -1,4 +1,4 @@
-//! Executors: the one that is made up for a command task, how long one may take to end, and what it is given.
+//! The executor that is made up for a command task, how long an executor may take to end, and what it is given.
 
 use std::time::Duration;
 
