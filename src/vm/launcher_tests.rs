@@ -375,38 +375,35 @@ fn an_executor_knows_the_guests_address_and_finds_it_by_the_slaves_name() {
 
 #[test]
 fn a_hostname_that_could_be_more_than_a_name_is_left_out() {
+    let line = |name: &str| {
+        let launcher = LauncherScript { hostname: Some(name.into()), ..plain() };
+        let text = String::from_utf8(script(&launcher).expect("script")).expect("utf-8");
+        text.lines().find(|line| line.starts_with("hostname=")).expect("a line").to_string()
+    };
     for name in ["a b", "a\nb", "1.2.3.4", "", "a#b"] {
-        let mut launcher = LauncherScript {
-            state: "/run/x".into(),
-            sandbox: "/x".into(),
-            user: None,
-            environment: vec![],
-            program: Program::Shell("true".into()),
-            hostname: Some(name.into()),
-            names_address: false,
-            checks: vec![],
-        };
-        let text = String::from_utf8(script(&launcher).expect("script")).expect("utf-8");
-        assert!(text.contains("\nhostname=''\n"), "{name}");
-        launcher.hostname = Some("host".into());
-        let text = String::from_utf8(script(&launcher).expect("script")).expect("utf-8");
-        assert!(text.contains("\nhostname='host'\n") || text.contains("\nhostname=host\n"));
+        assert_eq!(line(name), "hostname=''", "{name}");
+    }
+    assert_eq!(line("slave-1.example"), format!("hostname={}", quote("slave-1.example")));
+}
+
+/// A launcher that goes nowhere.
+fn plain() -> LauncherScript {
+    LauncherScript {
+        state: "/run/x".into(),
+        sandbox: "/x".into(),
+        user: None,
+        environment: vec![],
+        program: Program::Shell("true".into()),
+        hostname: None,
+        names_address: false,
+        checks: vec![],
     }
 }
 
 #[test]
 fn what_cannot_be_handed_to_a_program_is_refused_before_anything_is_sent() {
     let launcher = |change: fn(&mut LauncherScript)| {
-        let mut launcher = LauncherScript {
-            state: "/run/x".into(),
-            sandbox: "/x".into(),
-            user: None,
-            environment: vec![],
-            program: Program::Shell("true".into()),
-            hostname: None,
-            names_address: false,
-            checks: vec![],
-        };
+        let mut launcher = plain();
         change(&mut launcher);
         script(&launcher)
     };
