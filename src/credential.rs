@@ -9,23 +9,17 @@
 //! Facts: `src/credentials/credentials.hpp` in Mesos.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
 use serde_json::Value;
 
-/// Most bytes of a credential's file.
-const MAX_FILE: u64 = 64 * 1024;
+use crate::secret_file::{self, MAX_FILE, SecretFileError};
 
 /// Longest principal, in bytes.
 const MAX_PRINCIPAL: usize = 256;
-
-/// Permission bits of those who are neither owner nor in the file's group.
-const OTHERS: u32 = 0o007;
 
 /// A principal and its secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,20 +89,12 @@ impl Credential {
     /// # Errors
     /// Why it gives no credential.
     pub fn load(path: &Path) -> Result<Credential, CredentialError> {
-        let failed = |error| CredentialError::Read(path.to_path_buf(), error);
-        let metadata = fs::metadata(path).map_err(failed)?;
-        // Asked before it is opened: a pipe without a writer would hold us up.
-        if !metadata.is_file() {
-            return Err(CredentialError::NoFile(path.to_path_buf()));
-        }
-        if metadata.permissions().mode() & OTHERS != 0 {
-            log::warn!("the credential file {0} is open to others; mend it with: chmod o= {0}", path.display());
-        }
-        let mut bytes = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
-        if bytes.len() as u64 > MAX_FILE {
-            return Err(CredentialError::TooLarge(path.to_path_buf()));
-        }
+        let place = path.to_path_buf();
+        let bytes = secret_file::read(path, "credential file").map_err(|error| match error {
+            SecretFileError::Read(source) => CredentialError::Read(place, source),
+            SecretFileError::NoFile => CredentialError::NoFile(place),
+            SecretFileError::TooLarge => CredentialError::TooLarge(place),
+        })?;
         Credential::parse(&bytes, path)
     }
 
@@ -183,6 +169,7 @@ fn from_text(bytes: &[u8]) -> Result<(String, Vec<u8>), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn parse(bytes: &[u8]) -> Result<Credential, String> {
         Credential::parse(bytes, Path::new("/etc/credential")).map_err(|error| error.to_string())

@@ -25,6 +25,7 @@ mod process;
 mod properties;
 mod random;
 mod resources;
+mod secret_file;
 mod slave;
 mod start;
 mod subprocess;

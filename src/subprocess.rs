@@ -5,22 +5,24 @@
 //! status and what it printed.
 #![allow(unsafe_code)]
 
+mod job;
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, killpg, pthread_sigmask};
 use nix::unistd::{Pid, setsid};
 
-use crate::poll::{Interest, PollSet};
+pub use job::{Job, JobEnd};
 
-/// How much of each of a job's output streams is kept, in bytes; the rest is read and thrown away.
-pub const JOB_OUTPUT_LIMIT: usize = 64 * 1024;
+use crate::poll::{Interest, PollSet};
 
 /// A child to be: a command and what it is to inherit.
 #[derive(Debug)]
@@ -281,125 +283,20 @@ impl Subprocess {
         }
         self.ended
     }
-}
-
-/// What a job left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobEnd {
-    /// How it ended; `None`: its deadline came and it was killed.
-    pub exit: Option<Exit>,
-    /// The first [`JOB_OUTPUT_LIMIT`] bytes of its output.
-    pub stdout: Vec<u8>,
-    /// The same of its error output.
-    pub stderr: Vec<u8>,
-}
-
-impl JobEnd {
-    /// It ended by itself with status 0.
-    pub fn is_success(&self) -> bool {
-        self.exit == Some(Exit::Status(0))
-    }
-
-    /// Why it failed, in one line: the last line it printed to stderr, or else how it ended.
-    pub fn reason(&self) -> String {
-        let Some(exit) = self.exit else {
-            return "no answer by its deadline".to_string();
-        };
-        let text = String::from_utf8_lossy(&self.stderr);
-        match text.lines().rev().map(str::trim).find(|line| !line.is_empty()) {
-            Some(line) => line.to_string(),
-            None => exit.to_string(),
-        }
-    }
-}
-
-/// A child that runs to its end or to its deadline, with its output collected.
-#[derive(Debug)]
-pub struct Job {
-    process: Subprocess,
-    deadline: Instant,
-    killed: bool,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-impl Job {
-    /// Starts it, in a session of its own so that all of it can be killed, and dying with us.
-    ///
-    /// # Errors
-    /// As [`Spawn::spawn`].
-    pub fn start(spawn: Spawn, deadline: Instant) -> io::Result<Job> {
-        let process = spawn
-            .with(|command| {
-                command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            })
-            .session()
-            .die_with_parent()
-            .spawn()?;
-        if let Some(pipe) = &process.stdout {
-            set_nonblocking(pipe)?;
-        }
-        if let Some(pipe) = &process.stderr {
-            set_nonblocking(pipe)?;
-        }
-        Ok(Job { process, deadline, killed: false, stdout: Vec::new(), stderr: Vec::new() })
-    }
-
-    /// Waits for its end and its output in the set.
-    pub fn register(&self, set: &mut PollSet) {
-        self.process.register(set);
-        if let Some(pipe) = &self.process.stdout {
-            set.add(pipe.as_raw_fd(), Interest::Read);
-        }
-        if let Some(pipe) = &self.process.stderr {
-            set.add(pipe.as_raw_fd(), Interest::Read);
-        }
-    }
-
-    /// When it will be killed.
-    pub fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Its process id, which is also its session.
-    pub fn pid(&self) -> Pid {
-        self.process.pid()
-    }
-
-    /// Reads what it printed; kills it past its deadline; gives its end once it has one. Never blocks.
-    pub fn turn(&mut self, now: Instant) -> Option<JobEnd> {
-        drain(&mut self.process.stdout, &mut self.stdout, JOB_OUTPUT_LIMIT);
-        drain(&mut self.process.stderr, &mut self.stderr, JOB_OUTPUT_LIMIT);
-        if now >= self.deadline && !self.killed {
-            self.killed = true;
-            self.process.signal(Signal::SIGKILL);
-        }
-        let exit = self.process.try_wait()?;
-        drain(&mut self.process.stdout, &mut self.stdout, JOB_OUTPUT_LIMIT);
-        drain(&mut self.process.stderr, &mut self.stderr, JOB_OUTPUT_LIMIT);
-        let exit = if self.killed { None } else { Some(exit) };
-        Some(JobEnd { exit, stdout: std::mem::take(&mut self.stdout), stderr: std::mem::take(&mut self.stderr) })
-    }
-
-    /// Kills it now; its end still has to be awaited with [`Job::turn`].
-    pub fn cancel(&mut self) {
-        self.killed = true;
-        self.process.signal(Signal::SIGKILL);
-    }
 
     /// Blocks until it has ended. For programs that have nothing else to do.
     ///
     /// # Errors
     /// What `poll(2)` gives.
-    pub fn wait(mut self) -> io::Result<JobEnd> {
+    pub fn wait(&mut self) -> io::Result<Exit> {
         let mut set = PollSet::new();
         loop {
-            if let Some(end) = self.turn(Instant::now()) {
-                return Ok(end);
+            if let Some(exit) = self.try_wait() {
+                return Ok(exit);
             }
             set.clear();
             self.register(&mut set);
-            set.wait(if self.killed { None } else { Some(self.deadline) })?;
+            set.wait(None)?;
         }
     }
 }
@@ -436,75 +333,5 @@ pub fn drain<R: Read>(pipe: &mut Option<R>, into: &mut Vec<u8>, limit: usize) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             Err(_) => *pipe = None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn shell(script: &str) -> Spawn {
-        Spawn::new("/bin/sh").arg("-c").arg(script)
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(30)
-    }
-
-    #[test]
-    fn a_job_leaves_its_status_and_both_streams() {
-        let end = Job::start(shell("echo out; echo err >&2; exit 3"), soon()).and_then(Job::wait).expect("job");
-        assert_eq!(end.exit, Some(Exit::Status(3)));
-        assert_eq!((end.stdout.as_slice(), end.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
-        assert_eq!(end.reason(), "err");
-    }
-
-    #[test]
-    fn a_job_past_its_deadline_is_killed_with_all_that_it_started() {
-        let job = Job::start(shell("sleep 600 & sleep 600"), Instant::now()).expect("job");
-        let group = job.pid();
-        let end = job.wait().expect("job");
-        assert_eq!(end.exit, None);
-        assert_eq!(end.reason(), "no answer by its deadline");
-        let gone = Instant::now() + Duration::from_secs(10);
-        while killpg(group, None).is_ok() && Instant::now() < gone {
-            std::thread::yield_now();
-        }
-        assert!(killpg(group, None).is_err());
-    }
-
-    #[test]
-    fn more_output_than_the_limit_is_read_and_dropped() {
-        let end = Job::start(shell("head -c 1000000 /dev/zero"), soon()).and_then(Job::wait).expect("job");
-        assert!(end.is_success());
-        assert_eq!(end.stdout.len(), JOB_OUTPUT_LIMIT);
-    }
-
-    #[test]
-    fn who_writes_without_end_does_not_keep_the_reader() {
-        let (mut endless, mut kept) = (Some(io::repeat(b'x')), Vec::new());
-        drain(&mut endless, &mut kept, 10);
-        assert!(endless.is_some());
-        assert_eq!(kept, b"xxxxxxxxxx");
-    }
-
-    #[test]
-    fn a_child_finds_its_inherited_descriptor() {
-        let (reader, writer) = nix::unistd::pipe().expect("pipe");
-        let mut child = shell("echo hello >&3").inherit(writer, 3).spawn().expect("spawn");
-        let mut text = String::new();
-        std::fs::File::from(reader).read_to_string(&mut text).expect("read");
-        assert_eq!(text, "hello\n");
-        while child.try_wait().is_none() {
-            std::thread::yield_now();
-        }
-    }
-
-    #[test]
-    fn a_signal_is_told_apart_from_a_status() {
-        let end = Job::start(shell("kill -TERM $$"), soon()).and_then(Job::wait).expect("job");
-        assert_eq!(end.exit, Some(Exit::Signal(15)));
-        assert_eq!(end.reason(), "signal SIGTERM");
     }
 }

@@ -9,9 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -19,13 +17,10 @@ use serde_json::{Map, Value};
 use sha2::Sha256;
 
 use crate::messages::base64;
+use crate::secret_file::{self, MAX_FILE, SecretFileError};
 
-/// Most bytes of a key's file.
-const MAX_FILE: u64 = 64 * 1024;
 /// Longest token that is read, in bytes: three ids of at most 255 have a tenth of that.
 const MAX_TOKEN: usize = 16 * 1024;
-/// Permission bits of those who are neither owner nor in the file's group.
-const OTHERS: u32 = 0o007;
 /// The realm of the executor API (`EXECUTOR_HTTP_AUTHENTICATION_REALM` in Mesos' `src/slave/constants.hpp`).
 const REALM: &str = "mesos-agent-executor";
 /// The header of every token of ours.
@@ -91,19 +86,15 @@ impl Key {
     /// # Errors
     /// Why it gives no key.
     pub fn load(path: &Path) -> Result<Key, KeyError> {
-        let failed = |error| KeyError::Read(path.to_path_buf(), error);
-        let metadata = fs::metadata(path).map_err(failed)?;
-        // Asked before it is opened: a pipe without a writer would hold us up.
-        if !metadata.is_file() {
-            return Err(KeyError::NoFile(path.to_path_buf()));
-        }
-        if metadata.permissions().mode() & OTHERS != 0 {
-            log::warn!("the key {0} is open to others; mend it with: chmod o= {0}", path.display());
-        }
-        let mut bytes = Vec::new();
-        File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
-        if bytes.is_empty() || bytes.len() as u64 > MAX_FILE {
-            return Err(KeyError::Size(path.to_path_buf()));
+        let place = path.to_path_buf();
+        let bytes = match secret_file::read(path, "key") {
+            Ok(bytes) => bytes,
+            Err(SecretFileError::Read(source)) => return Err(KeyError::Read(place, source)),
+            Err(SecretFileError::NoFile) => return Err(KeyError::NoFile(place)),
+            Err(SecretFileError::TooLarge) => return Err(KeyError::Size(place)),
+        };
+        if bytes.is_empty() {
+            return Err(KeyError::Size(place));
         }
         Ok(Key(bytes))
     }
@@ -251,6 +242,7 @@ pub fn contradiction(claims: &Claims, framework: &str, executor: &str, container
 mod tests {
     use super::*;
     use crate::container::scratch::Scratch;
+    use std::fs;
 
     /// By Python's hmac and base64, of key `secret`.
     const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjaWQiOiJDLTEiLCJlaWQiOiJFIMOpIiwiZmlkIjoiRi0wMDAwIn0.HHvMeZXvvKsY4nxOgyRqTE5yfo6uQV4YH3PXB45zha0";

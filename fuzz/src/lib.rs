@@ -35,6 +35,8 @@ pub mod ids;
 pub mod poll;
 #[path = "../../src/random.rs"]
 pub mod random;
+#[path = "../../src/secret_file.rs"]
+pub mod secret_file;
 #[path = "../../src/token.rs"]
 pub mod token;
 

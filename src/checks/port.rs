@@ -88,7 +88,8 @@ fn connect(ssh: &[OsString], target: Target) -> Result<(), Trouble> {
         return connect_here(target).map(drop);
     }
     let mut child = forward(ssh, target, true)?;
-    let stderr = child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
+    let stderr = child.stderr.take().map(|pipe| BufReader::new(pipe.take(LONGEST_HEAD)));
+    let stderr = stderr.into_iter().flat_map(BufRead::lines);
     let mut said = String::new();
     for line in stderr.map_while(Result::ok) {
         if line.contains(FORWARDED) {

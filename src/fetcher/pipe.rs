@@ -52,21 +52,8 @@ pub fn run(
     if result.is_err() {
         process.signal(Signal::SIGKILL);
     }
-    let exit = wait(&mut process)?;
+    let exit = process.wait().map_err(|error| FetchError::Io("poll", error))?;
     result.map(|stderr| End { exit, stderr })
-}
-
-/// Waits for the end of what has ended its output, or is killed.
-pub fn wait(process: &mut Subprocess) -> Result<Exit, FetchError> {
-    let mut set = PollSet::new();
-    loop {
-        if let Some(exit) = process.try_wait() {
-            return Ok(exit);
-        }
-        set.clear();
-        process.register(&mut set);
-        set.wait(None).map_err(|error| FetchError::Io("poll", error))?;
-    }
 }
 
 fn follow(

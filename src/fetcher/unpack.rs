@@ -17,7 +17,6 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 
 use super::error::FetchError;
-use super::pipe;
 use super::sandbox::Sandbox;
 use super::source::Tools;
 use crate::archive::gzip::Members;
@@ -179,7 +178,7 @@ fn decompress(
     };
     if matches!(result, Err(ref error) if !matches!(error, UnpackError::Tar(StreamError::BrokenOff))) {
         process.signal(Signal::SIGKILL);
-        pipe::wait(&mut process)?;
+        process.wait().map_err(host_error)?;
         return result;
     }
     let mut words = Vec::new();
@@ -187,7 +186,7 @@ fn decompress(
         pipe.take(4096).read_to_end(&mut words).map_err(host_error)?;
     }
     process.signal(Signal::SIGKILL); // it has ended its output, and so itself, or has more to say than anybody wants to hear
-    let exit = pipe::wait(&mut process)?;
+    let exit = process.wait().map_err(host_error)?;
     let text = String::from_utf8_lossy(&words);
     match text.lines().find(|line| !line.trim().is_empty()) {
         Some(line) if exit != Exit::Status(0) => {

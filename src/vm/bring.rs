@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::container::text::printable;
-use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
 
 use super::collect::OUR_FILES;
@@ -61,6 +60,7 @@ fn bring(arguments: &[OsString]) -> Result<(), String> {
     if let Some(stderr) = session.stderr.take() {
         stderr.take(WORDS).read_to_end(&mut said).map_err(|error| format!("cannot read from ssh: {error}"))?;
     }
+    let wait = |process: &mut Subprocess| process.wait().map_err(|error| format!("poll: {error}"));
     match (wait(&mut session)?, wait(&mut tar)?) {
         (Exit::Status(0), Exit::Status(0)) => Ok(()),
         (Exit::Status(0), exit) => Err(format!("tar on the host: {exit}")),
@@ -85,18 +85,6 @@ fn archive(sandbox: &Path) -> Command {
 fn start(name: &str, command: Command) -> Result<Subprocess, String> {
     let started = Spawn::command(command).die_with_parent().spawn();
     started.map_err(|error| format!("cannot run {name}: {error}"))
-}
-
-fn wait(process: &mut Subprocess) -> Result<Exit, String> {
-    let mut set = PollSet::new();
-    loop {
-        if let Some(exit) = process.try_wait() {
-            return Ok(exit);
-        }
-        set.clear();
-        process.register(&mut set);
-        set.wait(None).map_err(|error| format!("poll: {error}"))?;
-    }
 }
 
 #[cfg(test)]

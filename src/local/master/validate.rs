@@ -33,14 +33,7 @@ pub(super) fn task(
             needed = accounts::plus(needed, &info.resources);
         }
     }
-    match accounts::contains(left, &needed) {
-        true => Ok(needed),
-        false => Err(format!(
-            "Total resources {} required by task and its executor is more than available {}",
-            accounts::text(&needed),
-            accounts::text(left)
-        )),
-    }
+    fitting(needed, left, "task and its executor is")
 }
 
 /// Checks a group of tasks, each of which names the group's executor. Gives the resources that they take, with those of their executor
@@ -82,14 +75,16 @@ pub(super) fn group(
     if running.is_none() {
         needed = accounts::plus(needed, &executor_info.resources);
     }
-    match accounts::contains(left, &needed) {
-        true => Ok(needed),
-        false => Err(format!(
-            "Total resources {} required by task group and its executor are more than available {}",
-            accounts::text(&needed),
-            accounts::text(left)
-        )),
+    fitting(needed, left, "task group and its executor are")
+}
+
+/// What is needed, if there is so much left; `whose` with its verb, for Mesos' text.
+fn fitting(needed: Vec<Resource>, left: &[Resource], whose: &str) -> Result<Vec<Resource>, String> {
+    if accounts::contains(left, &needed) {
+        return Ok(needed);
     }
+    let (needed, left) = (accounts::text(&needed), accounts::text(left));
+    Err(format!("Total resources {needed} required by {whose} more than available {left}"))
 }
 
 /// Checks what a task says of itself.

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::ToExecutor;
+use crate::flags::values::format_duration;
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
@@ -34,7 +35,8 @@ impl Slave {
             conversation.address = address;
         }
         if runs && waits && conversation.register_by.is_none() {
-            log::info!("executor {executor} of framework {framework} runs; it has to register within {timeout:?}");
+            let within = format_duration(timeout);
+            log::info!("executor {executor} of framework {framework} runs; it has to register within {within}");
             conversation.register_by = Some(now.instant + timeout);
         }
     }
@@ -153,7 +155,7 @@ impl Slave {
                 let Some(conversation) = &mut own.conversation else { continue };
                 let container = own.container.clone();
                 if conversation.register_by.take_if(|by| *by <= now.instant).is_some() {
-                    let timeout = crate::flags::values::format_duration(timeout);
+                    let timeout = format_duration(timeout);
                     log::warn!(
                         "executor {executor} of framework {framework} did not register within {timeout}; ending it"
                     );
