@@ -348,6 +348,12 @@ impl Inbound {
         self.connections.insert(ConnectionId(self.next), Connection::new(stream, peer, body, now));
     }
 
+    /// Bytes of unfinished requests, of all peers.
+    #[cfg(test)]
+    pub fn unfinished(&self) -> usize {
+        self.held_by(|_| true)
+    }
+
     /// Memory of unfinished requests and of what waits to be written.
     #[cfg(test)]
     pub fn held(&self) -> usize {

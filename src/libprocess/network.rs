@@ -279,7 +279,13 @@ impl Network {
         (self.links.waiting(), self.inbound.waiting())
     }
 
-    /// How many bytes of unfinished requests are held.
+    /// How many bytes of unfinished requests have come.
+    #[cfg(test)]
+    pub(super) fn unfinished(&self) -> usize {
+        self.inbound.unfinished()
+    }
+
+    /// How much memory is taken by unfinished requests and answers that wait, in bytes.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {
         self.inbound.held()

@@ -19,7 +19,7 @@ use super::pid::Pid;
 use crate::poll::{Interest, PollSet, earlier};
 
 /// A test that has not come to its end by then fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn any_port() -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)
