@@ -217,6 +217,8 @@ impl Slave {
             environment: self.environment(&slave_id, &framework, &executor, role, token, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
+            holds_tasks: None,
+            joins: None,
         };
         self.actions.push(Action::Launch(Box::new(spec)));
         // One that is here is described by UpdateFrameworkMessage when it changes.
