@@ -240,7 +240,9 @@ impl Plan {
             JobKind::Fetch if end.is_success() => Ok(Found::Nothing).into(),
             JobKind::Fetch => Err(Failure::other(fetcher::failure(end))).into(),
             JobKind::Launch => self.launched(end, ssh).map(|()| Found::Nothing).into(),
-            JobKind::Launcher | JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => plain(end).map(|()| Found::Nothing).into(),
+            JobKind::Launcher | JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => {
+                plain(end).map(|()| Found::Nothing).into()
+            }
             JobKind::Bring => plain(end).map(|()| Found::Nothing).into(),
             JobKind::Term | JobKind::Kill | JobKind::Collect => match end.is_success() {
                 true => Ok(Found::Nothing).into(),

@@ -136,7 +136,10 @@ impl Life {
 
     /// The guest's address, once it is known.
     pub fn address(&self) -> Option<Ipv4Addr> {
-        self.address
+        match self.settings.shape {
+            Shape::Command | Shape::Holder => self.address,
+            Shape::Joined(address) => Some(address),
+        }
     }
 
     fn start(&mut self, job: JobKind, deadline: Instant) {
