@@ -7,6 +7,8 @@
 //! ```
 
 pub mod children;
+#[cfg(test)]
+mod holder_tests;
 mod member;
 pub mod process;
 mod session;
