@@ -32,6 +32,7 @@ impl World {
         let container = ContainerId::new(format!("container-of-{name}")).expect("id");
         let info = custom("", name).executor.expect("executor");
         let executor = Executor {
+            played: None,
             info,
             container: container.clone(),
             sandbox: "/sandbox".into(),
