@@ -181,7 +181,8 @@ fn unsupported_task(task: &TaskInfo) -> Option<String> {
     if let Some(text) = task.container.as_ref().and_then(unsupported_container) {
         return Some(text);
     }
-    if let Some(text) = task.command.as_ref().and_then(unsupported_command) {
+    // A task of a group may leave its command to its container image, and here are none.
+    if let Some(text) = unsupported_command(task.command.as_ref().unwrap_or(&CommandInfo::default())) {
         return Some(text);
     }
     let checks = Which::ALL.into_iter().filter_map(|which| checks::probe(task, which));
