@@ -141,6 +141,7 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         ssh_user: vm.ssh_user.clone(),
         ssh_key: vm.ssh_key.clone(),
         boot_timeout: vm.boot_timeout,
+        path_map: flags.path_map.clone(),
     }))
 }
 
@@ -311,8 +312,17 @@ fn executor_environment(flags: &Flags) -> Vec<(String, String)> {
         ("HADOOP_HOME", &flags.fetcher.hadoop_home),
         ("SPARK_HOME", &flags.spark_home),
     ];
-    let homes = homes.iter().filter_map(|(name, home)| Some((name.to_string(), home.as_ref()?.display().to_string())));
+    let homes = homes.iter().filter_map(|(name, home)| Some((name.to_string(), as_seen(flags, home.as_ref()?))));
     homes.chain(flags.executor_environment_variables.iter().cloned()).collect()
+}
+
+/// A path of the host's as executors know it.
+fn as_seen(flags: &Flags, path: &Path) -> String {
+    let path = path.to_string_lossy();
+    match flags.isolation {
+        flags::Isolation::Vm => flags.path_map.path(&path).unwrap_or_else(|| path.into_owned()),
+        flags::Isolation::Process => path.into_owned(),
+    }
 }
 
 /// What VMs take beyond their guests' memory is not there to be offered. How many there will be is not known; one for each CPU is
@@ -431,6 +441,24 @@ mod tests {
         fs::write(&path, "x").expect("damaged");
         let error = told(slave("cpus:2"));
         assert!(error.contains("the file is damaged") && error.contains(&*path.to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn a_home_is_told_as_it_is_where_executors_run() {
+        let mut flags = Flags {
+            isolation: flags::Isolation::Vm,
+            mesos_home: Some("/opt/mesos".into()),
+            spark_home: Some("/opt/spark-1".into()),
+            executor_environment_variables: vec![("OWN".into(), "/opt/mesos".into())],
+            ..Default::default()
+        };
+        for text in ["/opt/mesos:/usr/lib/mesos", "/opt/spark:/s"] {
+            flags.path_map.add(text.parse().expect("mapping")).expect("added");
+        }
+        let told = |flags: &Flags| executor_environment(flags).into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
+        assert_eq!(told(&flags), ["MESOS_HOME=/usr/lib/mesos", "SPARK_HOME=/opt/spark-1", "OWN=/opt/mesos"]);
+        flags.isolation = flags::Isolation::Process;
+        assert_eq!(told(&flags)[0], "MESOS_HOME=/opt/mesos");
     }
 
     #[test]

@@ -70,6 +70,7 @@ impl Story {
         let sandbox = scratch.path().join("sandbox");
         fs::create_dir(&sandbox).expect("a sandbox");
         let config = VmConfig {
+            path_map: Default::default(),
             uri: URI.into(),
             network: "default".into(),
             vm_dir: vm_dir.clone(),

@@ -217,6 +217,7 @@ impl Slave {
             environment: self.environment(&slave_id, &framework, &executor, role, token, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
+            path_map: Vec::new(),
             holds_tasks: None,
             joins: None,
         };
