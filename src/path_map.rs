@@ -83,7 +83,11 @@ impl FromStr for Mapping {
             Some((host, guest)) if !guest.contains(':') && !host.is_empty() && !guest.is_empty() => {
                 let (host, guest) = (plain("host", host)?, plain("guest", guest)?);
                 if host == "/" {
-                    return Err(PathMapError::Path("host", host, "is everything; name the directories that are to be mapped"));
+                    return Err(PathMapError::Path(
+                        "host",
+                        host,
+                        "is everything; name the directories that are to be mapped",
+                    ));
                 }
                 Ok(Mapping { host, guest })
             }

@@ -455,7 +455,9 @@ mod tests {
         for text in ["/opt/mesos:/usr/lib/mesos", "/opt/spark:/s"] {
             flags.path_map.add(text.parse().expect("mapping")).expect("added");
         }
-        let told = |flags: &Flags| executor_environment(flags).into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>();
+        let told = |flags: &Flags| {
+            executor_environment(flags).into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>()
+        };
         assert_eq!(told(&flags), ["MESOS_HOME=/usr/lib/mesos", "SPARK_HOME=/opt/spark-1", "OWN=/opt/mesos"]);
         flags.isolation = flags::Isolation::Process;
         assert_eq!(told(&flags)[0], "MESOS_HOME=/opt/mesos");

@@ -1,8 +1,8 @@
 //! URIs that name what the guest has already: local paths that are mapped (`--vm_path_map`). Nothing of them is fetched; when the guest is
 //! there they are linked into its sandbox under the names that fetched ones would have, and unpacked where those would be.
 
-use super::plan::{Finish, Item, Source};
 use super::items;
+use super::plan::{Finish, Item, Source};
 use crate::messages::container::Spec;
 use crate::path_map::PathMap;
 

@@ -92,7 +92,8 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
 /// A sandbox has the same path in its guest: no mapping may reach it.
 fn sandboxes_stay(flags: &Flags) -> Result<(), FlagError> {
     let sandboxes = flags.work_dir.join("slaves");
-    let reaches = |mapping: &&Mapping| sandboxes.starts_with(&mapping.host) || Path::new(&mapping.host).starts_with(&sandboxes);
+    let reaches =
+        |mapping: &&Mapping| sandboxes.starts_with(&mapping.host) || Path::new(&mapping.host).starts_with(&sandboxes);
     match flags.path_map.mappings().find(reaches) {
         None => Ok(()),
         Some(mapping) => Err(FlagError::Contradiction {
@@ -146,7 +147,11 @@ fn idle_vm_flags(given: &[Given], isolation: Isolation) -> Option<String> {
     let is_mapping = |given: &Given| is_mapping(given.row.hint, &given.value);
     let is_of_vms = |given: &Given| given.row.group == Group::Vm || is_mapping(given);
     let idle = |given: &&Given| is_of_vms(given) && given.origin != Origin::Default;
-    let names: Vec<_> = given.iter().filter(idle).map(|given| format!("--{}{}", given.row.name, if is_mapping(given) { "'s GUEST" } else { "" })).collect();
+    let names: Vec<_> = given
+        .iter()
+        .filter(idle)
+        .map(|given| format!("--{}{}", given.row.name, if is_mapping(given) { "'s GUEST" } else { "" }))
+        .collect();
     match isolation {
         Isolation::Process if !names.is_empty() => {
             Some(format!("without --isolation=vm, these have no effect: {}", names.join(", ")))

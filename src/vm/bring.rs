@@ -43,7 +43,10 @@ pub fn remote_script(state: &str, sandbox: &str, files: &[GuestFile]) -> String 
             Finish::Unpack => ("unpack", ""),
             Finish::Gunzip(into) => ("gunzip", into.as_str()),
         };
-        script.push_str(&format!("take {}\n", words(&[&file.uri, &file.path, &file.output, finish, into].map(|word| word.to_string()))));
+        script.push_str(&format!(
+            "take {}\n",
+            words(&[&file.uri, &file.path, &file.output, finish, into].map(|word| word.to_string()))
+        ));
     }
     script + &format!(": >{state}/fetched")
 }
@@ -196,7 +199,10 @@ mod tests {
         take(&scratch, &files).expect("taken");
         let guest = scratch.path().join("guest");
         let read = |name: &str| fs::read_to_string(guest.join(name)).expect("file");
-        assert_eq!((read("d/in"), read("b.txt"), read("sub/c $(d)")), ("in\n".into(), "text\n".into(), "kept\n".into()));
+        assert_eq!(
+            (read("d/in"), read("b.txt"), read("sub/c $(d)")),
+            ("in\n".into(), "text\n".into(), "kept\n".into())
+        );
         assert_eq!(fs::read_link(guest.join("run")).expect("link"), image.join("run"));
         assert!(fs::metadata(image.join("run")).expect("run").permissions().mode() & 0o111 == 0o111);
         assert!(guest.join("dir").is_dir() && scratch.path().join("state/fetched").exists());
@@ -213,7 +219,11 @@ mod tests {
         let missing = missing.display();
         assert_eq!(said, format!("not there: Failed to fetch '/opt/nothing': the guest has no {missing}, {words}"));
         let said = lacks(file("a", &image.join("no.tgz"), "a", Finish::Unpack));
-        assert!(said.starts_with("not there: Failed to fetch 'a': ") && said.contains("no.tgz in the guest is not unpacked: tar: "), "{said}");
+        assert!(
+            said.starts_with("not there: Failed to fetch 'a': ")
+                && said.contains("no.tgz in the guest is not unpacked: tar: "),
+            "{said}"
+        );
         let said = lacks(file("b", &image.join("no.gz"), "b.gz", Finish::Gunzip("b".into())));
         assert!(said.contains("no.gz in the guest is not unpacked: gzip: "), "{said}");
         fs::create_dir(scratch.path().join("guest/taken")).expect("directory");

@@ -5,11 +5,13 @@ fail() {
     exit 66
 }
 
-# The first line of what a program said, without its name for us.
+# Keeps the first line of what a program said in $words; gzip begins with an empty one.
 first() {
-    words=${words%%"
-"*}
+    words=${words#"$newline"}
+    words=${words%%"$newline"*}
 }
+newline='
+'
 
 # take URI PATH OUTPUT FINISH INTO: PATH has the name OUTPUT in the sandbox, and is made executable, unpacked, or decompressed into INTO.
 take() {

@@ -346,3 +346,42 @@ fn verb_failure(error: VerbError, end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
     };
     Failure { cause, text: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::container::PathMapping;
+    use crate::messages::mesos::{CheckInfo, TaskInfo, check_info};
+
+    #[test]
+    fn a_command_and_its_check_name_the_guests_paths_and_the_spec_stays_as_the_framework_has_it() {
+        let command = |shell: bool, value: &str, arguments: &[&str]| CommandInfo {
+            shell: Some(shell),
+            value: Some(value.into()),
+            arguments: arguments.iter().map(|argument| argument.to_string()).collect(),
+            ..Default::default()
+        };
+        let spec = Spec {
+            path_map: vec![PathMapping { host: "/opt/spark".into(), guest: "/S".into() }],
+            task: Some(TaskInfo {
+                command: Some(command(true, "/opt/spark/run", &[])),
+                check: Some(CheckInfo {
+                    r#type: Some(check_info::Type::Command as i32),
+                    command: Some(check_info::Command { command: command(true, "test -e /opt/spark/up", &[]) }),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let map = PathMap::of(&spec);
+        let run = spec.command().map(|command| program(command, &map));
+        assert_eq!(run, Some(Ok(Program::Shell("/S/run".into()))));
+        let checks = checks::jobs(&spec).expect("checks");
+        assert_eq!(checks[0].program, Program::Shell("test -e /S/up".into()));
+        let exec =
+            program(&command(false, "/opt/spark/run", &["/opt/spark/run", "--to=/opt/spark", "/opt/spark2"]), &map);
+        let arguments = ["/S/run", "--to=/S", "/opt/spark2"].map(String::from).to_vec();
+        assert_eq!(exec, Ok(Program::Exec { file: "/S/run".into(), arguments }));
+    }
+}
