@@ -138,6 +138,14 @@ pub struct PathMap {
     mappings: Vec<Mapping>,
 }
 
+impl fmt::Display for PathMap {
+    /// As `--vm_path_map` takes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mappings: Vec<_> = self.mappings.iter().map(Mapping::to_string).collect();
+        f.write_str(&mappings.join(","))
+    }
+}
+
 impl PathMap {
     /// What a container is to go by.
     pub fn of(spec: &Spec) -> PathMap {

@@ -119,6 +119,7 @@ fn what_is_no_mapping_says_what_to_write() {
 fn a_container_goes_by_the_same_map() {
     let map = map(&["/a:/b", "/a/b/c:/", "/a/b:/c"]);
     assert_eq!(PathMap::of(&Spec { path_map: map.to_proto(), ..Default::default() }), map);
+    assert_eq!(map.to_string(), "/a/b/c:/,/a/b:/c,/a:/b", "as it may be given again");
 }
 
 /// A word of a command: what it is, what it is to be, and what separates it from the one before.

@@ -384,6 +384,7 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("vm_network", flags.vm.network.clone()),
         ("vm_guest_isolation", flags.vm.guest_isolation.text().to_string()),
         ("vm_image", flags.vm.image.clone()),
+        ("vm_path_map", flags.path_map.to_string()),
         ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
     ];
     shown.map(|(name, value)| (name.to_string(), value)).into()
