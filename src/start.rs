@@ -125,7 +125,7 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         vm.network,
         image.directory.display()
     );
-    Ok(Kind::Vm(VmConfig {
+    Ok(Kind::Vm(Box::new(VmConfig {
         uri: vm.uri.clone(),
         network: vm.network.clone(),
         vm_dir: vm.dir.clone(),
@@ -142,7 +142,7 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         ssh_key: vm.ssh_key.clone(),
         boot_timeout: vm.boot_timeout,
         path_map: flags.path_map.clone(),
-    }))
+    })))
 }
 
 fn make_directory(path: &Path) -> Result<(), StartError> {

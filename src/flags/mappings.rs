@@ -15,8 +15,8 @@ pub(super) fn is_mapping(hint: &str, value: &str) -> bool {
 
 /// Reads mappings with commas between them.
 pub(super) fn add(map: &mut PathMap, text: &str) -> Result<(), String> {
-    let mut add = |text: &str| map.add(text.parse()?);
-    text.split(',').try_for_each(|text| add(text)).map_err(|error: PathMapError| error.to_string())
+    let add = |text: &str| map.add(text.parse()?);
+    text.split(',').try_for_each(add).map_err(|error: PathMapError| error.to_string())
 }
 
 /// Reads a home: `DIR`, or `DIR:GUEST`, which is a mapping, too. The result is the host's directory.

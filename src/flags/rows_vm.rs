@@ -111,7 +111,7 @@ pub(super) static ROWS: &[Row] = &[
         name: "vm_path_map",
         hint: "MAP",
         allowed: "HOST:GUEST[,HOST:GUEST...], absolute paths of letters, digits, '/', '.', '_', '-', '+'",
-        help: "HOST:GUEST[,...]: what is HOST in a task's command is GUEST in its guest.",
+        help: "HOST:GUEST[,...]: guests have at GUEST what frameworks name as HOST.",
         doc: "For software that the image has elsewhere than frameworks expect it: with /opt/spark:/usr/lib/spark, a command that names \
               /opt/spark/bin/x runs /usr/lib/spark/bin/x, and a URI below /opt/spark is not fetched from this host, but taken from the \
               guest. HOST and what is below it is meant (not /opt/spark2), the longest HOST wins, and HOST and GUEST may be the same. \
