@@ -18,6 +18,7 @@ mod libprocess;
 mod local;
 mod logging;
 mod messages;
+mod path_map;
 mod poll;
 mod preflight;
 mod process;

@@ -43,6 +43,7 @@ fn image() -> PathBuf {
 /// VMs below this directory.
 pub(super) fn config(vm_dir: &Path) -> VmConfig {
     VmConfig {
+        path_map: Default::default(),
         uri: URI.into(),
         network: "default".into(),
         vm_dir: vm_dir.to_path_buf(),

@@ -218,6 +218,7 @@ impl Slave {
             environment: self.environment(&slave_id, &framework, &executor, role, token, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
+            path_map: Vec::new(),
             holds_tasks: is_default(&executor).then_some(true),
             joins: None,
         };
