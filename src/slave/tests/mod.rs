@@ -15,6 +15,7 @@ mod requests;
 mod streams;
 mod times;
 mod touch;
+mod weight;
 mod world;
 
 use std::time::{Duration, Instant};
