@@ -17,6 +17,8 @@ mod isolation;
 mod libprocess;
 mod local;
 mod logging;
+#[cfg(test)]
+mod loopback;
 mod messages;
 mod path_map;
 mod poll;

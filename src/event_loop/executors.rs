@@ -182,7 +182,10 @@ impl EventLoop {
     }
 
     fn write_event(&mut self, connection: ConnectionId, event: &crate::messages::mesos::executor::Event) {
-        let Some(stream) = self.streams.open.get(&connection) else { return };
+        let Some(stream) = self.streams.open.get(&connection) else {
+            let line = "dropped an event for an executor: its subscription has ended, and it has not subscribed again";
+            return self.complaints.warn(Instant::now(), line);
+        };
         match executor::encode(stream.format, event) {
             Ok(record) => {
                 if !self.network.write_stream(connection, &recordio::encode(&record)) {

@@ -348,6 +348,13 @@ impl Inbound {
         self.connections.insert(ConnectionId(self.next), Connection::new(stream, peer, body, now));
     }
 
+    /// How much the kernel holds of what is written, for connections to come: they take it from their listener.
+    #[cfg(test)]
+    pub fn set_kernel_buffer(&self, bytes: usize) {
+        use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+        self.listeners.iter().for_each(|listener| setsockopt(listener, SndBuf, &bytes).expect("a buffer's size"));
+    }
+
     /// Bytes of unfinished requests, of all peers.
     #[cfg(test)]
     pub fn unfinished(&self) -> usize {

@@ -7,6 +7,7 @@ use crate::messages::mesos;
 use crate::messages::mesos::internal::{ExecutorToFrameworkMessage, StatusUpdateAcknowledgementMessage};
 use crate::messages::mesos::task_status::{Reason, Source};
 use crate::messages::mesos::{TaskGroupInfo, TaskInfo, TaskState};
+use crate::slave::framework::Task;
 use crate::slave::kill::lost_state;
 use crate::slave::updates::SlaveStatus;
 use crate::slave::{Action, Executor, ExecutorState, Now, Purpose, Slave};
@@ -163,6 +164,9 @@ impl Slave {
         let Some(own) = known.executors.get_mut(executor) else { return };
         let tasks = together.tasks.iter().filter_map(|task| own.tasks.get(task));
         let infos: Vec<TaskInfo> = tasks.map(|task| task.info.clone()).collect();
+        for id in &together.tasks {
+            own.tasks.get_mut(id).into_iter().for_each(Task::handed_over);
+        }
         if let Some(conversation) = &mut own.conversation {
             conversation.was_sent_a_task |= !infos.is_empty();
         }
