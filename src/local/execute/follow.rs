@@ -140,7 +140,7 @@ impl Follower {
 
     /// `vm.log` has been read to its end since [`Follower::catch_up`], or cannot be.
     pub fn is_caught_up(&self) -> bool {
-        !self.catching_up || self.gave_up
+        !self.catching_up || self.gave_up || !self.target.with_steps
     }
 
     /// All has been read, or given up.
@@ -179,7 +179,7 @@ impl Follower {
                 file.pace.asking = true;
                 file.asked_at_end = self.draining;
                 file.asked_to_catch_up = self.catching_up;
-                requests.push((Ask::File(file.kind), read_request(sandbox, file)));
+                requests.push((Ask::File(file.kind), read_request(sandbox, self.target.below.as_deref(), file)));
             }
         }
         requests
@@ -199,8 +199,9 @@ impl Follower {
         match sandbox {
             Ok(Some(sandbox)) => {
                 self.sandbox = Some(sandbox);
-                self.files =
-                    [Kind::VmLog, Kind::Stdout, Kind::Stderr].into_iter().map(|kind| File::new(kind, now)).collect();
+                let steps = [Kind::VmLog].into_iter().filter(|_| self.target.with_steps);
+                let kinds = steps.chain([Kind::Stdout, Kind::Stderr]);
+                self.files = kinds.map(|kind| File::new(kind, now)).collect();
                 Found::Nothing
             }
             Ok(None) => {
@@ -287,8 +288,12 @@ impl File {
     }
 }
 
-fn read_request(sandbox: &str, file: &File) -> Request {
-    let path = percent_encode(&format!("{sandbox}/{}", file.kind.file()));
+fn read_request(sandbox: &str, below: Option<&str>, file: &File) -> Request {
+    let path = match (file.kind, below) {
+        (Kind::Stdout | Kind::Stderr, Some(below)) => format!("{sandbox}/{below}/{}", file.kind.file()),
+        (Kind::VmLog, _) | (_, None) => format!("{sandbox}/{}", file.kind.file()),
+    };
+    let path = percent_encode(&path);
     let query = format!("path={path}&offset={}&length=65536", file.offset);
     Request { query: Some(query), ..Request::new("GET", "/files/read", Vec::new()) }
 }
@@ -314,7 +319,11 @@ mod tests {
     impl Test {
         /// A follower that has found its sandbox.
         fn new() -> Test {
-            let target = Target { framework: "F".to_string(), container: Some("c".to_string()), ..Target::default() };
+            Test::of(Target { with_steps: true, ..Target::default() })
+        }
+
+        fn of(target: Target) -> Test {
+            let target = Target { framework: "F".to_string(), container: Some("c".to_string()), ..target };
             let now = Instant::now();
             let mut test = Test { follower: Follower::new(target, now), now };
             assert_eq!(test.asked(), [Ask::State]);
@@ -374,6 +383,19 @@ mod tests {
         let next = test.requests();
         assert_eq!(next.len(), 1, "the others are still asked for");
         assert_eq!(next[0].1.query.as_deref(), Some("path=/w/a%20b%26c/stdout&offset=5&length=65536"));
+    }
+
+    #[test]
+    fn a_groups_task_has_its_files_below_its_executors_which_has_the_vms_log() {
+        let below = Some("containers/n".to_string());
+        let paths = |with_steps: bool| -> Vec<String> {
+            let mut test = Test::of(Target { below: below.clone(), with_steps, ..Target::default() });
+            let queries = test.requests().into_iter().filter_map(|(_, request)| request.query);
+            queries.map(|query| query.split('&').next().unwrap_or_default().to_string()).collect()
+        };
+        let streams = ["path=/w/a%20b%26c/containers/n/stdout", "path=/w/a%20b%26c/containers/n/stderr"];
+        assert_eq!(paths(true), ["path=/w/a%20b%26c/vm.log", streams[0], streams[1]]);
+        assert_eq!(paths(false), streams);
     }
 
     #[test]
