@@ -76,7 +76,7 @@ impl Test {
 
 fn calls(actions: &[Action]) -> Vec<&Call> {
     let call = |action| match action {
-        &Action::Call(ref call) => Some(&**call),
+        Action::Call(call) => Some(&**call),
         Action::State(..) | Action::Say(_) | Action::Follow(..) | Action::Drain(_) | Action::Exit(_) => None,
     };
     actions.iter().filter_map(call).collect()
