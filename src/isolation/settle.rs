@@ -48,10 +48,21 @@ pub fn settle(runtime_dir: &Path, kind: &Kind) {
 fn settle_containers(directories: &[RuntimeDirectory]) {
     log::info!("settling {} containers of an earlier slave", directories.len());
     let mut children = running_children(nix::unistd::geteuid().as_raw());
-    children.retain(|child| directories.iter().any(|directory| directory.path() == child.directory));
-    directories.iter().for_each(ask_to_end);
-    await_ends(children, Instant::now() + PATIENCE);
-    directories.iter().for_each(finish);
+    let deadline = Instant::now() + PATIENCE;
+    // A holder's VM is the last to go: the tasks in it have their grace, and their files.
+    let (holders, others): (Vec<_>, Vec<_>) = directories.iter().partition(|directory| holds_tasks(directory));
+    for directories in [others, holders] {
+        let is_here = |child: &Running| directories.iter().any(|directory| directory.path() == child.directory);
+        let (these, rest) = children.into_iter().partition(is_here);
+        children = rest;
+        directories.iter().for_each(|directory| ask_to_end(directory));
+        await_ends(these, deadline);
+        directories.iter().for_each(|directory| finish(directory));
+    }
+}
+
+fn holds_tasks(directory: &RuntimeDirectory) -> bool {
+    directory.read_spec().is_ok_and(|spec| spec.holds_tasks())
 }
 
 /// The worker that tells libvirt, when there is anything to tell.

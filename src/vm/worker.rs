@@ -4,7 +4,8 @@
 //! start DIR     claim an address, make and start the domain, bind it    qemu_pid=…, address=… if it is reserved
 //! lease DIR     wait for the DHCP lease of the VM's MAC, until killed   address=…
 //! destroy DIR   end the domain, give back lease and reservation, remove the VM's files
-//! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done
+//! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done. For a container that runs in
+//!               another's VM: its own files, and nothing else
 //! network URI NAME VM_DIR ISOLATION   check, or make, the network and the filter   bridge=… gateway=… prefix=… addresses=…
 //! ```
 //!
@@ -236,6 +237,10 @@ fn poll_leases(state: &VmState) -> Result<Ipv4Addr, WorkerError> {
 fn destroy(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     if dir.has_vm() {
         let state = dir.read_vm()?;
+        if state.joins.is_some() {
+            leave(&state)?;
+            return Ok(Vec::new());
+        }
         vm_dir(&state)?;
         undo(&Libvirt::connect(&state.uri)?, &state)?;
         remove_files(&state)?;
@@ -254,13 +259,26 @@ pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
     Ok(network::give_back(libvirt, &state.network, &state.mac, Path::new(&state.directory))?)
 }
 
+/// Takes away what a container has that runs in another's VM: its own directory, and nothing of the VM.
+fn leave(state: &VmState) -> Result<(), WorkerError> {
+    let directory = Path::new(&state.directory);
+    let id = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    vm_dir(&VmState { domain: domain::name(id), ..state.clone() })?;
+    if state.joins() == id {
+        return Err(WorkerError::Strange { domain: state.domain.clone(), directory: state.directory.clone() });
+    }
+    remove_files(state)
+}
+
 /// QEMU goes first, so that its memory is free whatever becomes of libvirt.
 fn cleanup(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     if dir.is_done() {
         return Ok(Vec::new());
     }
-    if dir.has_vm() {
-        let state = dir.read_vm()?;
+    let state = if dir.has_vm() { Some(dir.read_vm()?) } else { None };
+    if let Some(state) = state.as_ref().filter(|state| state.joins.is_some()) {
+        leave(state)?;
+    } else if let Some(state) = state {
         let vm_dir = vm_dir(&state)?;
         kill_qemu(&state)?;
         if !destroy_in_time(dir) {
