@@ -75,11 +75,14 @@ impl Test {
 }
 
 fn calls(actions: &[Action]) -> Vec<&Call> {
-    let call = |action| match action {
-        Action::Call(call) => Some(&**call),
-        Action::State(..) | Action::Say(_) | Action::Follow(..) | Action::Drain(_) | Action::Exit(_) => None,
-    };
-    actions.iter().filter_map(call).collect()
+    let mut calls: Vec<&Call> = Vec::new();
+    for action in actions {
+        match action {
+            Action::Call(call) => calls.push(call),
+            Action::State(..) | Action::Say(_) | Action::Follow(..) | Action::Drain(_) | Action::Exit(_) => {}
+        }
+    }
+    calls
 }
 
 fn kinds(actions: &[Action]) -> Vec<call::Type> {
