@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -84,6 +85,14 @@ fn await_lines(world: &World, task: &str, count: usize) -> Vec<String> {
     })
 }
 
+/// Waits until a task's stderr ends so. What was fetched for it is told before.
+fn await_stderr(world: &World, task: &str, end: &str) {
+    let file = file(world, task, "stderr");
+    eventually(&format!("{task}'s stderr ends with {end:?}"), || {
+        fs::read_to_string(&file).is_ok_and(|text| text.ends_with(end)).then_some(())
+    });
+}
+
 /// The whole life of an executor and of two groups on it: what their tasks have in common and what is each one's own, and how one's end
 /// is the others'. `user`: whom there is where they run.
 fn lives(world: &World, user: &str) -> (String, String) {
@@ -113,7 +122,7 @@ fn lives(world: &World, user: &str) -> (String, String) {
     assert!(sandbox.ends_with(&format!("/runs/{parent}/containers/{}", containers[0])), "{sandbox}");
     assert_eq!(await_lines(world, "b", 2), [first[0].clone(), "sown".to_string()]);
     assert_eq!(await_lines(world, "c", 1), [first[0].clone()]);
-    assert_eq!(fs::read_to_string(file(world, "b", "stderr")).expect("stderr").lines().last(), Some("wrong"));
+    await_stderr(world, "b", "\nwrong\n");
     let healthy = framework.await_state("c", "TASK_RUNNING");
     assert_eq!(healthy["healthy"], true, "{healthy}");
 
@@ -164,10 +173,13 @@ fn example() -> &'static str {
 
 #[test]
 fn the_readme_s_group_runs_in_one_guest_as_execute_shows_it() {
-    let world = World::with_slave("readme-group", &[]);
+    let world = World::new("readme-group");
     let file = world.path("group.json");
     fs::write(&file, example()).expect("file");
-    let output = world.execute(&["--task_group", &file]);
+    let mut command = Command::new(BINARY);
+    command.args(["execute", "--master=local", "--isolation=vm", "--vm_network=mesos", "--task_group", &file]);
+    command.arg(format!("--vm_dir={}", world.path("vm"))).arg(format!("--vm_image_dir={IMAGES}"));
+    let output = command.stdin(Stdio::null()).output().expect("execute");
     let (out, err) = (stdout(&output), stderr(&output));
     assert_eq!(output.status.code(), Some(0), "{out}\n{err}");
     assert!(out.lines().any(|line| line == "[client] hello"), "{out}\n{err}");
@@ -197,9 +209,17 @@ fn execute_ends_as_the_first_of_a_group_does_that_does_not_finish() {
 }
 
 #[test]
-fn a_slave_that_stops_ends_a_group_and_tells_of_each_task() {
+fn a_group_is_killed_whole_before_its_guest_is_there_and_told_of_each_task_when_the_slave_stops() {
     let mut world = World::with_slave("group-stop", &[]);
     let mut framework = Framework::subscribe(&world);
+    framework.launch_group("early", living(&["x", "y"]));
+    framework.kill("y");
+    for task in ["x", "y"] {
+        let status = framework.await_state(task, "TASK_KILLED");
+        assert_eq!(status["message"], "A task within the task group was killed before delivery to the executor");
+    }
+    framework.await_exit("early");
+    world.assert_clean();
     framework.launch_group("e", living(&["a", "b"]));
     await_running(&mut framework, &["a", "b"]);
     world.slave().signal("TERM");
