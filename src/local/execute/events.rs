@@ -65,7 +65,7 @@ pub enum Action {
     State(usize, TaskState, Option<String>, Instant),
     /// Tell the user something.
     Say(String),
-    /// Find a task's sandbox at this agent and show what is written to it.
+    /// Find a task's sandbox at this agent and show what is written to it. The place behind the last task is their executor's.
     Follow(usize, Box<Target>),
     /// A task has ended: show the rest, then tell [`Event::Drained`].
     Drain(usize),
@@ -86,8 +86,18 @@ pub struct Target {
     pub task: String,
     /// The container's id, when the task's status told it: of a nested container, that of the outermost one around it.
     pub container: Option<String>,
-    /// Where in the container's sandbox the task's own is, if it has one of its own.
-    pub below: Option<String>,
-    /// Whether the steps of the VM's life are to be shown with this task.
-    pub with_steps: bool,
+    /// What of it is shown.
+    pub shown: Shown,
+}
+
+/// What is shown of a container's sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Shown {
+    /// The output of the one task, and the steps of its VM's life.
+    #[default]
+    All,
+    /// Those steps alone, of a VM that tasks share.
+    Steps,
+    /// The output of a task that has a sandbox of its own in it, at this place.
+    Output(String),
 }

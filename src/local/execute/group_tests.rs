@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::calls::Work;
 use super::group;
 use super::outcome::Outcome;
-use super::scheduler::{Action, Event, Interrupt, Scheduler, Target};
+use super::scheduler::{Action, Event, Interrupt, Scheduler, Shown, Target};
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::scheduler::{Call, Event as FromMaster, call};
 use crate::messages::{from_v1_json, to_v1_json};
@@ -139,20 +139,22 @@ fn a_group_is_launched_on_one_offer_that_has_room_for_its_executor_too() {
 
 #[test]
 fn each_task_is_followed_in_its_own_sandbox_and_acknowledged_by_itself() {
-    let mut test = Test::launched();
-    let target = |task: &str, below: &str, with_steps: bool| Target {
+    let mut test = Test::new();
+    let target = |task: &str, container: Option<&str>, shown: Shown| Target {
         host: "127.0.0.1".to_string(),
         port: 5051,
         framework: "F".to_string(),
         task: task.to_string(),
-        container: Some("p".to_string()),
-        below: Some(below.to_string()),
-        with_steps,
+        container: container.map(str::to_string),
+        shown,
     };
+    let launched = test.offer(0.4, 96.0);
+    assert!(launched.contains(&Action::Follow(2, Box::new(target("a", None, Shown::Steps)))), "{launched:?}");
+    let own = |task: &str| target(task, Some("p"), Shown::Output(format!("containers/n-{task}")));
     let first = test.update("b", "TASK_STARTING", "");
-    assert!(first.contains(&Action::Follow(1, Box::new(target("b", "containers/n-b", true)))), "{first:?}");
+    assert!(first.contains(&Action::Follow(1, Box::new(own("b")))), "{first:?}");
     let second = test.update("a", "TASK_STARTING", "");
-    assert!(second.contains(&Action::Follow(0, Box::new(target("a", "containers/n-a", false)))), "{second:?}");
+    assert!(second.contains(&Action::Follow(0, Box::new(own("a")))), "{second:?}");
     assert_eq!(test.update("a", "TASK_FINISHED", ""), [Action::Drain(0)]);
     let drained = test.handle(Event::Drained(0));
     assert_eq!((kinds(&drained), exit(&drained)), (vec![call::Type::Acknowledge], None));
@@ -160,6 +162,12 @@ fn each_task_is_followed_in_its_own_sandbox_and_acknowledged_by_itself() {
     let drained = test.handle(Event::Drained(1));
     assert_eq!(kinds(&drained), [call::Type::Acknowledge, call::Type::Teardown]);
     assert_eq!(exit(&drained), Some(&Outcome::Command(0)));
+}
+
+#[test]
+fn of_a_task_that_was_never_launched_there_is_nothing_to_follow() {
+    let mut test = Test::launched();
+    assert_eq!(test.update("a", "TASK_ERROR", "no"), [Action::Drain(0)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::events::Target;
+use super::events::{Shown, Target};
 use super::outcome::Outcome;
 use crate::messages::mesos::{ContainerId, TaskState, TaskStatus};
 
@@ -49,7 +49,7 @@ impl Launched {
         self.last_state.replace(state) != Some(state)
     }
 
-    /// The first update tells that there is a sandbox, and in most cases its container's id. Of a group's task the container is nested:
+    /// The first update tells that there is a sandbox, unless it tells that there will be none, and in most cases its container's id. Of a group's task the container is nested:
     /// its sandbox is in that of its executor.
     pub(super) fn follow(&mut self, status: &TaskStatus, grouped: bool) -> Option<Target> {
         let Stage::Launched(target) = &mut self.stage else {
@@ -57,11 +57,14 @@ impl Launched {
         };
         let mut target = std::mem::take(&mut **target);
         self.stage = Stage::Following;
+        if matches!(status.state(), TaskState::TaskError | TaskState::TaskDropped) {
+            return None;
+        }
         let container = status.container_status.as_ref().and_then(|status| status.container_id.as_ref());
         let (outermost, below) = container.map_or((None, None), nesting);
         target.container = outermost;
         if grouped {
-            target.below = below.or_else(|| Some(format!("tasks/{}", self.id)));
+            target.shown = Shown::Output(below.unwrap_or_else(|| format!("tasks/{}", self.id)));
         }
         Some(target)
     }

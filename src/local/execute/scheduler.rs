@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use super::calls::{Caller, Work};
-pub use super::events::{Action, Event, Interrupt, Target};
+pub use super::events::{Action, Event, Interrupt, Shown, Target};
 use super::launched::{Launched, Stage};
 use super::outcome::{self, Outcome};
 use crate::messages::mesos::scheduler::{Call, Event as FromMaster, event};
@@ -218,7 +218,17 @@ impl Scheduler {
             Launched::new(id, target)
         };
         self.tasks = ids.map(launched).collect();
+        self.follow_executor(offer);
         self.state = State::Launched;
+    }
+
+    /// A group's tasks start when their VM is there: its steps are shown from the beginning, and once.
+    fn follow_executor(&mut self, offer: &Offer) {
+        let Some(first) = self.tasks.first().filter(|_| self.caller.work().executor.is_some()) else {
+            return;
+        };
+        let target = Target { shown: Shown::Steps, ..target(offer, self.caller.framework(), &first.id) };
+        self.actions.push(Action::Follow(self.tasks.len(), Box::new(target)));
     }
 
     fn update(&mut self, status: &TaskStatus, now: Instant) {
@@ -240,12 +250,9 @@ impl Scheduler {
         }
     }
 
-    /// The steps of a VM that tasks share are shown once.
     fn follow(&mut self, index: usize, status: &TaskStatus) {
-        let is_first = self.tasks.iter().all(|task| matches!(task.stage, Stage::Launched(_)));
         let grouped = self.caller.work().executor.is_some();
-        if let Some(mut target) = self.tasks[index].follow(status, grouped) {
-            target.with_steps = is_first;
+        if let Some(target) = self.tasks[index].follow(status, grouped) {
             self.actions.push(Action::Follow(index, Box::new(target)));
         }
     }

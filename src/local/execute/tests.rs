@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::calls::Task;
 use super::outcome::Outcome;
-use super::scheduler::{Action, Event, Interrupt, Scheduler, Target};
+use super::scheduler::{Action, Event, Interrupt, Scheduler, Shown, Target};
 use crate::messages::mesos::scheduler::{Call, Event as FromMaster, call};
 use crate::messages::mesos::{self, TaskState};
 use crate::messages::{from_v1_json, to_v1_json};
@@ -119,8 +119,7 @@ fn a_task_is_launched_followed_drained_acknowledged_and_torn_down() {
         framework: "a079e6e4-9fb8-4efd-86dc-bd8b7e16d936-0004".to_string(),
         task: "j".to_string(),
         container: Some("54ba4b7b-fbbe-476c-a6bc-81a09c774b1b".to_string()),
-        below: None,
-        with_steps: true,
+        shown: Shown::All,
     };
     assert!(starting.contains(&Action::Follow(0, Box::new(target))));
     assert_eq!(calls(&test.master(RUNNING)), [call::Type::Acknowledge]);

@@ -22,7 +22,7 @@ pub(super) struct Following {
     stderr: Label,
 }
 
-/// By the tasks' places.
+/// By the tasks' places; a group's executor comes behind them.
 pub(super) type Followings = BTreeMap<usize, Following>;
 
 impl Shell<'_> {
