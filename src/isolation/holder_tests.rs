@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use super::children::{Children, Cleanup};
@@ -18,7 +18,8 @@ use crate::container::scratch::Scratch;
 use crate::ids::ContainerId;
 use crate::messages::container::{self, Joined, Spec};
 use crate::messages::mesos::{self, TaskState, TaskStatus, command_info::Uri, task_status::Reason};
-use crate::poll::PollSet;
+use crate::poll::{Interest, PollSet};
+use crate::subprocess::pidfd_open;
 use crate::vm::qemu::Qemu;
 
 const GRACE: Duration = Duration::from_secs(3);
@@ -288,11 +289,13 @@ fn without_a_slave_the_tasks_have_their_grace_and_all_ends_by_itself() {
     pod.children = None;
     let deadline = Instant::now() + Duration::from_secs(60);
     for child in children {
+        let pidfd = pidfd_open(child).expect("a child");
+        let mut set = PollSet::new();
+        set.add(pidfd.as_raw_fd(), Interest::Read);
+        set.wait(Some(deadline)).expect("poll");
+        assert!(set.is_readable(pidfd.as_raw_fd()), "{child} goes on");
         // They are ours to reap.
-        while let Ok(WaitStatus::StillAlive) = waitpid(child, Some(WaitPidFlag::WNOHANG)) {
-            assert!(Instant::now() < deadline, "{child} goes on");
-            let _ = Command::new("sleep").arg("0.1").status();
-        }
+        waitpid(child, None).expect("its end");
     }
     assert_eq!(pod.file("one", "stdout"), "begun\ncaught\n");
     assert!(!domains().contains(&pod.domain()));

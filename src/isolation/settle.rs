@@ -192,7 +192,7 @@ fn name(directory: &RuntimeDirectory) -> String {
 mod tests {
     use super::*;
     use crate::container::status::Update;
-    use crate::messages::container::VmState;
+    use crate::messages::container::{Spec, VmState};
     use crate::messages::mesos::TaskStatus;
     use crate::subprocess::{Exit, Subprocess};
     use std::os::unix::process::CommandExt;
@@ -268,6 +268,18 @@ mod tests {
         assert!(notes_worker(&config).is_none());
         fs::write(scratch.path().join("leftovers/mesos-a"), b"").expect("note");
         assert!(notes_worker(&config).is_some());
+    }
+
+    #[test]
+    fn a_holder_is_known_by_its_spec() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let directory = RuntimeDirectory::new(scratch.path());
+        assert!(!holds_tasks(&directory), "without a spec it is as any other");
+        let spec = Spec { version: VERSION, container_id: "c".into(), ..Default::default() };
+        directory.write_spec(&spec).expect("spec");
+        assert!(!holds_tasks(&directory));
+        directory.write_spec(&Spec { holds_tasks: Some(true), ..spec }).expect("spec");
+        assert!(holds_tasks(&directory));
     }
 
     #[test]

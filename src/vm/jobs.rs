@@ -350,3 +350,7 @@ fn verb_failure(error: VerbError, end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
     };
     Failure { cause, text: error.to_string() }
 }
+
+#[cfg(test)]
+#[path = "jobs_tests.rs"]
+mod tests;

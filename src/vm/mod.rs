@@ -222,3 +222,38 @@ fn settings(plan: &Plan, shape: Shape, state: &VmState) -> Settings {
         fetches: crate::fetcher::is_wanted(&plan.spec) && !holds,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spec_decides_the_shape_and_a_holder_that_cannot_be_one_is_refused() {
+        let spec = Spec { container_id: "t".into(), ..Default::default() };
+        assert_eq!(shape(&spec).ok(), Some(Shape::Command));
+        assert_eq!(shape(&Spec { holds_tasks: Some(true), ..spec.clone() }).ok(), Some(Shape::Holder));
+        let joined = |id: &str, address: Option<&str>| {
+            let joins = Joined { container_id: id.into(), address: address.map(str::to_string) };
+            shape(&Spec { joins: Some(joins), ..spec.clone() }).ok()
+        };
+        let address = Some("10.0.0.2");
+        assert_eq!(joined("holder", address), Some(Shape::Joined("10.0.0.2".parse().expect("address"))));
+        for (id, address) in [("../x", address), ("", address), ("t", address), ("holder", None), ("holder", Some("x"))]
+        {
+            assert_eq!(joined(id, address), None, "{id} {address:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_undone_for_a_container_in_anothers_vm_names_that_vm_and_only_its_own_directory() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let directory = RuntimeDirectory::new(scratch.path());
+        let vm = Vm { directory: "/v/vms/t".into(), ..Default::default() };
+        write_joined(&directory, &Joined { container_id: "holder".into(), address: None }, &vm).expect("state");
+        let state = directory.read_vm().expect("a whole state");
+        assert_eq!(
+            (state.domain.as_str(), state.directory.as_str(), state.joins()),
+            ("mesos-holder", "/v/vms/t", "holder")
+        );
+    }
+}

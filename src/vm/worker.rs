@@ -392,6 +392,42 @@ mod tests {
         }
     }
 
+    /// A container `t` in the VM of `holder`, whose directories are both there.
+    fn joined(scratch: &Path) -> VmState {
+        for id in ["holder", "t"] {
+            std::fs::create_dir_all(scratch.join("vms").join(id)).expect("directory");
+        }
+        let directory = scratch.join("vms/t").to_string_lossy().into_owned();
+        // Nobody listens there: whoever asked libvirt would fail.
+        let uri = "test+unix:///?socket=/nonexistent".to_string();
+        VmState { uri, joins: Some("holder".into()), ..state("mesos-holder", &directory) }
+    }
+
+    #[test]
+    fn after_a_container_in_anothers_vm_only_its_own_files_are_removed() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let dir = RuntimeDirectory::new(scratch.path().join("run"));
+        for operation in [cleanup, destroy] {
+            dir.create().expect("directory");
+            dir.write_vm(&joined(scratch.path())).expect("state");
+            operation(&dir).expect("cleaned up");
+            assert!(!scratch.path().join("vms/t").exists() && scratch.path().join("vms/holder").exists());
+            dir.remove().expect("remove");
+        }
+    }
+
+    #[test]
+    fn a_holders_directory_is_never_taken_for_that_of_a_container_in_it() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let right = joined(scratch.path());
+        let holders = scratch.path().join("vms/holder").to_string_lossy().into_owned();
+        for wrong in [holders, "vms/t".to_string(), scratch.path().join("t").to_string_lossy().into_owned()] {
+            let state = VmState { directory: wrong, ..right.clone() };
+            assert!(matches!(leave(&state), Err(WorkerError::Strange { .. })), "{state:?}");
+        }
+        assert!(scratch.path().join("vms/holder").exists() && vm_dir(&right).is_err(), "nor is it started");
+    }
+
     #[test]
     fn libvirts_refusals_come_with_what_to_do() {
         let vm = container::Vm { memory_mb: 4096, image: "/images/x".into(), ..Default::default() };
