@@ -122,7 +122,7 @@ impl Slave {
     /// The container is gone. Tasks that have no terminal state get one.
     pub(super) fn container_gone(&mut self, container: &ContainerId, reason: Option<String>, now: Now) {
         if let Some(owner) = self.find_member(container) {
-            return self.member_gone(container, &owner, reason.as_deref(), now);
+            return self.member_gone(&owner, reason.as_deref(), now);
         }
         let Some((framework_id, executor_id)) = self.find_container(container) else {
             return log::warn!("container {container} is gone, but nobody here owns it");

@@ -212,12 +212,14 @@ impl Slave {
         let own = self.frameworks.get(&framework_id).and_then(|framework| framework.executors.get(&executor_id));
         let Some(own) = own else { return };
         let has = |id: &TaskId| match (&member, &own.played) {
-            (Some(member), _) => member.task == *id,
+            (Some(member), _) => member.task() == id && !member.has_ended(),
             (None, Some(_)) => false,
             (None, None) => own.tasks.contains_key(id),
         };
         let Some(task_id) = TaskId::try_from(&status.task_id).ok().filter(has) else {
-            return log::warn!("dropped a status of container {container} for a task that it does not have");
+            return log::warn!(
+                "dropped a status of container {container} for a task that it does not have, or has no more"
+            );
         };
         log::info!(
             "task {task_id} of framework {framework_id} is {}{}",

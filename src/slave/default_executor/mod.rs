@@ -28,16 +28,16 @@ pub struct DefaultExecutor {
     holder: Holder,
 }
 
-/// A task and its container.
-#[derive(Debug, PartialEq, Eq)]
-struct Member {
-    task: TaskId,
+/// A task and its container. When it has ended, and that is acknowledged, there may be a new task of its name before its container is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member {
+    pub task: TaskId,
     container: ContainerId,
     group: u64,
     /// It was told to end.
-    killing: bool,
+    pub killing: bool,
     /// It has had its terminal state; what is left is its container.
-    ended: bool,
+    pub ended: bool,
 }
 
 /// The executor's own container.
@@ -80,23 +80,24 @@ impl DefaultExecutor {
     }
 
     /// Whose container it is.
-    pub(super) fn task_in(&self, container: &ContainerId) -> Option<&TaskId> {
-        self.members.iter().find(|member| member.container == *container).map(|member| &member.task)
+    pub(super) fn member_in(&self, container: &ContainerId) -> Option<&Member> {
+        self.members.iter().find(|member| member.container == *container)
     }
 
     /// A task is to be killed.
     pub(super) fn kill(&mut self, task: &TaskId, grace: Duration) -> Option<Kill> {
-        self.members.iter_mut().find(|member| member.task == *task)?.kill(grace)
+        self.members.iter_mut().find(|member| member.task == *task && !member.ended)?.kill(grace)
     }
 
-    /// It was told to end.
+    /// A task was told to end and has not.
     pub(super) fn is_killing(&self, task: &TaskId) -> bool {
-        self.members.iter().any(|member| member.task == *task && member.killing)
+        self.members.iter().any(|member| member.task == *task && member.killing && !member.ended)
     }
 
     /// A task has a terminal state: unless it finished, the rest of its group ends with it (`DefaultExecutor::waited`).
-    pub(super) fn ended(&mut self, task: &TaskId, state: TaskState) -> Vec<Kill> {
-        let Some(member) = self.members.iter_mut().find(|member| member.task == *task && !member.ended) else {
+    pub(super) fn ended(&mut self, container: &ContainerId, state: TaskState) -> Vec<Kill> {
+        let mut members = self.members.iter_mut();
+        let Some(member) = members.find(|member| member.container == *container && !member.ended) else {
             return Vec::new();
         };
         member.ended = true;
@@ -148,9 +149,10 @@ impl DefaultExecutor {
         self.holder != Holder::Gone
     }
 
-    /// The executor's own container is gone.
+    /// The executor's own container is gone, and with it have its tasks ended.
     pub(super) fn holder_gone(&mut self) {
         self.holder = Holder::Gone;
+        self.members.iter_mut().for_each(|member| member.ended = true);
     }
 
     /// Neither its own container nor any of its tasks' is there.
@@ -203,14 +205,14 @@ mod tests {
     #[test]
     fn a_failed_task_takes_its_group_along_and_no_other() {
         let mut executor = with(&["abc", "d"]);
-        assert_eq!(killed(executor.ended(&task("b"), TaskState::TaskFailed)), [three("a"), three("c")]);
-        assert_eq!(killed(executor.ended(&task("a"), TaskState::TaskKilled)), [], "the group is ending already");
+        assert_eq!(killed(executor.ended(&container("b"), TaskState::TaskFailed)), [three("a"), three("c")]);
+        assert_eq!(killed(executor.ended(&container("a"), TaskState::TaskKilled)), [], "the group is ending already");
     }
 
     #[test]
     fn a_finished_task_leaves_its_group_alone() {
         let mut executor = with(&["ab"]);
-        assert_eq!(killed(executor.ended(&task("a"), TaskState::TaskFinished)), []);
+        assert_eq!(killed(executor.ended(&container("a"), TaskState::TaskFinished)), []);
         executor.gone(&container("a"));
         assert!(!executor.is_empty());
     }
@@ -221,9 +223,19 @@ mod tests {
         assert_eq!(killed(executor.kill(&task("a"), LONG)), [("c-a".to_string(), 60)]);
         assert_eq!(executor.kill(&task("a"), Duration::ZERO), None);
         assert_eq!(killed(executor.shut_down()), [three("b")]);
-        executor.ended(&task("b"), TaskState::TaskKilled);
+        executor.ended(&container("b"), TaskState::TaskKilled);
         assert_eq!(executor.kill(&task("b"), LONG), None);
         assert_eq!(executor.kill(&task("stranger"), LONG), None);
+    }
+
+    #[test]
+    fn a_new_task_of_an_old_ones_name_is_not_taken_for_it() {
+        let mut executor = with(&["a"]);
+        executor.ended(&container("a"), TaskState::TaskFinished);
+        executor.launch([(task("a"), container("new"))]);
+        assert_eq!(killed(executor.kill(&task("a"), LONG)), [("c-new".to_string(), 60)]);
+        executor.gone(&container("a"));
+        assert!(executor.is_killing(&task("a")));
     }
 
     #[test]

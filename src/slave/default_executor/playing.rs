@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use super::{DefaultExecutor, Kill};
+use super::{DefaultExecutor, Kill, Member};
 use crate::container::kill_policy::grace_of;
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::messages::container::{Joined, Spec};
 use crate::messages::mesos::{TaskInfo, TaskState};
 use crate::slave::executor::{ToExecutor, Via};
-use crate::slave::framework::{Executor, ExecutorState, is_terminal};
+use crate::slave::framework::{Executor, ExecutorState};
 use crate::slave::kill::end_of_task;
 use crate::slave::launch::SPEC_VERSION;
 use crate::slave::{Action, Now, Slave, paths};
@@ -21,7 +21,19 @@ const SIGKILL: i32 = 9;
 pub(in crate::slave) struct Owner {
     pub framework: FrameworkId,
     pub executor: ExecutorId,
-    pub task: TaskId,
+    pub container: ContainerId,
+    member: Member,
+}
+
+impl Owner {
+    pub(in crate::slave) fn task(&self) -> &TaskId {
+        &self.member.task
+    }
+
+    /// It has had its terminal state.
+    pub(in crate::slave) fn has_ended(&self) -> bool {
+        self.member.ended
+    }
 }
 
 impl Slave {
@@ -29,8 +41,9 @@ impl Slave {
     pub(in crate::slave) fn find_member(&self, container: &ContainerId) -> Option<Owner> {
         self.frameworks.iter().find_map(|(framework, known)| {
             known.executors.iter().find_map(|(executor, own)| {
-                let task = own.played.as_ref()?.task_in(container)?.clone();
-                Some(Owner { framework: framework.clone(), executor: executor.clone(), task })
+                let member = own.played.as_ref()?.member_in(container)?.clone();
+                let (framework, executor) = (framework.clone(), executor.clone());
+                Some(Owner { framework, executor, container: container.clone(), member })
             })
         })
     }
@@ -39,7 +52,7 @@ impl Slave {
     pub fn executor_that_ends_with(&self, container: &ContainerId) -> Option<&ContainerId> {
         let executors = self.frameworks.values().flat_map(|framework| framework.executors.values());
         let mut its_own = executors.filter(|own| {
-            let is_member = own.played.as_ref().is_some_and(|played| played.task_in(container).is_some());
+            let is_member = own.played.as_ref().is_some_and(|played| played.member_in(container).is_some());
             own.container == *container || is_member
         });
         let own = its_own.next()?;
@@ -157,33 +170,26 @@ impl Slave {
     /// A task has the terminal state that its container reported.
     pub(in crate::slave) fn member_ended(&mut self, owner: &Owner, state: TaskState) {
         let played = self.playing(&owner.framework, &owner.executor).and_then(|own| own.played.as_mut());
-        let kills = played.map(|played| played.ended(&owner.task, state)).unwrap_or_default();
+        let kills = played.map(|played| played.ended(&owner.container, state)).unwrap_or_default();
         self.kill_members(kills);
     }
 
     /// A task's container is gone, with a `reason` if not in order: then nobody knows what of the task is left inside the executor's
     /// container, which ends, too. One that never was there says nothing about the others but by its group.
-    pub(in crate::slave) fn member_gone(
-        &mut self,
-        container: &ContainerId,
-        owner: &Owner,
-        reason: Option<&str>,
-        now: Now,
-    ) {
-        let Owner { framework, executor, task } = owner;
+    pub(in crate::slave) fn member_gone(&mut self, owner: &Owner, reason: Option<&str>, now: Now) {
+        let Owner { framework, executor, container, member: Member { task, killing, ended, .. } } = owner;
         match reason {
             None => log::info!("container {container} of task {task} is gone"),
             Some(reason) => log::warn!("container {container} of task {task} died: {reason}"),
         }
         let terminating = self.frameworks.get(framework).is_some_and(|known| known.terminating);
         let Some(own) = self.playing(framework, executor) else { return };
-        let killing = own.played.as_ref().is_some_and(|played| played.is_killing(task));
-        let state = own.tasks.get(task).map_or(TaskState::TaskFailed, |task| task.state);
-        if !is_terminal(state) {
-            let was = match (killing, state) {
+        let was_launched = *ended || own.tasks.get(task).is_some_and(|task| task.state != TaskState::TaskStaging);
+        if !ended {
+            let was = match (killing, was_launched) {
                 (true, _) => ExecutorState::Ending,
-                (false, TaskState::TaskStaging) => ExecutorState::Launching,
-                (false, _) => ExecutorState::Running,
+                (false, false) => ExecutorState::Launching,
+                (false, true) => ExecutorState::Running,
             };
             let status = end_of_task(was, true, reason);
             let end = status.state;
@@ -195,7 +201,7 @@ impl Slave {
         if let Some(played) = self.playing(framework, executor).and_then(|own| own.played.as_mut()) {
             played.gone(container);
         }
-        if reason.is_some() && state != TaskState::TaskStaging {
+        if reason.is_some() && was_launched {
             self.shut_down_executor(framework, executor, now);
         }
         self.end_if_done(framework, executor);
