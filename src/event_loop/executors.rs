@@ -154,8 +154,13 @@ impl EventLoop {
         let address = ipv4(peer).unwrap_or(Ipv4Addr::UNSPECIFIED);
         // A guest that names somebody else's address as its own would have us speak to them.
         let lies = self.is_guest(peer) && *from.address.ip() != address;
-        let standing = self.slave.standing(&speaker.framework, &speaker.executor, address);
-        if lies || standing == Standing::Elsewhere {
+        let is_elsewhere = match self.slave.standing(&speaker.framework, &speaker.executor, address) {
+            Standing::Elsewhere => true,
+            // One that registers, and is nobody here, is told to end. Of nobody a guest has nothing else to say.
+            Standing::NoFramework | Standing::NoExecutor => self.is_guest(peer) && !message.is_greeting(),
+            Standing::Unregistered | Standing::Registered => false,
+        };
+        if lies || is_elsewhere {
             let line = format!("dropped {name} from {peer}, which speaks as {from}: it is not that executor's address");
             self.complaints.warn(Instant::now(), &line);
             return true;

@@ -146,6 +146,14 @@ impl From<crate::ids::IdError> for ExecutorMessageError {
 }
 
 impl FromExecutor {
+    /// With it an executor's part begins, or begins again.
+    pub fn is_greeting(&self) -> bool {
+        match self {
+            FromExecutor::Register | FromExecutor::Subscribe { .. } => true,
+            FromExecutor::Update(_) | FromExecutor::Message(_) => false,
+        }
+    }
+
     /// A driver's message, by its full name, and who it says that it is from.
     ///
     /// # Errors
