@@ -277,8 +277,10 @@ impl Default for Flags {
 pub struct ExecuteFlags {
     /// `--master`.
     pub master: Master,
-    /// `--command`, as given; a shell will read it in the guest.
+    /// `--command`, as given; a shell will read it in the guest. Empty with `--task_group`.
     pub command: String,
+    /// `--task_group`, as given: JSON, or where it is.
+    pub task_group: Option<String>,
     /// `--resources`: the text, already found to be right.
     pub resources: String,
     /// `--env`, in order; a name comes once.

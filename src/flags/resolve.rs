@@ -107,8 +107,10 @@ fn sandboxes_stay(flags: &Flags) -> Result<(), FlagError> {
 fn execute(settings: Settings, given: &[Given]) -> Result<ExecuteFlags, FlagError> {
     let mut flags = settings.execute;
     flags.master = settings.master.ok_or_else(|| missing(CommandKind::Execute, "master"))?;
-    if flags.command.is_empty() {
-        return Err(missing(CommandKind::Execute, "command"));
+    match (&flags.task_group, flags.command.is_empty()) {
+        (Some(_), _) => group_alone(given)?,
+        (None, true) => return Err(missing(CommandKind::Execute, "command")),
+        (None, false) => {}
     }
     if flags.master != Master::Local {
         no_local_flags(given, &flags.master)?;
@@ -118,6 +120,20 @@ fn execute(settings: Settings, given: &[Given]) -> Result<ExecuteFlags, FlagErro
     flags.slave_arguments = slave_arguments(given);
     flags.warnings.extend(idle_vm_flags(given, flags.isolation));
     Ok(flags)
+}
+
+/// A group describes its tasks itself.
+fn group_alone(given: &[Given]) -> Result<(), FlagError> {
+    let of_a_command = ["command", "resources", "env", "name", "user"];
+    let typed = |given: &&Given| of_a_command.contains(&given.row.name) && given.origin != Origin::Default;
+    match given.iter().find(typed) {
+        None => Ok(()),
+        Some(given) => Err(FlagError::Contradiction {
+            first: format!("--{}", given.row.name),
+            second: "--task_group".into(),
+            advice: "the group's JSON says it of each task".into(),
+        }),
+    }
 }
 
 /// With a master elsewhere no slave is started here. In the environment or a file such flags may be for another command.
