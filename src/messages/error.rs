@@ -34,8 +34,7 @@ pub enum DecodeError {
         /// The way to each, as above.
         paths: Vec<String>,
     },
-    /// The struct's own decoder refused what the checks before it let pass: text that is not UTF-8, or
-    /// a value of another type.
+    /// The struct's own decoder refused what the checks before it let pass: a value of another type.
     Protobuf {
         /// The message's full name.
         message: String,

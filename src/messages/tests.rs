@@ -269,3 +269,21 @@ fn a_v1_name_is_taken_for_its_own_struct_only() {
     assert!(to_v1_json("mesos.v1.scheduler.Event", &event).is_err());
     assert!(to_v1_json("mesos.v1.executor.Nothing", &event).is_err());
 }
+
+#[test]
+fn text_that_is_not_utf_8_costs_its_bytes_and_not_the_message() {
+    let mut bytes = Vec::new();
+    wire::write(&mut bytes, 1, Wire::Bytes(b"\x0a\x02t\xe9"));
+    wire::write(&mut bytes, 2, Wire::Varint(1));
+    wire::write(&mut bytes, 3, Wire::Bytes(b"\xff\xfe"));
+    wire::write(&mut bytes, 4, Wire::Bytes(b"caf\xe9"));
+    let old: TaskStatus = decode(&bytes).expect("a status");
+    let new: TaskStatus = from_v1_bytes("mesos.v1.TaskStatus", &bytes).expect("a status");
+    let json =
+        b"{\"task_id\":{\"value\":\"t\xe9\"},\"state\":\"TASK_RUNNING\",\"data\":\"//4=\",\"message\":\"caf\xe9\"}";
+    let json: TaskStatus = from_v1_json("mesos.v1.TaskStatus", json).expect("a status");
+    for status in [old, new, json] {
+        assert_eq!((status.task_id.value.as_str(), status.message()), ("t\u{fffd}", "caf\u{fffd}"));
+        assert_eq!(status.data(), [0xff, 0xfe], "data is bytes and stays what it is");
+    }
+}
