@@ -189,8 +189,7 @@ impl Shell {
                 let stream_id = stream_id.map(str::to_owned);
                 self.give(Event::Call { peer, stream_id, call }, now);
             }
-            Err((405, _)) => self.network.respond(connection, not_allowed("POST", &request.method)),
-            Err((status, text)) => self.network.respond(connection, Response::text(status, text)),
+            Err(refusal) => self.network.respond(connection, calls::refuse(refusal)),
         }
     }
 

@@ -55,11 +55,15 @@ impl Slave {
             self.actions.push(Action::Link(pid.clone()));
         }
         log::info!("executor {} of framework {} has registered", speaker.executor, speaker.framework);
-        // A driver that comes back is told so, and no more; a v1 client hears the same each time.
+        // A driver that comes back is told so, and no more; a v1 client hears the same each time. Nothing comes before that.
         let is_back = again.is_some() && matches!(speaker.via, Via::Driver(_));
         if is_back {
             let slave = Box::new(self.own_info());
             self.tell(&speaker.framework, &speaker.executor, ToExecutor::Reregistered(slave));
+        } else if self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+            return;
+        } else {
+            self.greet(speaker);
         }
         if let Some((tasks, updates)) = again {
             for status in updates {
@@ -67,11 +71,8 @@ impl Slave {
             }
             self.drop_unheard_of(speaker, &tasks, now);
         }
-        if self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+        if is_back && self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
             return;
-        }
-        if !is_back {
-            self.greet(speaker);
         }
         self.send_waiting(&speaker.framework, &speaker.executor);
     }
