@@ -260,7 +260,10 @@ impl Plan {
             },
             JobKind::Wait => match launcher::parse_wait(end) {
                 Ok(ended) => Understood {
-                    result: Ok(Found::CommandEnded(ended.exit)),
+                    result: Ok(match ended.out_of_memory {
+                        true => Found::OutOfMemory(ended.exit),
+                        false => Found::CommandEnded(ended.exit),
+                    }),
                     sizes: Some((ended.stdout, ended.stderr)),
                 },
                 Err(error) => Err(verb_failure(error, end, ssh)).into(),

@@ -109,6 +109,27 @@ pub(super) fn shells() -> Vec<Vec<&'static str>> {
     all.into_iter().filter(there).map(<[&str]>::to_vec).collect()
 }
 
+/// A guest whose kernel counts in a file of the test's.
+fn guest_with_a_count(shell: &[&'static str], command: String) -> Guest {
+    let guest = Guest::new(shell, |launcher| launcher.program = Program::Shell(command));
+    let (launcher, vmstat) = (path(&guest.path("state")), guest.path("vmstat"));
+    let text = fs::read_to_string(&launcher).expect("launcher");
+    let text = text.replace("vmstat=/proc/vmstat", &format!("vmstat={vmstat}"));
+    fs::write(launcher, text).expect("launcher");
+    fs::write(vmstat, "nr_free_pages 7\noom_kill 3\nswap_ra 0\n").expect("vmstat");
+    guest
+}
+
+#[test]
+fn a_process_that_the_guest_had_no_memory_for_is_told_of_if_the_command_failed() {
+    for shell in shells() {
+        for (count, exit, told) in [(4, 137, true), (5, 1, true), (4, 0, false), (3, 137, false)] {
+            let count = format!("printf 'x 1\\noom_kill {count}\\nx 2\\n' >../vmstat; exit {exit}");
+            assert_eq!(guest_with_a_count(&shell, count.clone()).run().out_of_memory, told, "{shell:?} {count}");
+        }
+    }
+}
+
 #[test]
 fn the_exit_status_of_the_command_is_what_wait_gives_under_every_shell() {
     for shell in shells() {

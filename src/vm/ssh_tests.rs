@@ -164,7 +164,7 @@ fn a_command_started_over_ssh_outlives_the_connection() {
     fs::write(path("sandbox/go"), "it\n").expect("go");
     let ended =
         launcher::parse_wait(&finish(server.ssh.run_as_root(&launcher::verb(&path("state"), "wait")))).expect("wait");
-    assert_eq!(ended, launcher::CommandEnded { exit: Exit::Signal(15), stdout: 7, stderr: 0 });
+    assert_eq!(ended, launcher::CommandEnded { exit: Exit::Signal(15), out_of_memory: false, stdout: 7, stderr: 0 });
 }
 
 #[test]

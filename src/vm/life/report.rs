@@ -186,6 +186,16 @@ pub fn exited(exit: Exit) -> Report {
     Report { message: Some(command_ended(exit)), exit: Some(exit), ..Report::plain(state) }
 }
 
+/// The command ended badly after the guest's kernel had killed a process for want of memory: what Mesos says of a container that
+/// reached its limit (`MemorySubsystemProcess::oom`).
+pub fn out_of_memory(exit: Exit) -> Report {
+    let message = format!(
+        "Memory limit exceeded: the guest's kernel had to kill processes for want of memory (console.log in the sandbox tells which); {}",
+        command_ended(exit)
+    );
+    Report { exit: Some(exit), ..failed(Reason::ContainerLimitationMemory, message) }
+}
+
 /// The command ended because it was told to, or with its VM.
 pub fn killed(exit: Option<Exit>) -> Report {
     let message = exit.map_or("Command terminated with its virtual machine".to_string(), command_ended);
