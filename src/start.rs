@@ -95,6 +95,8 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         signals,
         embedded,
         history: History::new(),
+        meter: Default::default(),
+        fetches: Default::default(),
         flags: shown_flags(flags),
         start_time: now().unix,
         over: false,

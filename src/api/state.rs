@@ -77,6 +77,8 @@ pub struct Executor {
     pub directory: String,
     /// Where it is in its life.
     pub state: ExecutorState,
+    /// Where its container can be reached, of its own word or of its tasks'.
+    pub networks: Vec<mesos::NetworkInfo>,
     /// Its tasks in any state.
     pub tasks: Vec<mesos::Task>,
 }
@@ -93,6 +95,7 @@ impl Executor {
             container: executor.container.to_string(),
             directory: executor.sandbox.to_string_lossy().into_owned(),
             state: executor.state,
+            networks: executor.networks(),
             tasks: executor
                 .completed
                 .iter()

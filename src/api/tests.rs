@@ -51,6 +51,7 @@ fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
         container: format!("container-{id}"),
         directory: format!("/work/{id}"),
         state,
+        networks: Vec::new(),
         tasks: vec![task(id, task_state)],
     }
 }
@@ -88,13 +89,40 @@ fn state() -> State {
     }
 }
 
+/// A slave that is in one state for ever.
+#[derive(Default)]
+pub(super) struct Still {
+    pub state: Option<State>,
+    pub seen: Measurement,
+    pub counts: Counts,
+    pub files: Files,
+}
+
+impl Source for Still {
+    fn state(&self) -> State {
+        self.state.clone().unwrap_or_else(state)
+    }
+
+    fn measurement(&mut self) -> Rc<Measurement> {
+        Rc::new(self.seen.clone())
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn files(&self) -> &Files {
+        &self.files
+    }
+}
+
 fn get(path: &str) -> Response {
     request("GET", path)
 }
 
 fn request(method: &str, path: &str) -> Response {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_string())));
-    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, "slave(1)", state, &Files::new())
+    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, "slave(1)", &mut Still::default())
 }
 
 fn json_of(path: &str) -> Value {
@@ -206,7 +234,8 @@ fn what_nothing_is_used_of_is_zero_and_not_minus_zero() {
 #[test]
 fn a_slave_without_a_master_says_so_by_silence() {
     let state = State { master: None, id: None, ..state() };
-    let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", || state, &Files::new());
+    let mut source = Still { state: Some(state), ..Still::default() };
+    let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", &mut source);
     let state: Value = serde_json::from_slice(&response.body).expect("json");
     assert_eq!((&state["id"], state.get("master_hostname")), (&json!(""), None));
 }

@@ -147,7 +147,7 @@ impl Host {
 
     /// What the slave has, of which nothing is to change: frameworks, executors, tasks.
     fn state(&self) -> String {
-        let state = State::of(&self.shell.slave, &self.shell.history, &self.shell.flags, 0.0, 0.0);
+        let state = crate::api::State::of(&self.shell.slave, &self.shell.history, &self.shell.flags, 0.0, 0.0);
         let text = format!("{state:?}");
         text.split_once(" frameworks: ").expect("frameworks").1.to_string()
     }

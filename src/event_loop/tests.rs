@@ -63,6 +63,8 @@ fn shell_in(
         signals: Signals::block(&[]).expect("signals"),
         embedded: None,
         history: History::new(),
+        meter: Default::default(),
+        fetches: Default::default(),
         flags: BTreeMap::new(),
         start_time: 0.0,
         over: false,

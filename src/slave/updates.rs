@@ -203,12 +203,14 @@ impl Slave {
     pub(super) fn container_status(&mut self, container: &ContainerId, mut status: mesos::TaskStatus, now: Now) {
         let uuid = status.uuid().to_vec();
         let Some((framework_id, executor_id)) = self.find_container(container) else {
+            self.counts.invalid_status_updates += 1;
             return log::warn!("dropped a status of container {container}, which nobody here owns");
         };
         self.actions.push(Action::Acknowledge { container: container.clone(), uuid });
         let own = self.frameworks.get(&framework_id).and_then(|framework| framework.executors.get(&executor_id));
         let Some(own) = own else { return };
         let Some(task_id) = TaskId::try_from(&status.task_id).ok().filter(|id| own.tasks.contains_key(id)) else {
+            self.counts.invalid_status_updates += 1;
             return log::warn!("dropped a status of container {container} for a task that it does not have");
         };
         log::info!(
@@ -281,6 +283,10 @@ impl Slave {
     ) {
         let framework = self.frameworks.get_mut(framework_id);
         let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
+        match terminating {
+            true => self.counts.invalid_status_updates += 1,
+            false => self.counts.valid_status_updates += 1,
+        }
         let is_done = framework.as_ref().is_some_and(|framework| framework.has_completed(&task_id));
         if is_done && status.source() == Source::Executor {
             // Only its own executor speaks of it, which repeats what it thinks we have not heard.

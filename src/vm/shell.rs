@@ -227,6 +227,9 @@ impl Shell {
                     self.events.push_back(Event::QemuGone { panic });
                 }
             }
+            if job == JobKind::Fetch {
+                self.channel.send_fetched(end.is_success());
+            }
             if job == JobKind::Collect {
                 let summary = String::from_utf8_lossy(&end.stdout).into_owned();
                 summary.lines().for_each(|line| self.record.note(line));
