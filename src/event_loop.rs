@@ -21,7 +21,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
@@ -72,6 +72,8 @@ pub struct EventLoop {
     pub meter: Meter,
     /// Containers of whose tasks the files were fetched, and those of whose they were not.
     pub fetches: (u64, u64),
+    /// How long it took to settle what an earlier slave had left.
+    pub recovery: Duration,
     /// The flags in force, for `/state` and `/flags`.
     pub flags: BTreeMap<String, String>,
     /// When we started, in seconds since 1970.

@@ -19,6 +19,8 @@ pub struct Counts {
     pub fetcher_cache: u64,
     /// Containers that could not be cleaned up after.
     pub destroy_errors: u64,
+    /// How long it took to settle what an earlier slave had left, in seconds.
+    pub recovery_secs: f64,
 }
 
 /// An object of numbers.
@@ -61,11 +63,22 @@ fn add_counts(counts: &Counts, metrics: &mut Map<String, Value>) {
         ("slave/invalid_framework_messages", slave.invalid_framework_messages),
         ("slave/container_launch_errors", slave.container_launch_errors),
         ("slave/executors_preempted", 0), // by a QoS controller, which we have none of
+        ("slave/recovery_errors", 0),     // nothing is recovered that could be broken
         ("containerizer/fetcher/task_fetches_succeeded", counts.fetches.0),
         ("containerizer/fetcher/task_fetches_failed", counts.fetches.1),
         ("containerizer/fetcher/cache_size_total_bytes", counts.fetcher_cache),
         ("containerizer/mesos/container_destroy_errors", counts.destroy_errors),
+        // No images are provisioned, no sandboxes are collected, and no resource provider may subscribe.
+        ("containerizer/mesos/provisioner/remove_container_errors", 0),
+        ("containerizer/mesos/provisioner/bind/remove_rootfs_errors", 0),
+        ("gc/path_removals_pending", 0),
+        ("gc/path_removals_succeeded", 0),
+        ("gc/path_removals_failed", 0),
+        ("resource_provider_manager/subscribed", 0),
+        ("resource_provider_manager/events/subscribe", 0),
+        ("resource_provider_manager/events/disconnect", 0),
     ];
+    metrics.insert("slave/recovery_time_secs".to_string(), json!(counts.recovery_secs));
     metrics.extend(numbers.into_iter().map(|(name, number)| (name.to_string(), json!(number as f64))));
 }
 

@@ -21,6 +21,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod usage;
+#[cfg(test)]
+mod usage_tests;
 pub mod v1;
 
 pub use files::Files;

@@ -56,7 +56,7 @@ fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
     }
 }
 
-fn state() -> State {
+pub(super) fn state() -> State {
     let framework = |executors, completed_executors: Vec<Executor>| Framework {
         info: mesos::FrameworkInfo {
             user: "root".to_string(),
@@ -116,7 +116,7 @@ impl Source for Still {
     }
 }
 
-fn get(path: &str) -> Response {
+pub(super) fn get(path: &str) -> Response {
     request("GET", path)
 }
 
@@ -152,7 +152,7 @@ fn kinds(value: &Value, path: &str, kinds_of: &mut BTreeMap<String, &'static str
     kinds_of.insert(path.to_string(), kind);
 }
 
-fn kinds_in(value: &Value) -> BTreeMap<String, &'static str> {
+pub(super) fn kinds_in(value: &Value) -> BTreeMap<String, &'static str> {
     let mut all = BTreeMap::new();
     kinds(value, "", &mut all);
     all
@@ -262,7 +262,9 @@ fn metrics_are_counted_over_all_executors_there_ever_were() {
 
 #[test]
 fn every_endpoint_is_also_below_the_slave() {
-    for path in ["/health", "/version", "/state", "/flags", "/metrics/snapshot", "/files/debug", "/state/"] {
+    let paths = ["/health", "/version", "/state", "/flags", "/metrics/snapshot", "/files/debug", "/state/"];
+    let more = ["/monitor/statistics", "/monitor/statistics.json", "/containers", "/containerizer/debug", "/help"];
+    for path in paths.iter().chain(&more).chain(&["/system/stats.json"]) {
         for prefix in ["", "/slave(1)", "/slave%281%29"] {
             assert_eq!(get(&format!("{prefix}{path}")).status, 200, "{prefix}{path}");
         }

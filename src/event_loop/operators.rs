@@ -55,6 +55,7 @@ impl Source for EventLoop {
             fetches: self.fetches,
             fetcher_cache: self.fetcher.cache_bytes,
             destroy_errors: self.isolation.destroy_errors(),
+            recovery_secs: self.recovery.as_secs_f64(),
         }
     }
 

@@ -64,6 +64,7 @@ fn shell_in(
         embedded: None,
         history: History::new(),
         meter: Default::default(),
+        recovery: Duration::ZERO,
         fetches: Default::default(),
         flags: BTreeMap::new(),
         start_time: 0.0,
