@@ -5,11 +5,13 @@
 //! /monitor/statistics  /containers  /containerizer/debug
 //! /files/read  /files/download  /files/browse  /files/debug
 //! /help
+//! POST /api/v1
 //! ```
 //!
 //! Paths, fields and texts are those of Mesos 1.11 (`src/slave/http.cpp`, `src/files/files.cpp`, `src/version/version.cpp`),
 //! so that its tools work. What we do not have is left out rather than made up.
 
+mod agent;
 pub mod executor;
 mod files;
 mod help;
@@ -75,8 +77,9 @@ pub fn handle(request: &Request, own_name: &str, source: &mut dyn Source) -> Res
     let Some(serve) = route(&path) else {
         return not_found();
     };
-    if request.method != "GET" && request.method != "HEAD" {
-        return method_not_allowed(&request.method);
+    let is_call = matches!(serve, Endpoint::Operators);
+    if !is_call && request.method != "GET" && request.method != "HEAD" {
+        return method_not_allowed(&request.method, "GET");
     }
     match serve {
         Endpoint::Health => Response::new(200),
@@ -93,6 +96,7 @@ pub fn handle(request: &Request, own_name: &str, source: &mut dyn Source) -> Res
             None => with_text(500, "500 Internal Server Error."),
         },
         Endpoint::Help(topic) => help::page(topic, own_name, request),
+        Endpoint::Operators => agent::answer(request, source),
         Endpoint::Files(name) => source.files().handle(name, request),
     }
 }
@@ -116,6 +120,7 @@ enum Endpoint<'a> {
     Containerizer,
     System,
     Help(&'a [&'a str]),
+    Operators,
     Files(&'a str),
 }
 
@@ -130,6 +135,7 @@ fn route<'a>(path: &'a [&'a str]) -> Option<Endpoint<'a>> {
         ["containers" | "containers.json"] => Some(Endpoint::Containers),
         ["containerizer", "debug" | "debug.json"] => Some(Endpoint::Containerizer),
         ["system", "stats" | "stats.json"] => Some(Endpoint::System),
+        ["api", "v1"] => Some(Endpoint::Operators),
         ["help", topic @ ..] => Some(Endpoint::Help(topic)),
         ["files", name] => Some(Endpoint::Files(name)),
         _ => None,
@@ -177,7 +183,7 @@ fn not_found() -> Response {
     with_text(404, "404 Not Found.")
 }
 
-fn method_not_allowed(method: &str) -> Response {
-    let text = format!("405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'.");
-    with_text(405, &text).with("Allow", "GET")
+fn method_not_allowed(method: &str, allowed: &str) -> Response {
+    let text = format!("405 Method Not Allowed. Expecting one of {{ '{allowed}' }}, but received '{method}'.");
+    with_text(405, &text).with("Allow", allowed)
 }

@@ -52,6 +52,7 @@ fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
         directory: format!("/work/{id}"),
         state,
         networks: Vec::new(),
+        completed: 0,
         tasks: vec![task(id, task_state)],
     }
 }
