@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
@@ -65,7 +65,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.work_dir.join("slaves"))?;
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
+    let settling = Instant::now();
     isolation::settle::settle(&flags.runtime_dir, &kind);
+    let recovery = settling.elapsed();
     let guests = find_guests(&kind)?;
     let (detector, towards, embedded) = find_master(flags, &random)?;
     let network = listen(flags, guests)?;
@@ -95,6 +97,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         signals,
         embedded,
         history: History::new(),
+        meter: Default::default(),
+        recovery,
+        fetches: Default::default(),
         flags: shown_flags(flags),
         start_time: now().unix,
         over: false,

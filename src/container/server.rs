@@ -165,6 +165,11 @@ impl Channel {
         self.send(&FromChild { step: Some(step), ..Default::default() });
     }
 
+    /// The command's URIs have been fetched, or not. Only the slave of the moment hears of it.
+    pub fn send_fetched(&mut self, succeeded: bool) {
+        self.send(&FromChild { fetched: Some(succeeded), ..Default::default() });
+    }
+
     /// An update that is repeated until it is acknowledged.
     pub fn send_update(&mut self, update: Update) {
         self.send(&update.to_message());

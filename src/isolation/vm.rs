@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::children::{Children, Cleanup};
+use super::usage::Usages;
 use super::{ContainerEvent, Isolation, LaunchError};
 use crate::ids::ContainerId;
 use crate::libprocess::Guests;
@@ -140,6 +141,14 @@ impl Isolation for VmIsolation {
 
     fn acknowledge(&mut self, container: &ContainerId, uuid: &[u8]) {
         self.children.acknowledge(container, uuid);
+    }
+
+    fn usage(&mut self) -> Usages {
+        self.children.usage()
+    }
+
+    fn destroy_errors(&self) -> u64 {
+        self.children.destroy_errors()
     }
 
     fn register(&self, set: &mut PollSet) {

@@ -121,6 +121,19 @@ impl Executor {
         self.slim();
     }
 
+    /// Where its container can be reached: as its child has told of the executor or of a command task; none while nobody has.
+    pub fn networks(&self) -> Vec<mesos::NetworkInfo> {
+        if let Some(address) = self.conversation.as_ref().and_then(|conversation| conversation.address) {
+            let ip_address = Some(address.to_string());
+            let ip_addresses = vec![mesos::network_info::IpAddress { ip_address, ..Default::default() }];
+            return vec![mesos::NetworkInfo { ip_addresses, ..Default::default() }];
+        }
+        let tasks = self.is_command.then(|| self.tasks.values().chain(&self.completed)).into_iter().flatten();
+        let statuses = tasks.flat_map(|task| task.statuses.iter().rev());
+        let mut known = statuses.filter_map(|status| Some(&status.container_status.as_ref()?.network_infos));
+        known.find(|networks| !networks.is_empty()).cloned().unwrap_or_default()
+    }
+
     /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
     pub fn resources(&self) -> Resources {
         let tasks = self.tasks.values().filter(|task| !is_terminal(task.state));

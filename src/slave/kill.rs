@@ -128,6 +128,7 @@ impl Slave {
         let Some((framework_id, executor_id)) = self.find_container(container) else {
             return log::warn!("container {container} is gone, but nobody here owns it");
         };
+        self.count_launch_error(&framework_id, &executor_id, reason.is_some());
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
             return;
         };

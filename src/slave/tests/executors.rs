@@ -99,7 +99,7 @@ impl World {
     }
 
     /// An executor that was launched with task `a`, runs in its guest, and has registered.
-    fn talking(via: Via) -> (World, ContainerId) {
+    pub(super) fn talking(via: Via) -> (World, ContainerId) {
         let mut world = World::registered();
         let spec = world.run_own("a", true).launched.remove(0);
         let container = ContainerId::new(spec.container_id).expect("container id");

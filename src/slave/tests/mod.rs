@@ -3,6 +3,7 @@
 mod absence;
 mod accounting;
 mod authentication;
+mod counting;
 mod dialect;
 mod driver;
 mod executors;
