@@ -1,8 +1,5 @@
 //! The child's loop: the slave's channel, the command, the signals and the deadlines.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -30,8 +27,6 @@ const FETCHING: Duration = Duration::from_secs(10 * 365 * 86400);
 const AGAIN: Duration = Duration::from_millis(20);
 /// Such a fight ends: what is left after so many rounds is the slave's to find by our session.
 const ROUNDS: u32 = 500;
-/// The mode of a sandbox through which others pass to theirs.
-const PASSABLE: u32 = 0o751;
 
 #[derive(Debug)]
 enum State {
@@ -83,7 +78,8 @@ impl Child {
     pub fn run(mut self) -> Result<(), String> {
         self.report(&Report::plain(TaskState::TaskStarting))?;
         if self.spec.holds_tasks() {
-            self.hold()?
+            self.state = State::Holding;
+            self.report(&Report::plain(TaskState::TaskRunning))?
         } else if fetcher::is_wanted(&self.spec) {
             self.fetch()?
         } else {
@@ -99,21 +95,6 @@ impl Child {
             self.turn(Instant::now())?;
         }
         self.directory.mark_done().map_err(|error| error.to_string())
-    }
-
-    /// Tasks lie below the sandbox, each with its own user, who has to pass through. It stays root's: what is made in it, root makes.
-    fn hold(&mut self) -> Result<(), String> {
-        let sandbox = Path::new(&self.spec.sandbox);
-        match fs::set_permissions(sandbox, Permissions::from_mode(PASSABLE)) {
-            Ok(()) => {
-                self.state = State::Holding;
-                self.report(&Report::plain(TaskState::TaskRunning))
-            }
-            Err(error) => {
-                let why = format!("cannot open {} to the tasks' users: {error}", sandbox.display());
-                self.conclude(&not_launched(why))
-            }
-        }
     }
 
     fn fetch(&mut self) -> Result<(), String> {
