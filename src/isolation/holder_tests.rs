@@ -44,6 +44,13 @@ fn uuid() -> ContainerId {
 impl Pod {
     /// A holder whose guest is reached.
     fn launch() -> Pod {
+        Pod::with_memory(0.0)
+    }
+
+    /// The same with so many MiB, or as many as the image needs.
+    fn with_memory(mem: f64) -> Pod {
+        let scalar = Some(mesos::value::Scalar { value: mem });
+        let resources = [mesos::Resource { name: "mem".into(), scalar, ..Default::default() }];
         let (scratch, holder) = (Scratch::new(), uuid());
         let vm_dir = std::env::temp_dir().join(format!("t{}", &holder.as_str()[..8]));
         fs::create_dir_all(&vm_dir).expect("the VMs' directory");
@@ -54,7 +61,7 @@ impl Pod {
             container_id: holder.to_string(),
             holds_tasks: Some(true),
             sandbox: sandbox.to_string_lossy().into_owned(),
-            vm: Some(config(&vm_dir).vm(holder.as_str(), &[])),
+            vm: Some(config(&vm_dir).vm(holder.as_str(), &resources)),
             ..Default::default()
         };
         let mut children = Children::new(scratch.path().join("run"), program, Cleanup::Worker(cleanup));
@@ -156,6 +163,13 @@ impl Pod {
                 _ => None,
             })
         })
+    }
+
+    fn until_step(&mut self, of: &ContainerId, step: &str) {
+        self.until(|events| {
+            let is_it = |event: &ContainerEvent| matches!(event, ContainerEvent::Step { container, name, .. } if container == of && name == step);
+            events.iter().any(is_it).then_some(())
+        });
     }
 
     fn kill(&mut self, of: &ContainerId) {
@@ -301,4 +315,48 @@ fn without_a_slave_the_tasks_have_their_grace_and_all_ends_by_itself() {
     assert!(!domains().contains(&pod.domain()));
     assert!(!pod.vm_dir.join("vms").join(pod.holder.as_str()).exists());
     assert!(!pod.vm_dir.join("vms").join(pod.task("one").as_str()).exists());
+}
+
+#[test]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host")]
+fn more_tasks_than_sshd_takes_at_once_all_get_in() {
+    const NAMES: [&str; 14] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n"];
+    // Mesos lets no task have less than 32 MiB.
+    let mut pod = Pod::with_memory(32.0 * NAMES.len() as f64);
+    for name in NAMES {
+        pod.join(name, "echo $NAME; grep -c slave-1.example /etc/hosts", |_| {});
+    }
+    for name in NAMES {
+        let task = pod.task(name);
+        pod.until_state(&task, TaskState::TaskFinished);
+        assert_eq!(pod.until_exit(&task), Ended::Orderly);
+        assert_eq!(pod.file(name, "stdout"), format!("{name}\n1\n"));
+    }
+    pod.end();
+}
+
+#[test]
+#[cfg_attr(not(feature = "e2e"), ignore = "needs a libvirt host")]
+fn a_kill_at_any_moment_of_a_task_leaves_the_others_and_the_vm() {
+    let mut pod = Pod::launch();
+    pod.join("stays", "echo begun; sleep 600", |_| {});
+    pod.runs("stays");
+    for (name, step) in [("at once", None), ("connected", Some("ssh")), ("running", Some("run"))] {
+        pod.join(name, "echo begun; sleep 600", |_| {});
+        let task = pod.task(name);
+        if let Some(step) = step {
+            pod.until_step(&task, step);
+        }
+        pod.kill(&task);
+        pod.until_state(&task, TaskState::TaskKilled);
+        assert_eq!(pod.until_exit(&task), Ended::Orderly, "{name}");
+        assert!(!pod.is_left(&task), "{name}");
+    }
+    // What a launch that was overtaken by a kill has begun is not left in the guest.
+    pod.join("looks", "ps -o args 2>/dev/null | grep -c '^sleep 600' || ps ax -o args | grep -c '^sleep 600'", |_| {});
+    let looks = pod.task("looks");
+    pod.until_state(&looks, TaskState::TaskFinished);
+    pod.until_exit(&looks);
+    assert_eq!(pod.file("looks", "stdout"), "1\n", "only the one that stays");
+    pod.end();
 }

@@ -165,13 +165,13 @@ pub enum Kind {
     /// A process of the host.
     Process,
     /// A virtual machine.
-    Vm(vm::VmConfig),
+    Vm(Box<vm::VmConfig>),
 }
 
 /// Makes the isolation that `--isolation` names; runtime directories lie below `runtime_dir`.
 pub fn create(kind: Kind, runtime_dir: PathBuf) -> Box<dyn Isolation> {
     match kind {
         Kind::Process => Box::new(process::ProcessIsolation::new(runtime_dir)),
-        Kind::Vm(config) => Box::new(vm::VmIsolation::new(runtime_dir, config)),
+        Kind::Vm(config) => Box::new(vm::VmIsolation::new(runtime_dir, *config)),
     }
 }

@@ -50,7 +50,7 @@ impl Drop for Container {
         self.child.signal(Signal::SIGKILL);
         let mut set = PollSet::new();
         self.child.register(&mut set);
-        let _ = set.wait(Some(Instant::now() + Duration::from_secs(5)));
+        let _ = set.wait(Some(Instant::now() + Duration::from_secs(60)));
         self.child.try_wait();
     }
 }
@@ -111,7 +111,7 @@ impl Container {
 
     /// Turns until something holds; acknowledges what comes.
     fn until(&mut self, done: impl Fn(&mut Container) -> bool) {
-        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(30));
+        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(120));
         while !done(self) {
             assert!(Instant::now() < limit, "too late: {:?}", self.updates);
             set.clear();

@@ -1,5 +1,6 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
+use super::executor::Via;
 use super::framework::{ExecutorState, Framework, is_terminal};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
@@ -143,6 +144,10 @@ impl Slave {
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
         if let Some(conversation) = &mut executor.conversation {
             conversation.stop_waiting();
+            // Nothing more comes on its stream, should anybody still hold it.
+            if let Some(Via::Http(Some(stream))) = conversation.reached {
+                self.actions.push(Action::HangUp(stream));
+            }
         }
         let is_command = executor.is_command;
         if is_command && reason.is_none() {

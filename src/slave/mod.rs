@@ -34,6 +34,7 @@ mod registration;
 mod tests;
 mod unanswered;
 mod updates;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};

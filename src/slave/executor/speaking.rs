@@ -7,6 +7,7 @@ use crate::messages::mesos;
 use crate::messages::mesos::internal::{ExecutorToFrameworkMessage, StatusUpdateAcknowledgementMessage};
 use crate::messages::mesos::task_status::{Reason, Source};
 use crate::messages::mesos::{TaskGroupInfo, TaskInfo, TaskState};
+use crate::slave::framework::Task;
 use crate::slave::kill::lost_state;
 use crate::slave::updates::SlaveStatus;
 use crate::slave::{Action, Executor, ExecutorState, Now, Purpose, Slave};
@@ -54,11 +55,15 @@ impl Slave {
             self.actions.push(Action::Link(pid.clone()));
         }
         log::info!("executor {} of framework {} has registered", speaker.executor, speaker.framework);
-        // A driver that comes back is told so, and no more; a v1 client hears the same each time.
+        // A driver that comes back is told so, and no more; a v1 client hears the same each time. Nothing comes before that.
         let is_back = again.is_some() && matches!(speaker.via, Via::Driver(_));
         if is_back {
             let slave = Box::new(self.own_info());
             self.tell(&speaker.framework, &speaker.executor, ToExecutor::Reregistered(slave));
+        } else if self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+            return;
+        } else {
+            self.greet(speaker);
         }
         if let Some((tasks, updates)) = again {
             for status in updates {
@@ -66,11 +71,8 @@ impl Slave {
             }
             self.drop_unheard_of(speaker, &tasks, now);
         }
-        if self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+        if is_back && self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
             return;
-        }
-        if !is_back {
-            self.greet(speaker);
         }
         self.send_waiting(&speaker.framework, &speaker.executor);
     }
@@ -163,6 +165,9 @@ impl Slave {
         let Some(own) = known.executors.get_mut(executor) else { return };
         let tasks = together.tasks.iter().filter_map(|task| own.tasks.get(task));
         let infos: Vec<TaskInfo> = tasks.map(|task| task.info.clone()).collect();
+        for id in &together.tasks {
+            own.tasks.get_mut(id).into_iter().for_each(Task::handed_over);
+        }
         if let Some(conversation) = &mut own.conversation {
             conversation.was_sent_a_task |= !infos.is_empty();
         }

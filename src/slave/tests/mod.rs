@@ -16,6 +16,7 @@ mod requests;
 mod streams;
 mod times;
 mod touch;
+mod weight;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::deadlines::{FOREVER, LAUNCH, LIBVIRT, OVERTAKEN};
+use super::deadlines::{FOREVER, LIBVIRT, OVERTAKEN};
 use super::state::{Files, Handshake, Link, State};
 use super::types::{Action, Cause, Failure, Found, JobKind, Step};
 use super::{Life, report};
@@ -142,15 +142,18 @@ impl Life {
         match result {
             Ok(_) => {
                 self.step(Step::Files, now);
-                self.launching(now);
-                self.start(JobKind::Launch, now + LAUNCH);
+                let by = self.launching(now);
+                self.start(JobKind::Launch, by);
             }
             Err(failure) => self.end(report::bring(&self.settings, &failure), now),
         }
     }
 
-    pub(super) fn launching(&mut self, now: Instant) {
-        self.state = State::Launching { by: now + LAUNCH, killed: None };
+    /// Until when the launcher has to be heard of.
+    pub(super) fn launching(&mut self, now: Instant) -> Instant {
+        let by = now + self.launch_time();
+        self.state = State::Launching { by, killed: None };
+        by
     }
 
     pub(super) fn unanswered(&mut self, why: String) {

@@ -57,6 +57,9 @@ pub fn fetch(failure: &Failure) -> Report {
 
 /// What was fetched did not get into the guest.
 pub fn bring(settings: &Settings, failure: &Failure) -> Report {
+    if failure.cause == Cause::Fatal {
+        return failed(Reason::ContainerLaunchFailed, format!("Failed to launch container: {}", failure.text));
+    }
     not_launched(settings, "files", &format!("{}; is there room for them in the guest?", failure.text))
 }
 

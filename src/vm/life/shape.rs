@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::deadlines::KILL;
+use super::deadlines::{KILL, LAUNCH};
 use super::state::{Files, Handshake, Kill, Link, State};
 use super::types::{Action, JobKind, Settings, Shape};
 use super::{Life, report};
@@ -50,9 +50,20 @@ impl Life {
                 self.state = State::Holding { link: Link::Up, until: None };
                 self.actions.push(Action::Report(Report::plain(TaskState::TaskRunning)));
             }
-            (Shape::Command | Shape::Joined(_), Files::None) => self.launching(now),
+            (Shape::Command | Shape::Joined(_), Files::None) => {
+                self.launching(now);
+            }
             (Shape::Command | Shape::Joined(_), Files::Fetching) => self.state = State::Bringing,
             (Shape::Command | Shape::Joined(_), Files::Fetched) => self.bring(now),
+        }
+    }
+
+    /// A guest that has but one command to begin does it soon. A group's tasks begin all at the same time, which takes a guest as much as a
+    /// boot; and to give one of them up ends them all.
+    pub(super) fn launch_time(&self) -> Duration {
+        match self.settings.shape {
+            Shape::Command | Shape::Holder => LAUNCH,
+            Shape::Joined(_) => LAUNCH.max(self.settings.boot_timeout),
         }
     }
 

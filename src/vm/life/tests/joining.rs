@@ -141,6 +141,8 @@ fn a_kill_while_it_is_launched_waits_for_what_comes_of_that() {
 #[test]
 fn a_launch_that_is_not_heard_of_any_more_may_have_begun() {
     let silent = launching().wait(LAUNCH);
+    assert!(!silent.did(&Action::CancelAll), "a group's tasks begin all at the same time");
+    let silent = silent.wait(BOOT - LAUNCH);
     assert_not_launched(&silent.leaves_the_command(), &["step run", "no answer"]);
     let broken = launching().breaks("lost");
     assert_not_launched(&broken.leaves_the_command(), &["step run", "lost"]);
