@@ -11,6 +11,8 @@
 mod complaints;
 mod executors;
 #[cfg(test)]
+mod group_tests;
+#[cfg(test)]
 mod guest_tests;
 mod operators;
 mod sandbox;

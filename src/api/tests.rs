@@ -208,6 +208,23 @@ fn tasks_stand_where_their_state_belongs() {
 }
 
 #[test]
+fn an_executors_type_is_shown_if_its_framework_named_one() {
+    let mut state = state();
+    let of = |state: &State| -> Value {
+        let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", || state.clone(), &Files::new());
+        let all: Value = serde_json::from_slice(&response.body).expect("json");
+        all["frameworks"][0]["executors"][0]["type"].clone()
+    };
+    assert_eq!(of(&state), Value::Null);
+    for (kind, name) in
+        [(mesos::executor_info::Type::Default, "DEFAULT"), (mesos::executor_info::Type::Custom, "CUSTOM")]
+    {
+        state.frameworks[0].executors[0].info.r#type = Some(kind as i32);
+        assert_eq!(of(&state), name);
+    }
+}
+
+#[test]
 fn a_dynamic_reservation_is_also_shown_as_before_reservations_were_refined() {
     let reservation = |kind: resource::reservation_info::Type, role: &str| resource::ReservationInfo {
         r#type: Some(kind as i32),

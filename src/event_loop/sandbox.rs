@@ -64,17 +64,17 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::container::scratch::Scratch;
     use crate::messages::container::Joined;
     use crate::messages::mesos::{TaskId as Id, TaskInfo};
 
     /// A directory of one test, as the executor `E` has it.
-    struct Runs(PathBuf);
+    struct Runs(PathBuf, /* until the test is over */ #[allow(dead_code)] Scratch);
 
     impl Runs {
-        fn new(name: &str) -> Runs {
-            let runs = std::env::temp_dir().join(format!("mesos-slave-sandbox-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&runs);
-            Runs(runs.join("E/runs"))
+        fn new() -> Runs {
+            let scratch = Scratch::new();
+            Runs(scratch.path().join("E/runs"), scratch)
         }
 
         fn spec(&self, sandbox: &str) -> Spec {
@@ -92,15 +92,9 @@ mod tests {
         }
     }
 
-    impl Drop for Runs {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(self.0.join("../.."));
-        }
-    }
-
     #[test]
     fn an_executors_sandbox_is_its_own_and_the_newest_is_linked() {
-        let runs = Runs::new("plain");
+        let runs = Runs::new();
         for name in ["old", "new"] {
             prepare(&runs.spec(name)).expect("a sandbox");
         }
@@ -111,7 +105,7 @@ mod tests {
 
     #[test]
     fn tasks_have_sandboxes_inside_their_executors_and_links_by_their_names() {
-        let runs = Runs::new("pod");
+        let runs = Runs::new();
         prepare(&Spec { holds_tasks: Some(true), ..runs.spec("c") }).expect("a sandbox");
         for container in ["first", "second"] {
             prepare(&runs.task("t", container)).expect("a sandbox");
@@ -129,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_tasks_name_leads_nowhere_and_a_missing_executor_is_not_made() {
-        let runs = Runs::new("names");
+        let runs = Runs::new();
         assert!(prepare(&runs.task("t", "first")).is_err());
         prepare(&Spec { holds_tasks: Some(true), ..runs.spec("c") }).expect("a sandbox");
         assert!(prepare(&runs.task("../../t", "first")).is_err());

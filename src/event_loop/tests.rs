@@ -33,7 +33,7 @@ pub(super) fn shell(master: Pid, authentication: Option<Authentication>, key: Op
     shell_in(master, "/nonexistent".into(), authentication, key)
 }
 
-fn shell_in(
+pub(super) fn shell_in(
     master: Pid,
     work_dir: std::path::PathBuf,
     authentication: Option<Authentication>,
