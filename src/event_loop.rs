@@ -12,22 +12,25 @@ mod complaints;
 mod executors;
 #[cfg(test)]
 mod guest_tests;
+mod operators;
 mod sandbox;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
 pub use self::complaints::Complaints;
 pub use self::executors::Streams;
-use crate::api::{self, Files, History, State};
+pub use self::operators::Meter;
+use crate::api::{self, Files, History};
 use crate::checkpoint;
 use crate::container::status::Update;
 use crate::detector::{Detector, DetectorEvent};
+use crate::fetcher;
 use crate::ids::ContainerId;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
 use crate::libprocess::{Guests, Network, NetworkEvent, Response};
@@ -63,6 +66,12 @@ pub struct EventLoop {
     pub embedded: Option<Embedded>,
     /// Executors that the core has forgotten, for those who come late.
     pub history: History,
+    /// What was last seen of the containers' processes.
+    pub meter: Meter,
+    /// Containers of whose tasks the files were fetched, and those of whose they were not.
+    pub fetches: (u64, u64),
+    /// How long it took to settle what an earlier slave had left.
+    pub recovery: Duration,
     /// The flags in force, for `/state` and `/flags`.
     pub flags: BTreeMap<String, String>,
     /// When we started, in seconds since 1970.
@@ -197,7 +206,8 @@ impl EventLoop {
                     let text = "Guests may use the executor API only";
                     return self.network.respond(connection, Response::text(403, text));
                 }
-                let response = api::handle(&request, own_name, || self.state(), &self.files);
+                let own_name = own_name.clone();
+                let response = api::handle(&request, &own_name, self);
                 self.network.respond(connection, response);
             }
             NetworkEvent::Shown { address, dialect } => self.deliver(Event::Shown { address, dialect }),
@@ -214,6 +224,13 @@ impl EventLoop {
         match event {
             ContainerEvent::Step { container, name, took } => {
                 log::info!("container {container}: {name} took {:.3} s", took.as_secs_f64())
+            }
+            ContainerEvent::Fetched { container, succeeded } => {
+                log::debug!(
+                    "container {container}: its files are {}",
+                    if succeeded { "there" } else { "not to be had" }
+                );
+                self.count_fetch(succeeded);
             }
             ContainerEvent::Update { container, update } => {
                 self.container_update(container, update);
@@ -329,7 +346,12 @@ impl EventLoop {
                 if spec.joins.is_none() {
                     self.show_sandbox(&spec);
                 }
-                self.isolation.launch(spec, Instant::now()).map_err(|error| error.to_string())
+                let fetches = fetcher::is_wanted(&spec);
+                let result = self.isolation.launch(spec, Instant::now()).map_err(|error| error.to_string());
+                if !fetches && result.is_ok() {
+                    self.count_fetch(true); // As Mesos counts it: nothing of what it names is missing.
+                }
+                result
             });
         result.err().map(|reason| (container, reason))
     }
@@ -341,10 +363,5 @@ impl EventLoop {
             let name = slave::virtual_sandbox(&framework, &executor);
             self.files.attach(&name, &spec.sandbox);
         }
-    }
-
-    fn state(&self) -> State {
-        let (history, flags) = (&self.history, &self.flags);
-        State::of(&self.slave, history, flags, self.start_time, now().unix)
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use prost::Message;
 use serde_json::{Map, Value, json};
 
 use super::{History, resources, version};
@@ -56,13 +57,23 @@ pub struct Completed {
     pub json: String,
     /// The last states of its tasks.
     pub tasks: Vec<mesos::TaskState>,
+    /// Its `mesos.ExecutorInfo`, encoded.
+    pub info: Vec<u8>,
+    /// Its tasks, each an encoded `mesos.Task`.
+    pub encoded: Vec<Vec<u8>>,
 }
 
 impl Completed {
     /// Nothing of it will change.
     pub fn of(executor: &Executor) -> Completed {
         let tasks = executor.tasks.iter().map(mesos::Task::state).collect();
-        Completed { json: executor.to_json().to_string(), tasks }
+        let encoded = executor.tasks.iter().map(mesos::Task::encode_to_vec).collect();
+        Completed { json: executor.to_json().to_string(), tasks, info: executor.info.encode_to_vec(), encoded }
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.json.len() + self.info.len() + self.encoded.iter().map(Vec::len).sum::<usize>()
     }
 }
 
@@ -77,8 +88,12 @@ pub struct Executor {
     pub directory: String,
     /// Where it is in its life.
     pub state: ExecutorState,
-    /// Its tasks in any state.
+    /// Where its container can be reached, of its own word or of its tasks'.
+    pub networks: Vec<mesos::NetworkInfo>,
+    /// Its tasks in any state, first those that have ended and whose end is acknowledged.
     pub tasks: Vec<mesos::Task>,
+    /// How many those are.
+    pub completed: usize,
 }
 
 impl Executor {
@@ -93,6 +108,8 @@ impl Executor {
             container: executor.container.to_string(),
             directory: executor.sandbox.to_string_lossy().into_owned(),
             state: executor.state,
+            networks: executor.networks(),
+            completed: executor.completed.len(),
             tasks: executor
                 .completed
                 .iter()
@@ -136,7 +153,7 @@ impl Executor {
 }
 
 /// It has not reached its executor, as far as anybody has heard.
-fn is_queued(task: &mesos::Task) -> bool {
+pub(super) fn is_queued(task: &mesos::Task) -> bool {
     task.state() == mesos::TaskState::TaskStaging
 }
 

@@ -147,7 +147,7 @@ impl Host {
 
     /// What the slave has, of which nothing is to change: frameworks, executors, tasks.
     fn state(&self) -> String {
-        let state = State::of(&self.shell.slave, &self.shell.history, &self.shell.flags, 0.0, 0.0);
+        let state = crate::api::State::of(&self.shell.slave, &self.shell.history, &self.shell.flags, 0.0, 0.0);
         let text = format!("{state:?}");
         text.split_once(" frameworks: ").expect("frameworks").1.to_string()
     }
@@ -281,9 +281,11 @@ fn an_old_driver_has_no_token_and_registers_without_one() {
 #[test]
 fn a_guest_sees_nothing_of_what_the_slave_shows_to_others() {
     let mut host = Host::new(true);
-    for path in
-        ["/state", "/slave(1)/state", "/flags", "/files/browse?path=/", "/metrics/snapshot", "/health", "//state"]
-    {
+    let paths =
+        ["/state", "/slave(1)/state", "/flags", "/files/browse?path=/", "/metrics/snapshot", "/health", "//state"];
+    let more =
+        ["/monitor/statistics", "/slave(1)/containers", "/api/v1", "/slave(1)/api/v1", "/help", "/system/stats.json"];
+    for path in paths.into_iter().chain(more) {
         let request = format!("GET {path} HTTP/1.1\r\n\r\n");
         assert!(host.ask(OWN, request.as_bytes()).starts_with("HTTP/1.1 403 "), "{path}");
     }

@@ -1,8 +1,11 @@
 //! The table walked from end to end, and scenarios of what people type.
 
+mod mappings;
+
 use std::collections::BTreeSet;
 use std::fs;
 
+use super::mappings::HOME_HINT;
 use super::table::{self, Row, Settings, Sources};
 use super::*;
 
@@ -80,6 +83,8 @@ fn sample(row: &Row) -> &'static str {
             "registration_backoff_factor" => "3secs",
             _ => "33secs",
         },
+        "vm_path_map" => "/opt/a:/b,/opt/a/c:/d",
+        _ if row.hint == HOME_HINT => "/srv/home:/srv/guest",
         _ if matches!(row.hint, "DIR" | "FILE") => "/srv/elsewhere",
         name => panic!("no sample for {name}"),
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 pub use super::member::Cleanup;
 use super::member::Member;
+use super::usage::{self, Usages};
 use super::{ContainerEvent, Isolation, LaunchError};
 use crate::container::directory::RuntimeDirectory;
 use crate::ids::ContainerId;
@@ -21,12 +22,13 @@ pub struct Children {
     program: fn(&Path) -> Spawn,
     cleanup: Cleanup,
     members: BTreeMap<ContainerId, Member>,
+    destroy_errors: u64,
 }
 
 impl Children {
     /// Children that run `program` with their runtime directory, which lies below `runtime_dir`.
     pub fn new(runtime_dir: PathBuf, program: fn(&Path) -> Spawn, cleanup: Cleanup) -> Children {
-        Children { runtime_dir, program, cleanup, members: BTreeMap::new() }
+        Children { runtime_dir, program, cleanup, members: BTreeMap::new(), destroy_errors: 0 }
     }
 
     fn send(&mut self, container: &ContainerId, message: &ToChild) {
@@ -63,6 +65,15 @@ impl Isolation for Children {
         self.send(container, &ToChild { acknowledge: Some(uuid.to_vec()), ..Default::default() });
     }
 
+    fn usage(&mut self) -> Usages {
+        let measured: Vec<_> = self.members.values_mut().map(Member::measured).collect();
+        usage::measure(&measured)
+    }
+
+    fn destroy_errors(&self) -> u64 {
+        self.destroy_errors
+    }
+
     fn register(&self, set: &mut PollSet) {
         self.members.values().for_each(|member| member.register(set));
     }
@@ -71,7 +82,8 @@ impl Isolation for Children {
         let events: Vec<ContainerEvent> = self.members.values_mut().flat_map(|member| member.turn(now)).collect();
         for event in &events {
             if let ContainerEvent::Exited { container, .. } = event {
-                self.members.remove(container);
+                let gone = self.members.remove(container);
+                self.destroy_errors += u64::from(gone.is_some_and(|member| member.has_left_something()));
             }
         }
         events

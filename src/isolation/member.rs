@@ -17,6 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::usage::{self, Machine, Measured, Processes};
 use super::{ContainerEvent, Ended, LaunchError, session};
 use crate::container::connection::Connection;
 use crate::container::directory::RuntimeDirectory;
@@ -24,7 +25,7 @@ use crate::container::server::check_hello;
 use crate::container::status::Update;
 use crate::container::{CHANNEL_FD, VERSION};
 use crate::ids::ContainerId;
-use crate::messages::container::{FromChild, Hello, Spec, ToChild, to_child};
+use crate::messages::container::{FromChild, Hello, Joined, Spec, ToChild, to_child};
 use crate::messages::mesos;
 use crate::poll::{PollSet, earlier};
 use crate::subprocess::{Exit, Job, Spawn, Subprocess};
@@ -77,6 +78,11 @@ pub struct Member {
     connection: Option<Connection>,
     phase: Phase,
     terminal_seen: bool,
+    machine: Option<Machine>,
+    joins: Option<Joined>,
+    /// QEMU, once it is known.
+    qemu: Option<Processes>,
+    has_left_something: bool,
 }
 
 impl Member {
@@ -103,6 +109,10 @@ impl Member {
                 connection: Some(connection),
                 phase: Phase::Alive { kill_at: None },
                 terminal_seen: false,
+                machine: Machine::of(spec),
+                joins: spec.joins.clone(),
+                qemu: None,
+                has_left_something: false,
             })
             .inspect_err(|_| {
                 let _ = directory.remove();
@@ -123,6 +133,27 @@ impl Member {
         if let Some(connection) = &mut self.connection {
             connection.send(message);
         }
+    }
+
+    /// Where to look for what it takes of the host. What the child has noted of its VM is read until QEMU is in it.
+    pub fn measured(&mut self) -> Measured {
+        let in_a_guest = self.joins.as_ref().is_some_and(|joined| joined.address.is_some());
+        let processes = match self.machine {
+            Some(_) => {
+                let noted = || self.directory.read_vm().ok().as_ref().and_then(usage::qemu);
+                self.qemu = self.qemu.or_else(noted);
+                self.qemu.unwrap_or(Processes::None)
+            }
+            None if in_a_guest => Processes::None,
+            None => Processes::Tree(self.process.pid().as_raw()),
+        };
+        let joins = self.joins.as_ref().and_then(|joined| ContainerId::new(joined.container_id.as_str()).ok());
+        Measured { container: self.container.clone(), machine: self.machine, processes, joins }
+    }
+
+    /// It is gone, and not all that it had could be cleaned up.
+    pub fn has_left_something(&self) -> bool {
+        self.has_left_something
     }
 
     /// Waits for what the child says, for its end, and for the end of the cleaning up.
@@ -200,7 +231,9 @@ impl Member {
             name: step.name,
             took: Duration::from_millis(step.took_ms),
         });
-        step.into_iter().chain(update).collect()
+        let container = self.container.clone();
+        let fetched = message.fetched.map(|succeeded| ContainerEvent::Fetched { container, succeeded });
+        step.into_iter().chain(fetched).chain(update).collect()
     }
 
     fn update(&mut self, update: Update) -> ContainerEvent {
@@ -279,6 +312,7 @@ impl Member {
     /// The last events; `died` says why the child ended without cleaning up by itself. What could not be cleaned up keeps its runtime directory, for the next start of the slave.
     fn gone(&mut self, cleaned: Result<(), String>, died: Option<String>) -> Vec<ContainerEvent> {
         self.phase = Phase::Gone;
+        self.has_left_something = cleaned.is_err();
         let outcome = self.directory.read_outcome().unwrap_or_else(|error| {
             log::warn!("container {}: {error}", self.container);
             None

@@ -147,6 +147,7 @@ impl Child {
                 ..Report::plain(TaskState::TaskKilled)
             });
         }
+        self.channel.send_fetched(end.is_success());
         if end.is_success() { self.begin() } else { self.conclude(&not_launched(fetcher::failure(end))) }
     }
 

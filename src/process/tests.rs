@@ -39,6 +39,8 @@ struct Container {
     directory: RuntimeDirectory,
     sandbox: PathBuf,
     updates: Vec<TaskStatus>,
+    /// What was said of the fetching.
+    fetched: Vec<bool>,
     _scratch: Scratch,
 }
 
@@ -50,7 +52,7 @@ impl Drop for Container {
         self.child.signal(Signal::SIGKILL);
         let mut set = PollSet::new();
         self.child.register(&mut set);
-        let _ = set.wait(Some(Instant::now() + Duration::from_secs(5)));
+        let _ = set.wait(Some(Instant::now() + Duration::from_secs(60)));
         self.child.try_wait();
     }
 }
@@ -95,6 +97,7 @@ impl Container {
             directory,
             sandbox,
             updates: vec![],
+            fetched: vec![],
             _scratch: scratch,
         }
     }
@@ -111,7 +114,7 @@ impl Container {
 
     /// Turns until something holds; acknowledges what comes.
     fn until(&mut self, done: impl Fn(&mut Container) -> bool) {
-        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(30));
+        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(120));
         while !done(self) {
             assert!(Instant::now() < limit, "too late: {:?}", self.updates);
             set.clear();
@@ -124,6 +127,7 @@ impl Container {
                 continue;
             };
             for message in connection.turn::<FromChild>() {
+                self.fetched.extend(message.fetched);
                 if let Some(update) = message.update {
                     connection.send(&ToChild { acknowledge: update.uuid.clone(), ..Default::default() });
                     self.updates.push(update);
@@ -207,6 +211,7 @@ fn arguments_and_hostile_variables_arrive_as_they_are() {
         container.read("stdout")
     );
     assert!(!container.sandbox.join("ran").exists());
+    assert_eq!(container.fetched, [false]);
 }
 
 #[test]
@@ -354,6 +359,7 @@ fn a_command_finds_what_was_fetched_for_it_and_its_output_behind_what_was_said()
     let stderr = container.read("stderr");
     assert!(stderr.contains("fetcher] Successfully fetched all URIs into "), "{stderr}");
     assert!(stderr.ends_with("\nproblem\n"), "{stderr}");
+    assert_eq!(container.fetched, [true]);
     assert!(!container.read("environ").contains(BECOME), "the environment of who reads is not the slave's");
 }
 

@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
+use prost::Message;
+
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::mesos;
@@ -11,6 +13,7 @@ use crate::messages::mesos::TaskState;
 use crate::resources::Resources;
 use crate::slave::default_executor::DefaultExecutor;
 use crate::slave::executor::Conversation;
+use crate::slave::weight;
 
 /// Tasks of one executor that are kept when they have ended and that is acknowledged (`MAX_COMPLETED_TASKS_PER_EXECUTOR`).
 const COMPLETED: usize = 200;
@@ -115,6 +118,20 @@ impl Executor {
             self.completed.pop_front();
         }
         self.completed.push_back(task);
+        self.slim();
+    }
+
+    /// Where its container can be reached: as its child has told of the executor or of a command task; none while nobody has.
+    pub fn networks(&self) -> Vec<mesos::NetworkInfo> {
+        if let Some(address) = self.conversation.as_ref().and_then(|conversation| conversation.address) {
+            let ip_address = Some(address.to_string());
+            let ip_addresses = vec![mesos::network_info::IpAddress { ip_address, ..Default::default() }];
+            return vec![mesos::NetworkInfo { ip_addresses, ..Default::default() }];
+        }
+        let tasks = self.is_command.then(|| self.tasks.values().chain(&self.completed)).into_iter().flatten();
+        let statuses = tasks.flat_map(|task| task.statuses.iter().rev());
+        let mut known = statuses.filter_map(|status| Some(&status.container_status.as_ref()?.network_infos));
+        known.find(|networks| !networks.is_empty()).cloned().unwrap_or_default()
     }
 
     /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
@@ -130,6 +147,8 @@ impl Executor {
 pub struct Task {
     /// As the framework gave it.
     pub info: mesos::TaskInfo,
+    /// How long that is, in bytes.
+    pub(super) described: usize,
     /// The newest state that the executor reported.
     pub state: TaskState,
     /// One status per state that it has been in (Mesos keeps no more).
@@ -143,7 +162,8 @@ pub struct Task {
 impl Task {
     /// A task that was just asked for.
     pub fn new(info: mesos::TaskInfo) -> Task {
-        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None, seen: VecDeque::new() }
+        let (described, state, statuses) = (info.encoded_len(), TaskState::TaskStaging, Vec::new());
+        Task { info, described, state, statuses, outstanding: None, seen: VecDeque::new() }
     }
 
     /// This update was taken in before: a child repeats what it thinks we have not heard.
@@ -159,7 +179,7 @@ impl Task {
         }
         self.seen.push_back(status.uuid().to_vec());
         self.statuses.retain(|each| each.state != status.state);
-        self.statuses.push(status.clone());
+        self.statuses.push(weight::kept(status));
     }
 
     /// The message that describes it to a master.

@@ -1,5 +1,6 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
+use super::executor::Via;
 use super::framework::{ExecutorState, Framework, is_terminal};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
@@ -127,6 +128,7 @@ impl Slave {
         let Some((framework_id, executor_id)) = self.find_container(container) else {
             return log::warn!("container {container} is gone, but nobody here owns it");
         };
+        self.count_launch_error(&framework_id, &executor_id, reason.is_some());
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
             return;
         };
@@ -143,6 +145,10 @@ impl Slave {
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
         if let Some(conversation) = &mut executor.conversation {
             conversation.stop_waiting();
+            // Nothing more comes on its stream, should anybody still hold it.
+            if let Some(Via::Http(Some(stream))) = conversation.reached {
+                self.actions.push(Action::HangUp(stream));
+            }
         }
         let is_command = executor.is_command;
         if is_command && reason.is_none() {

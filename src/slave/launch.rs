@@ -154,7 +154,10 @@ impl Slave {
             }
             return;
         }
-        if let Some(refusal) = unsupported(&assignment).or_else(|| self.lacking(&assignment, verdict)) {
+        if let Some(refusal) = unsupported(&assignment)
+            .or_else(|| self.lacking(&assignment, verdict))
+            .or_else(|| self.overweight(&assignment))
+        {
             return self.refuse(&assignment, here, &refusal, now);
         }
         match verdict {
@@ -218,6 +221,7 @@ impl Slave {
             environment: self.environment(&slave_id, &framework, &executor, role, token, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
+            path_map: Vec::new(),
             holds_tasks: is_default(&executor).then_some(true),
             joins: None,
         };
@@ -227,7 +231,7 @@ impl Slave {
         // What waits for acknowledgements is kept.
         let gone = known.executors.remove(&ids.executor);
         let (ended, completed) = gone.map(|gone| (gone.tasks, gone.completed)).unwrap_or_default();
-        let executor = Executor {
+        let mut executor = Executor {
             played: is_default(&executor).then(DefaultExecutor::default),
             info: executor,
             container,
@@ -239,6 +243,9 @@ impl Slave {
             tasks: ended.into_iter().chain(named(tasks)).collect(),
             completed,
         };
+        if is_command {
+            executor.tasks.values_mut().for_each(Task::handed_over);
+        }
         known.executors.insert(ids.executor, executor);
     }
 

@@ -16,6 +16,7 @@ mod accounts;
 mod authentication;
 mod command_executor;
 mod constants;
+mod counts;
 mod decision;
 pub mod default_executor;
 mod dialect;
@@ -34,6 +35,7 @@ mod registration;
 mod tests;
 mod unanswered;
 mod updates;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -44,6 +46,7 @@ use prost::{Message, Name};
 
 pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
+pub use counts::Counts;
 pub use dialect::SLAVE_OF_2012;
 use executor::{FromExecutor, Speaker, ToExecutor, Via};
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
@@ -291,6 +294,7 @@ pub struct Slave {
     schedulers: dialect::Schedulers,
     checkpointed_resources: Vec<mesos::Resource>,
     purpose: Purpose,
+    counts: Counts,
     actions: Vec<Action>,
 }
 
@@ -307,6 +311,7 @@ impl Slave {
             schedulers: Default::default(),
             checkpointed_resources: Vec::new(),
             purpose: Purpose::Serve,
+            counts: Counts::default(),
             actions: Vec::new(),
         }
     }

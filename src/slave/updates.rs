@@ -206,6 +206,7 @@ impl Slave {
         let own = || self.find_container(container);
         let owner = member.as_ref().map(|own| (own.framework.clone(), own.executor.clone())).or_else(own);
         let Some((framework_id, executor_id)) = owner else {
+            self.counts.invalid_status_updates += 1;
             return log::warn!("dropped a status of container {container}, which nobody here owns");
         };
         self.actions.push(Action::Acknowledge { container: container.clone(), uuid });
@@ -217,6 +218,7 @@ impl Slave {
             (None, None) => own.tasks.contains_key(id),
         };
         let Some(task_id) = TaskId::try_from(&status.task_id).ok().filter(has) else {
+            self.counts.invalid_status_updates += 1;
             return log::warn!(
                 "dropped a status of container {container} for a task that it does not have, or has no more"
             );
@@ -298,6 +300,10 @@ impl Slave {
     ) {
         let framework = self.frameworks.get_mut(framework_id);
         let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
+        match terminating {
+            true => self.counts.invalid_status_updates += 1,
+            false => self.counts.valid_status_updates += 1,
+        }
         let is_done = framework.as_ref().is_some_and(|framework| framework.has_completed(&task_id));
         if is_done && status.source() == Source::Executor {
             // Only its own executor speaks of it, which repeats what it thinks we have not heard.

@@ -23,6 +23,7 @@ use crate::container::directory::RuntimeDirectory;
 use crate::fetcher;
 use crate::messages::container::{self, Spec};
 use crate::messages::mesos::CommandInfo;
+use crate::path_map::PathMap;
 use crate::subprocess::{JobEnd, Spawn};
 
 /// How many files and directories are brought back.
@@ -120,7 +121,7 @@ impl Plan {
             JobKind::Fetch => Ok(fetcher::job(&self.directory)),
             JobKind::Start => worker("start"),
             JobKind::Lease => worker("lease"),
-            JobKind::Bring => Ok(bring::job(session()?, &self.state(), Path::new(&self.spec.sandbox))),
+            JobKind::Bring => self.bring(session()?),
             JobKind::Launch => self.launch_session(session()?),
             JobKind::Destroy => worker("destroy"),
             JobKind::Wait => verb("wait"),
@@ -212,12 +213,18 @@ impl Plan {
             sandbox: self.spec.sandbox.clone(),
             user: self.spec.user.clone(),
             environment: variables.map(|variable| (variable.name.clone(), variable.value.clone())).collect(),
-            program: program(command)?,
+            program: program(command, &PathMap::of(&self.spec))?,
             hostname: self.spec.hostname.clone(),
             names_address: self.spec.task.is_none(),
             checks: checks::jobs(&self.spec)?,
         };
         launcher::script(&script).map_err(|error| error.to_string())
+    }
+
+    fn bring(&self, ssh: &Ssh) -> Result<Spawn, Failure> {
+        let files = fetcher::guest_files(&self.spec);
+        let job = bring::job(ssh, &self.state(), Path::new(&self.spec.sandbox), &files);
+        job.map_err(|text| Failure { cause: Cause::Fatal, text })
     }
 
     fn collect(&self, ssh: &Ssh) -> Spawn {
@@ -243,6 +250,9 @@ impl Plan {
             JobKind::Launcher | JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => {
                 plain(end).map(|()| Found::Nothing).into()
             }
+            JobKind::Bring if bring::lacks_a_file(end) => {
+                Err(Failure { cause: Cause::Fatal, text: end.reason() }).into()
+            }
             JobKind::Bring => plain(end).map(|()| Found::Nothing).into(),
             JobKind::Term | JobKind::Kill | JobKind::Collect => match end.is_success() {
                 true => Ok(Found::Nothing).into(),
@@ -250,7 +260,10 @@ impl Plan {
             },
             JobKind::Wait => match launcher::parse_wait(end) {
                 Ok(ended) => Understood {
-                    result: Ok(Found::CommandEnded(ended.exit)),
+                    result: Ok(match ended.out_of_memory {
+                        true => Found::OutOfMemory(ended.exit),
+                        false => Found::CommandEnded(ended.exit),
+                    }),
                     sizes: Some((ended.stdout, ended.stderr)),
                 },
                 Err(error) => Err(verb_failure(error, end, ssh)).into(),
@@ -284,13 +297,15 @@ pub(super) fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
     if ssh.user == "root" { ssh.run(script) } else { ssh.run_as_root(script) }
 }
 
-pub(super) fn program(command: &CommandInfo) -> Result<Program, String> {
-    let value = command.value.clone();
+/// What is run of a command in the guest: paths of the host's that the guest has elsewhere are the guest's.
+pub(super) fn program(command: &CommandInfo, map: &PathMap) -> Result<Program, String> {
+    let value = command.value.as_deref().map(|value| map.text(value));
     if command.shell() {
         return value.map(Program::Shell).ok_or("the command has no value".to_string());
     }
     let file = value.ok_or("the command has no value; with shell=false it is the file to execute")?;
-    Ok(Program::Exec { file, arguments: command.arguments.clone() })
+    let arguments = command.arguments.iter().map(|argument| map.text(argument)).collect();
+    Ok(Program::Exec { file, arguments })
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {

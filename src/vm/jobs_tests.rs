@@ -1,9 +1,9 @@
-//! What the jobs of a container in another's VM are made of.
+//! What jobs are made of: paths as the guest has them, and those of a container in another's VM.
 
 use super::*;
 use crate::container::scratch::Scratch;
-use crate::messages::container::Joined;
-use crate::messages::mesos::TaskInfo;
+use crate::messages::container::{Joined, PathMapping};
+use crate::messages::mesos::{CheckInfo, TaskInfo, check_info};
 use std::os::unix::fs::PermissionsExt;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 122, 9);
@@ -86,4 +86,35 @@ fn the_way_to_a_task_s_sandbox_in_the_guest_is_open_to_every_user() {
     let words = "umask 022; mkdir -p -m 0750 '/run/mesos-slave/t' '/work/runs/holder/containers/t'";
     assert!(script.text.starts_with(words), "{}", script.text);
     assert!(script.text.contains("address=192.168.122.9"));
+}
+
+#[test]
+fn a_command_and_its_check_name_the_guests_paths_and_the_spec_stays_as_the_framework_has_it() {
+    let command = |shell: bool, value: &str, arguments: &[&str]| CommandInfo {
+        shell: Some(shell),
+        value: Some(value.into()),
+        arguments: arguments.iter().map(|argument| argument.to_string()).collect(),
+        ..Default::default()
+    };
+    let spec = Spec {
+        path_map: vec![PathMapping { host: "/opt/spark".into(), guest: "/S".into() }],
+        task: Some(TaskInfo {
+            command: Some(command(true, "/opt/spark/run", &[])),
+            check: Some(CheckInfo {
+                r#type: Some(check_info::Type::Command as i32),
+                command: Some(check_info::Command { command: command(true, "test -e /opt/spark/up", &[]) }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let map = PathMap::of(&spec);
+    let run = spec.command().map(|command| program(command, &map));
+    assert_eq!(run, Some(Ok(Program::Shell("/S/run".into()))));
+    let checks = checks::jobs(&spec).expect("checks");
+    assert_eq!(checks[0].program, Program::Shell("test -e /S/up".into()));
+    let exec = program(&command(false, "/opt/spark/run", &["/opt/spark/run", "--to=/opt/spark", "/opt/spark2"]), &map);
+    let arguments = ["/S/run", "--to=/S", "/opt/spark2"].map(String::from).to_vec();
+    assert_eq!(exec, Ok(Program::Exec { file: "/S/run".into(), arguments }));
 }

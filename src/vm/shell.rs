@@ -225,6 +225,9 @@ impl Shell {
             if let (JobKind::Start, Some(pid)) = (job, jobs::qemu_pid(&end)) {
                 self.watch_qemu(Qemu::open(pid, &self.plan.domain()));
             }
+            if job == JobKind::Fetch {
+                self.channel.send_fetched(end.is_success());
+            }
             if job == JobKind::Collect {
                 let summary = String::from_utf8_lossy(&end.stdout).into_owned();
                 summary.lines().for_each(|line| self.record.note(line));

@@ -162,6 +162,7 @@ impl Slave {
             vm: None,
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
+            path_map: Vec::new(),
             holds_tasks: None,
             joins: Some(joined),
         })

@@ -3,6 +3,7 @@
 mod absence;
 mod accounting;
 mod authentication;
+mod counting;
 mod dialect;
 mod driver;
 mod executors;
@@ -16,6 +17,7 @@ mod requests;
 mod streams;
 mod times;
 mod touch;
+mod weight;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -8,12 +8,11 @@
 
 use std::time::Instant;
 
+use super::Life;
 use super::deadlines::{COLLECT, COLLECT_KILLED, DESTROY, REPORT};
 use super::state::State;
 use super::types::{Action, Failure, Found, JobKind, Step};
-use super::{Life, report};
 use crate::container::status::Report;
-use crate::subprocess::Exit;
 
 /// What a life leaves in its guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +24,7 @@ enum Left {
 }
 
 impl Life {
-    pub(super) fn collect(&mut self, exit: Exit, killed: bool, now: Instant) {
-        let report = if killed { report::killed(Some(exit)) } else { report::exited(exit) };
+    pub(super) fn collect(&mut self, report: Report, killed: bool, now: Instant) {
         self.decide(report);
         self.step_began = now;
         let until = now + if killed { COLLECT_KILLED } else { COLLECT };

@@ -57,6 +57,9 @@ pub fn fetch(failure: &Failure) -> Report {
 
 /// What was fetched did not get into the guest.
 pub fn bring(settings: &Settings, failure: &Failure) -> Report {
+    if failure.cause == Cause::Fatal {
+        return failed(Reason::ContainerLaunchFailed, format!("Failed to launch container: {}", failure.text));
+    }
     not_launched(settings, "files", &format!("{}; is there room for them in the guest?", failure.text))
 }
 
@@ -181,6 +184,16 @@ pub fn lost(message: &str) -> Report {
 pub fn exited(exit: Exit) -> Report {
     let state = if exit.is_success() { TaskState::TaskFinished } else { TaskState::TaskFailed };
     Report { message: Some(command_ended(exit)), exit: Some(exit), ..Report::plain(state) }
+}
+
+/// The command ended badly after the guest's kernel had killed a process for want of memory: what Mesos says of a container that
+/// reached its limit (`MemorySubsystemProcess::oom`).
+pub fn out_of_memory(exit: Exit) -> Report {
+    let message = format!(
+        "Memory limit exceeded: the guest's kernel had to kill processes for want of memory (console.log in the sandbox tells which); {}",
+        command_ended(exit)
+    );
+    Report { exit: Some(exit), ..failed(Reason::ContainerLimitationMemory, message) }
 }
 
 /// The command ended because it was told to, or with its VM.

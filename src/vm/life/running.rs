@@ -45,7 +45,11 @@ impl Life {
             _ => return,
         };
         match result {
-            Ok(Found::CommandEnded(exit)) => self.collect(exit, killed, now),
+            Ok(Found::CommandEnded(exit) | Found::OutOfMemory(exit)) if killed => {
+                self.collect(report::killed(Some(exit)), killed, now);
+            }
+            Ok(Found::CommandEnded(exit)) => self.collect(report::exited(exit), killed, now),
+            Ok(Found::OutOfMemory(exit)) => self.collect(report::out_of_memory(exit), killed, now),
             Ok(_) => self.abandon(report::lost("the guest did not say how the command ended"), now),
             Err(failure) if killed => {
                 self.actions.push(Action::Note(failure.text));

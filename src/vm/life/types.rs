@@ -126,6 +126,8 @@ pub enum Found {
     Address(Ipv4Addr),
     /// How the command ended (`Wait`).
     CommandEnded(Exit),
+    /// How it ended in a guest that had not enough memory (`Wait`).
+    OutOfMemory(Exit),
 }
 
 /// What kind of failure, as far as it matters what to do next.
