@@ -141,6 +141,29 @@ fn a_task_runs_as_its_user_who_exists_in_the_guest_alone() {
 }
 
 #[test]
+fn a_script_finds_the_descriptors_below_dev_that_udev_makes_elsewhere() {
+    let world = World::with_slave("dev", &[]);
+    let script =
+        "bash -c 'cat <(echo substituted)'; echo piped | cat /dev/stdin; echo said | tee /dev/stderr >/dev/null";
+    let output = world.execute(&[&format!("--command={script}")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "substituted\npiped\n", "{}", stderr(&output));
+    assert!(stderr(&output).contains("said"), "{}", stderr(&output));
+    world.end();
+}
+
+#[test]
+fn a_task_that_needs_more_memory_than_its_guest_has_is_told_of_as_of_a_limit() {
+    let world = World::with_slave("memory", &[]);
+    let output =
+        world.execute(&["--resources=cpus:1;mem:96", "--command=x=$(busybox yes | head -c 300000000); echo $?"]);
+    let err = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("TASK_FAILED") && err.contains("Memory limit exceeded"), "{err}");
+    world.end();
+}
+
+#[test]
 fn a_small_task_gets_the_images_smallest_memory_and_its_cpus_rounded_up() {
     let world = World::with_slave("size", &[]);
     let output = world.execute(&["--resources=cpus:1.5;mem:32", "--command=nproc; grep MemTotal /proc/meminfo"]);
