@@ -39,12 +39,13 @@ pub fn parse(posted: &Posted) -> Result<Parsed, Refusal> {
     }
 }
 
-/// Who calls. An id that could be none here is one that cannot be found.
+/// Who calls. An id that could be none here is one that cannot be found; `is_known` says whether a framework is here, since it is looked
+/// for first.
 ///
 /// # Errors
 /// The refusal.
-pub fn caller(call: &Call) -> Result<(FrameworkId, ExecutorId), Refusal> {
-    let framework = FrameworkId::try_from(&call.framework_id).map_err(|_| no_framework())?;
+pub fn caller(call: &Call, is_known: impl Fn(&FrameworkId) -> bool) -> Result<(FrameworkId, ExecutorId), Refusal> {
+    let framework = FrameworkId::try_from(&call.framework_id).ok().filter(is_known).ok_or_else(no_framework)?;
     let executor = ExecutorId::try_from(&call.executor_id).map_err(|_| no_executor())?;
     Ok((framework, executor))
 }
@@ -299,6 +300,9 @@ mod tests {
         assert!(matches!(parse(&posted(body)), Ok(Parsed::Heartbeat)));
         let call =
             Call { framework_id: crate::messages::mesos::FrameworkId { value: "../x".into() }, ..Default::default() };
-        assert_eq!(caller(&call).expect_err("refused"), no_framework());
+        assert_eq!(caller(&call, |_| true).expect_err("refused"), no_framework());
+        let strange = Call { framework_id: crate::messages::mesos::FrameworkId { value: "f".into() }, ..call };
+        assert_eq!(caller(&strange, |_| true).expect_err("refused"), no_executor());
+        assert_eq!(caller(&strange, |_| false).expect_err("refused"), no_framework());
     }
 }

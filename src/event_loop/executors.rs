@@ -58,7 +58,7 @@ fn admitted(
     claims: Option<&Claims>,
     subscribes: bool,
 ) -> Result<Speaker, Refusal> {
-    let (framework, executor) = executor::caller(call)?;
+    let (framework, executor) = executor::caller(call, |framework| slave.has_framework(framework))?;
     if let (Some(claims), Some(container)) = (claims, slave.container_of(&framework, &executor)) {
         let (framework, executor, container) = (framework.to_string(), executor.to_string(), container.to_string());
         if let Some(why) = token::contradiction(claims, &framework, &executor, &container) {

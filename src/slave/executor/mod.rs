@@ -121,6 +121,11 @@ impl Slave {
         }
     }
 
+    /// Whether a framework has something here.
+    pub fn has_framework(&self, framework: &FrameworkId) -> bool {
+        self.frameworks.contains_key(framework)
+    }
+
     /// The container of an executor of a framework's own.
     pub fn container_of(&self, framework: &FrameworkId, executor: &ExecutorId) -> Option<&ContainerId> {
         Some(&self.frameworks.get(framework)?.executors.get(executor)?.container)
