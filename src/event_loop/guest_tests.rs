@@ -291,3 +291,50 @@ fn a_guest_sees_nothing_of_what_the_slave_shows_to_others() {
     }
     assert!(host.ask(HOST, b"GET /health HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
 }
+
+#[test]
+fn a_guest_says_nothing_of_tasks_that_the_slave_runs_itself() {
+    let mut host = Host::new(true);
+    let slave_id = mesos::SlaveId { value: "S0".into() };
+    let task = |name: &str| mesos::TaskInfo {
+        name: name.into(),
+        task_id: mesos::TaskId { value: name.into() },
+        slave_id: slave_id.clone(),
+        command: Some(mesos::CommandInfo { value: Some("true".into()), ..Default::default() }),
+        ..Default::default()
+    };
+    let command = RunTaskMessage { framework: framework(), task: task("command"), ..Default::default() };
+    host.hear(FromMaster::RunTask(Box::new(command)));
+    let group = RunTaskGroupMessage {
+        framework: framework(),
+        executor: mesos::ExecutorInfo {
+            r#type: Some(mesos::executor_info::Type::Default as i32),
+            executor_id: mesos::ExecutorId { value: "pod".into() },
+            ..Default::default()
+        },
+        task_group: mesos::TaskGroupInfo { tasks: vec![task("member")] },
+        ..Default::default()
+    };
+    let holder = host.hear(FromMaster::RunTaskGroup(Box::new(group))).expect("a container");
+    host.tell(Event::ExecutorStarted { container: holder, address: Some(OTHER), runs: true });
+    let before = host.state();
+    for (peer, executor, task) in [(OWN, "command", "command"), (OTHER, "pod", "member"), (OTHER, "pod", "command")] {
+        let status = mesos::TaskStatus {
+            task_id: mesos::TaskId { value: task.into() },
+            state: TaskState::TaskFailed as i32,
+            ..Default::default()
+        };
+        let update = StatusUpdate {
+            framework_id: mesos::FrameworkId { value: "F".into() },
+            executor_id: Some(mesos::ExecutorId { value: executor.into() }),
+            slave_id: Some(slave_id.clone()),
+            status,
+            uuid: Some(vec![1; 16]),
+            ..Default::default()
+        };
+        let driver = format!("executor(1)@{peer}:4000");
+        host.post(peer, &driver, "slave(1)", &StatusUpdateMessage { update, pid: None });
+        host.post(peer, &driver, "slave(1)", &register(executor));
+    }
+    assert_eq!(host.state(), before);
+}

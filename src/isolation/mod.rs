@@ -7,6 +7,8 @@
 //! ```
 
 pub mod children;
+#[cfg(test)]
+mod holder_tests;
 mod member;
 pub mod process;
 mod session;
@@ -84,7 +86,8 @@ impl ContainerEvent {
 pub enum Ended {
     /// The child sent a terminal update, or was to be cleaned up by itself and was.
     Orderly,
-    /// The child ended without a terminal update; what it left has been cleaned up.
+    /// The child ended without a terminal update; what it left has been cleaned up. Or it ran in another container's VM, with or without a
+    /// terminal update, and what it ran may still run there: that container has to end.
     Died {
         /// Why, for an operator.
         reason: String,
@@ -177,13 +180,13 @@ pub enum Kind {
     /// A process of the host.
     Process,
     /// A virtual machine.
-    Vm(vm::VmConfig),
+    Vm(Box<vm::VmConfig>),
 }
 
 /// Makes the isolation that `--isolation` names; runtime directories lie below `runtime_dir`.
 pub fn create(kind: Kind, runtime_dir: PathBuf) -> Box<dyn Isolation> {
     match kind {
         Kind::Process => Box::new(process::ProcessIsolation::new(runtime_dir)),
-        Kind::Vm(config) => Box::new(vm::VmIsolation::new(runtime_dir, config)),
+        Kind::Vm(config) => Box::new(vm::VmIsolation::new(runtime_dir, *config)),
     }
 }

@@ -13,6 +13,13 @@ use nix::sys::socket::{
 /// Most bytes that are read of one peer in one turn, so that a fast one does not starve the others.
 const READ_PER_TURN: usize = 256 * 1024;
 
+/// After so many seconds without a byte the kernel asks a peer whether it is there.
+const IDLE: u32 = 120;
+/// So many seconds later it asks again.
+const PROBE: u32 = 30;
+/// After so many questions without an answer it is gone: a guest that only stood still for some minutes is not.
+const PROBES: u32 = 10;
+
 /// A listening socket; port 0 means any free one.
 ///
 /// # Errors
@@ -46,6 +53,17 @@ pub fn begin_connect(address: SocketAddrV4) -> io::Result<TcpStream> {
 /// What `setsockopt` gives.
 pub fn give_up_after(stream: &TcpStream, time: Duration) -> io::Result<()> {
     setsockopt(stream, sockopt::TcpUserTimeout, &(time.as_millis() as u32)).map_err(io::Error::from)
+}
+
+/// A peer that is gone without a word, like a virtual machine that was destroyed, is noticed, and its connection breaks.
+///
+/// # Errors
+/// What `setsockopt` gives.
+pub fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &IDLE)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &PROBE)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &PROBES).map_err(io::Error::from)
 }
 
 /// What became of a connect, once the socket seems writable; false if it is still under way.

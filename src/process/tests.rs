@@ -3,6 +3,7 @@
 
 use super::*;
 use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
 
 mod checks;
+mod holding;
 
 const BECOME: &str = "MESOS_SLAVE_TEST_PROCESS_CONTAINER";
 
@@ -50,7 +52,7 @@ impl Drop for Container {
         self.child.signal(Signal::SIGKILL);
         let mut set = PollSet::new();
         self.child.register(&mut set);
-        let _ = set.wait(Some(Instant::now() + Duration::from_secs(5)));
+        let _ = set.wait(Some(Instant::now() + Duration::from_secs(60)));
         self.child.try_wait();
     }
 }
@@ -69,7 +71,7 @@ impl Container {
             ..Default::default()
         };
         change(&mut spec, &mut command);
-        if spec.executor.command.is_none() {
+        if spec.executor.command.is_none() && !spec.holds_tasks() {
             let task_id = TaskId { value: "t".into() };
             let asked = spec.task.take().unwrap_or_default();
             spec.task = Some(TaskInfo { task_id, command: Some(command), ..asked });
@@ -112,7 +114,7 @@ impl Container {
 
     /// Turns until something holds; acknowledges what comes.
     fn until(&mut self, done: impl Fn(&mut Container) -> bool) {
-        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(30));
+        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(120));
         while !done(self) {
             assert!(Instant::now() < limit, "too late: {:?}", self.updates);
             set.clear();

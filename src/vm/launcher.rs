@@ -8,6 +8,7 @@
 //! ssh … sh <state>/launcher wait      →  exit=0          (or signal=9), when it has ended
 //!                                        stdout=1234
 //!                                        stderr=0
+//!                                        oom=1           if the guest's kernel has killed processes for want of memory
 //! ssh … sh <state>/launcher kill TERM →                  to the whole session and all descendants
 //! ssh … sh <state>/launcher check health → exit=0        a check's command, as the same user, when it has ended
 //! ssh … sh <state>/launcher end-check health →           all that it has started is killed
@@ -184,7 +185,7 @@ pub fn script(launcher: &LauncherScript) -> Result<Vec<u8>, LauncherError> {
     text.push_str(&format!("sandbox={}\n", quote(&launcher.sandbox)));
     text.push_str(&format!("user={}\n", quote(launcher.user.as_deref().unwrap_or(""))));
     let hostname = launcher.hostname.as_deref().filter(|name| is_hostname(name)).unwrap_or("");
-    text.push_str(&format!("hostname={}\nhosts=/etc/hosts\n\n", quote(hostname)));
+    text.push_str(&format!("hostname={}\nhosts=/etc/hosts\nvmstat=/proc/vmstat\n\n", quote(hostname)));
     text.push_str("task() {\n    exec setsid /bin/sh -c \"$stub\" \"$boot\" \"$state\" \"$@\" env -i --");
     if launcher.names_address {
         text.push_str(" \\\n        \"LIBPROCESS_IP=$address\"");
@@ -303,6 +304,8 @@ pub struct Started {
 pub struct CommandEnded {
     /// How. A signal is told by the shell's 128 + n: a command that itself exits with 137 looks as if it were killed.
     pub exit: Exit,
+    /// The guest's kernel killed a process for want of memory while it ran, and it did not end well.
+    pub out_of_memory: bool,
     /// Bytes that it left in `stdout`.
     pub stdout: u64,
     /// Bytes that it left in `stderr`.
@@ -366,7 +369,9 @@ pub fn parse_wait(end: &JobEnd) -> Result<CommandEnded, VerbError> {
     match exit {
         // A size that cannot be read is no reason to lose the exit status: what is there is taken.
         Some(exit) => {
-            Ok(CommandEnded { exit, stdout: number("stdout").unwrap_or(0), stderr: number("stderr").unwrap_or(0) })
+            let number = |key| number(key).unwrap_or(0);
+            let out_of_memory = number("oom") > 0;
+            Ok(CommandEnded { exit, out_of_memory, stdout: number("stdout"), stderr: number("stderr") })
         }
         None => {
             Err(VerbError::Other(format!("the launcher did not say how the command ended, but {}", shorten(&text))))

@@ -1,8 +1,9 @@
-# The rest is the same for every executor. What is above: $state, $sandbox, $user, $hostname, $hosts, and task, which replaces the
+# The rest is the same for every executor. What is above: $state, $sandbox, $user, $hostname, $hosts, $vmstat, and task, which replaces the
 # shell by the command, behind the words it is given. Whoever calls "start" exports $address, the guest's own.
 #
 #   start        start the command, once; prints pid= and boot_id=      3: no such user  5: may not switch user
-#   wait         until the command has ended; prints exit= or signal=, stdout= and stderr= (sizes)
+#   wait         until the command has ended; prints exit= or signal=, stdout= and stderr= (sizes), and oom= (processes that
+#                were killed for want of memory since it began) if there are any and it did not end well
 #                                                                       4: never started  6: its end was not recorded
 #   kill SIGNAL  signal all that the command has started
 #   check NAME   run NAME_job, which is above as well, in the place of the command; prints exit=
@@ -17,6 +18,7 @@
 #   ready    a FIFO that tells `start` of the pid
 #   check, health
 #            the pid of a check's command while it runs
+#   ../named the guest has its name
 #
 # `start` may also be read into a shell that is there already (`launcher=FILE; set -- start; . FILE`), which spares one.
 #
@@ -208,6 +210,14 @@ prepare() {
 # front, since the first line that has a name wins; a guest that does not let us keeps its own idea of the name.
 name_guest() {
     [ "$hostname" ] && [ "$address" ] && [ "$me" = 0 ] || return 0
+    # Once: another launcher in this guest may be at it.
+    set -C
+    if true 2>/dev/null >"${state%/*}/named"; then
+        set +C
+    else
+        set +C
+        return 0
+    fi
     line="$address $hostname" rest=
     [ -f "$hosts" ] && while IFS= read -r known || [ "$known" ]; do
         [ "$known" = "$line" ] && return 0
@@ -217,6 +227,14 @@ name_guest() {
     { printf '%s\n%s' "$line" "$rest" >"$hosts"; } 2>/dev/null || :
 }
 
+# Sets $oom to how many processes this guest's kernel has killed for want of memory.
+oom_kills() {
+    oom=0
+    while read -r key value; do
+        [ "$key" != oom_kill ] || { oom=$value && break; }
+    done 2>/dev/null <"$vmstat"
+}
+
 # The supervisor: in a session of its own, it lives as long as the command.
 supervise() {
     trap 'echo ended 1<>"$state/ready"' EXIT
@@ -224,18 +242,22 @@ supervise() {
     boot_id
     { echo -1000 >/proc/$$/oom_score_adj; } 2>/dev/null
     exec 9<>"$state/alive" 5>>"$sandbox/stdout" 6>>"$sandbox/stderr"
+    oom_kills
+    before=$oom
     (
         umask 022
         cd "$sandbox" && become task
     ) </dev/null >&5 2>&6 5>&- 6>&- 9>&-
     status=$?
     started && signal_members KILL
+    [ "$status" = 0 ] || oom_kills
     {
         if [ "$status" -gt 128 ] && [ "$status" -le 192 ]; then
             echo "signal=$((status - 128))"
         else
             echo "exit=$status"
         fi
+        [ "$oom" = "$before" ] || echo "oom=$((oom - before))"
         echo "stdout=$(size 5)"
         echo "stderr=$(size 6)"
     } >"$state/status.tmp"

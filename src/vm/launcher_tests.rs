@@ -18,7 +18,7 @@ impl Drop for Guest {
     fn drop(&mut self) {
         let _ = self.verb(&["kill", "KILL"]);
         // The supervisor may be writing its last file just now.
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while fs::remove_dir_all(&self.directory).is_err()
             && self.directory.exists()
             && std::time::Instant::now() < until
@@ -92,7 +92,7 @@ impl Guest {
 
     /// Waits for a line that the command writes when it is ready.
     pub(super) fn await_line(&self, line: &str) {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(120);
         while !self.read("stdout").lines().any(|other| other == line) {
             assert!(std::time::Instant::now() < until, "no {line:?} in {:?}", self.read("stdout"));
             std::thread::yield_now();
@@ -107,6 +107,27 @@ pub(super) fn shells() -> Vec<Vec<&'static str>> {
         Command::new(shell[0]).args(&shell[1..]).args(["-c", "true"]).status().is_ok_and(|s| s.success())
     };
     all.into_iter().filter(there).map(<[&str]>::to_vec).collect()
+}
+
+/// A guest whose kernel counts in a file of the test's.
+fn guest_with_a_count(shell: &[&'static str], command: String) -> Guest {
+    let guest = Guest::new(shell, |launcher| launcher.program = Program::Shell(command));
+    let (launcher, vmstat) = (path(&guest.path("state")), guest.path("vmstat"));
+    let text = fs::read_to_string(&launcher).expect("launcher");
+    let text = text.replace("vmstat=/proc/vmstat", &format!("vmstat={vmstat}"));
+    fs::write(launcher, text).expect("launcher");
+    fs::write(vmstat, "nr_free_pages 7\noom_kill 3\nswap_ra 0\n").expect("vmstat");
+    guest
+}
+
+#[test]
+fn a_process_that_the_guest_had_no_memory_for_is_told_of_if_the_command_failed() {
+    for shell in shells() {
+        for (count, exit, told) in [(4, 137, true), (5, 1, true), (4, 0, false), (3, 137, false)] {
+            let count = format!("printf 'x 1\\noom_kill {count}\\nx 2\\n' >../vmstat; exit {exit}");
+            assert_eq!(guest_with_a_count(&shell, count.clone()).run().out_of_memory, told, "{shell:?} {count}");
+        }
+    }
 }
 
 #[test]
@@ -334,7 +355,11 @@ fn a_command_of_another_boot_is_not_this_ones() {
 fn the_command_can_be_interrupted_and_holds_no_descriptor_of_ours() {
     let guest = Guest::shell("trap 'echo interrupted; exit 3' INT; kill -INT $$; echo ignored");
     assert_eq!((guest.run().exit, guest.read("stdout").as_str()), (Exit::Status(3), "interrupted\n"));
-    let guest = Guest::new(&["bash"], |launcher| launcher.program = Program::Shell("ls -l /proc/$$/fd".to_string()));
+    // What whoever runs the tests has left open is not the launcher's.
+    let close = "for fd in /proc/$$/fd/*; do [ ${fd##*/} -le 2 ] || eval \"exec ${fd##*/}>&-\"; done; exec bash \"$@\"";
+    let guest = Guest::new(&["bash", "-c", close, "bash"], |launcher| {
+        launcher.program = Program::Shell("ls -l /proc/$$/fd".to_string());
+    });
     guest.run();
     let open = guest.read("stdout");
     assert!(open.contains(" 2 -> ") && !open.contains("/state/"), "{open}");
@@ -371,6 +396,24 @@ fn an_executor_knows_the_guests_address_and_finds_it_by_the_slaves_name() {
         let lines = "10.0.0.7 slave-1.example\n127.0.0.1 localhost\n127.0.1.1 slave-1.example\n";
         assert_eq!(fs::read_to_string(&hosts).expect("hosts"), lines);
     }
+}
+
+#[test]
+fn two_launchers_in_one_guest_name_it_once() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // only root names a guest
+    }
+    let guest = Guest::new(&["/bin/sh"], |launcher| launcher.hostname = Some("slave-1.example".into()));
+    let (launcher, hosts) = (path(&guest.path("state")), guest.path("hosts"));
+    let text = fs::read_to_string(&launcher).expect("launcher").replace("hosts=/etc/hosts", &format!("hosts={hosts}"));
+    fs::write(&launcher, text).expect("launcher");
+    fs::write(&hosts, "127.0.0.1 localhost\n").expect("hosts");
+    // The other is at it, or has done it: what it writes is not read half-way, nor written over.
+    fs::write(guest.path("named"), "").expect("mark");
+    let mut start = guest.command(&["start"]);
+    assert!(start.env("address", "10.0.0.7").output().expect("launcher").status.success());
+    assert_eq!(parse_wait(&guest.verb(&["wait"])).expect("wait").exit, Exit::Status(0));
+    assert_eq!(fs::read_to_string(&hosts).expect("hosts"), "127.0.0.1 localhost\n");
 }
 
 #[test]

@@ -114,8 +114,12 @@ fn guests_reach_their_gateway_and_the_world_and_not_each_other_by_any_way() {
     let (a, b) = (Guest::of(&world, &vms[0]), Guest::of(&world, &vms[1]));
     assert_ne!(a.address, b.address);
     for (guest, neighbour) in [(&a, &b), (&b, &a)] {
-        assert!(guest.pings(&guest.gateway) && guest.pings(OUTSIDE), "{}", guest.address);
-        assert!(guest.says_yes(&format!("busybox timeout 3 busybox nc {} 53 -e true", guest.gateway)), "dnsmasq's DNS");
+        let works = |what: &str, works: &dyn Fn() -> bool| eventually(what, || works().then_some(()));
+        works("the gateway answers", &|| guest.pings(&guest.gateway));
+        works("the world answers", &|| guest.pings(OUTSIDE));
+        works("dnsmasq's DNS answers", &|| {
+            guest.says_yes(&format!("busybox timeout 3 busybox nc {} 53 -e true", guest.gateway))
+        });
         assert_eq!(guest.reaches(neighbour), [false, false], "directly");
         guest.run(&format!("busybox arp -s {} {}", neighbour.address, neighbour.mac));
         assert_eq!(guest.reaches(neighbour), [false, false], "directly, its MAC known");

@@ -8,6 +8,7 @@ mod dialect;
 mod driver;
 mod executors;
 mod executors_of_2012;
+mod groups;
 mod killing;
 mod properties;
 mod refusing;
@@ -16,6 +17,7 @@ mod requests;
 mod streams;
 mod times;
 mod touch;
+mod weight;
 mod world;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,8 @@
 //! A VM's life by scenario, with an invented clock and no VM.
 
 mod files;
+mod holding;
+mod joining;
 
 use super::deadlines::*;
 use super::*;
@@ -169,6 +171,20 @@ fn a_user_that_the_guest_lacks_is_named_with_the_image() {
     let story = Story::greeted().connected("boot-1");
     let report = story.not_launched(Cause::NoUser, "no such user").end();
     assert_not_launched(&report, &["'alice'", "/images/default"]);
+}
+
+#[test]
+fn a_command_that_its_guest_had_too_little_memory_for_is_told_as_mesos_tells_of_a_limit() {
+    let story = Story::running().found(JobKind::Wait, Found::OutOfMemory(Exit::Signal(9)));
+    let report = story.collected().end();
+    let words = ["Memory limit exceeded", "console.log", "Command terminated with signal Killed"];
+    assert_report(&report, TaskState::TaskFailed, Some(Reason::ContainerLimitationMemory), &words);
+}
+
+#[test]
+fn a_command_that_was_told_to_end_is_killed_whatever_its_guest_had_of_memory() {
+    let story = Story::running().kill(ms(100)).found(JobKind::Wait, Found::OutOfMemory(Exit::Signal(9)));
+    assert_report(&story.collected().end(), TaskState::TaskKilled, None, &["Command terminated with signal Killed"]);
 }
 
 #[test]
