@@ -77,9 +77,9 @@ pub struct Measured {
 }
 
 impl Machine {
-    /// That of a container, if it has one.
+    /// That of a container, if it has one of its own.
     pub fn of(spec: &Spec) -> Option<Machine> {
-        let vm = spec.vm.as_ref()?;
+        let vm = spec.vm.as_ref().filter(|_| spec.joins.is_none())?;
         Some(Machine { cpus: vm.vcpus, memory: vm.memory_mb.saturating_mul(1 << 20) })
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::not_implemented;
 use crate::api::state::{Executor, State, is_queued};
 use crate::api::v1::{Format, Refusal};
-use crate::api::{Host, Source, metrics, usage, version};
+use crate::api::{Files, Host, Source, metrics, usage, version};
 use crate::libprocess::Response as HttpResponse;
 use crate::messages::mesos;
 use crate::messages::mesos::agent::response::{self, Type as Kind};
@@ -26,101 +26,108 @@ const ARRAYS: [(&str, &[&str]); 4] = [
 
 /// Answers a valid call.
 pub(super) fn answer(call: &Call, format: Format, source: &mut dyn Source) -> Result<HttpResponse, Refusal> {
-    let respond = |kind: Kind, response: Response| {
-        write(&Response { r#type: Some(kind as i32), ..response }, format)
-            .map(|body| HttpResponse::ok(format.media_type(), body))
-    };
-    match call.r#type() {
-        Type::GetHealth => respond(
-            Kind::GetHealth,
-            Response { get_health: Some(response::GetHealth { healthy: true }), ..Default::default() },
-        ),
+    match read(call, source) {
+        Ok(Some(response)) => Ok(HttpResponse::ok(format.media_type(), write(&response, format)?)),
+        Ok(None) => other(call, source),
+        Err(refused) => Ok(refused),
+    }
+}
+
+/// The answer to a call that reads, or what `/files` says to it; nothing, if it is another.
+fn read(call: &Call, source: &mut dyn Source) -> Result<Option<Response>, HttpResponse> {
+    let mut to = Response::default();
+    let kind = match call.r#type() {
+        Type::GetHealth => {
+            to.get_health = Some(response::GetHealth { healthy: true });
+            Kind::GetHealth
+        }
         Type::GetFlags => {
-            respond(Kind::GetFlags, Response { get_flags: Some(flags(&source.state())), ..Default::default() })
+            to.get_flags = Some(flags(&source.state()));
+            Kind::GetFlags
         }
         Type::GetVersion => {
-            respond(Kind::GetVersion, Response { get_version: Some(own_version()), ..Default::default() })
+            to.get_version = Some(own_version());
+            Kind::GetVersion
         }
         Type::GetMetrics => {
-            let all = metrics::snapshot(&source.state(), &source.counts(), Host::now());
-            respond(Kind::GetMetrics, Response { get_metrics: Some(metrics_of(&all)), ..Default::default() })
+            to.get_metrics = Some(metrics_of(&metrics::snapshot(&source.state(), &source.counts(), Host::now())));
+            Kind::GetMetrics
         }
-        // Of more than what is always said.
-        Type::GetLoggingLevel => respond(
-            Kind::GetLoggingLevel,
-            Response { get_logging_level: Some(response::GetLoggingLevel { level: 0 }), ..Default::default() },
-        ),
-        Type::ListFiles => {
-            let path = call.list_files.as_ref().map_or("", |call| call.path.as_str());
-            let file_infos = match source.files().list(path) {
-                Ok(entries) => entries,
-                Err(refused) => return Ok(refused),
-            };
-            let list_files = Some(response::ListFiles { file_infos });
-            respond(Kind::ListFiles, Response { list_files, ..Default::default() })
+        Type::GetLoggingLevel => {
+            to.get_logging_level = Some(response::GetLoggingLevel { level: 0 }); // of more than what is always said
+            Kind::GetLoggingLevel
         }
-        Type::ReadFile => {
-            let what = call.read_file.clone().unwrap_or_default();
-            let (size, data) = match source.files().piece(&what.path, what.offset, what.length) {
-                Ok(piece) => piece,
-                Err(refused) => return Ok(refused),
-            };
-            let read_file = Some(response::ReadFile { size, data });
-            respond(Kind::ReadFile, Response { read_file, ..Default::default() })
-        }
+        Type::ListFiles | Type::ReadFile => files(call, source.files(), &mut to)?,
         Type::GetState => {
-            let state = source.state();
-            let get_state = Some(response::GetState {
-                get_tasks: Some(tasks(&state)),
-                get_executors: Some(executors(&state)),
-                get_frameworks: Some(frameworks(&state)),
-            });
-            respond(Kind::GetState, Response { get_state, ..Default::default() })
+            to.get_state = Some(whole(&source.state()));
+            Kind::GetState
         }
         Type::GetContainers => {
-            let get_containers = Some(containers(source));
-            respond(Kind::GetContainers, Response { get_containers, ..Default::default() })
+            to.get_containers = Some(containers(source));
+            Kind::GetContainers
         }
-        Type::GetFrameworks => respond(
-            Kind::GetFrameworks,
-            Response { get_frameworks: Some(frameworks(&source.state())), ..Default::default() },
-        ),
-        Type::GetExecutors => respond(
-            Kind::GetExecutors,
-            Response { get_executors: Some(executors(&source.state())), ..Default::default() },
-        ),
+        Type::GetFrameworks => {
+            to.get_frameworks = Some(frameworks(&source.state()));
+            Kind::GetFrameworks
+        }
+        Type::GetExecutors => {
+            to.get_executors = Some(executors(&source.state()));
+            Kind::GetExecutors
+        }
         Type::GetTasks => {
-            respond(Kind::GetTasks, Response { get_tasks: Some(tasks(&source.state())), ..Default::default() })
+            to.get_tasks = Some(tasks(&source.state()));
+            Kind::GetTasks
         }
         Type::GetAgent => {
-            respond(Kind::GetAgent, Response { get_agent: Some(agent(&source.state())), ..Default::default() })
+            to.get_agent = Some(agent(&source.state()));
+            Kind::GetAgent
         }
-        // There are none: nothing is offered that they could be made of.
         Type::GetOperations => {
-            respond(Kind::GetOperations, Response { get_operations: Some(Default::default()), ..Default::default() })
+            to.get_operations = Some(Default::default()); // Nothing is offered that one could be made of.
+            Kind::GetOperations
         }
-        Type::GetResourceProviders => respond(
-            Kind::GetResourceProviders,
-            Response { get_resource_providers: Some(Default::default()), ..Default::default() },
-        ),
-        // No images are kept here.
-        Type::PruneImages => Ok(HttpResponse::new(200)),
+        Type::GetResourceProviders => {
+            to.get_resource_providers = Some(Default::default());
+            Kind::GetResourceProviders
+        }
+        _ => return Ok(None),
+    };
+    to.r#type = Some(kind as i32);
+    Ok(Some(to))
+}
+
+fn files(call: &Call, files: &Files, to: &mut Response) -> Result<Kind, HttpResponse> {
+    if let Some(what) = &call.read_file
+        && call.r#type() == Type::ReadFile
+    {
+        let (size, data) = files.piece(&what.path, what.offset, what.length)?;
+        to.read_file = Some(response::ReadFile { size, data });
+        return Ok(Kind::ReadFile);
+    }
+    let path = call.list_files.as_ref().map_or("", |what| what.path.as_str());
+    to.list_files = Some(response::ListFiles { file_infos: files.list(path)? });
+    Ok(Kind::ListFiles)
+}
+
+fn whole(state: &State) -> response::GetState {
+    response::GetState {
+        get_tasks: Some(tasks(state)),
+        get_executors: Some(executors(state)),
+        get_frameworks: Some(frameworks(state)),
+    }
+}
+
+/// What is said to a call that does not only read.
+fn other(call: &Call, source: &dyn Source) -> Result<HttpResponse, Refusal> {
+    match call.r#type() {
+        Type::PruneImages => Ok(HttpResponse::new(200)), // No images are kept here.
         Type::WaitNestedContainer | Type::WaitContainer | Type::AttachContainerOutput => {
             Err(of_container(call, source, |id| format!("Container {id} cannot be found")))
         }
         Type::KillNestedContainer | Type::KillContainer => {
             Err(of_container(call, source, |id| format!("Container '{id}' cannot be found (or is already killed)")))
         }
-        Type::Unknown | Type::SetLoggingLevel | Type::LaunchNestedContainer | Type::RemoveNestedContainer => {
-            Err(not_implemented())
-        }
-        Type::LaunchNestedContainerSession | Type::AttachContainerInput | Type::LaunchContainer => {
-            Err(not_implemented())
-        }
-        Type::RemoveContainer | Type::AddResourceProviderConfig | Type::UpdateResourceProviderConfig => {
-            Err(not_implemented())
-        }
-        Type::RemoveResourceProviderConfig | Type::MarkResourceProviderGone => Err(not_implemented()),
+        _ => Err(not_implemented()),
     }
 }
 
