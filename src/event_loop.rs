@@ -12,14 +12,12 @@ mod complaints;
 mod executors;
 #[cfg(test)]
 mod guest_tests;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
-use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use nix::sys::signal::Signal;
@@ -251,9 +249,14 @@ impl EventLoop {
 
     /// Tells the core, and remembers for `/state` what the core forgets: as it was before, and with its last states.
     fn container_gone(&mut self, container: ContainerId, reason: Option<String>) {
-        self.remember(&container);
-        self.deliver(Event::ContainerGone { container: container.clone(), reason });
-        self.remember(&container);
+        let executors = self.slave.executor_that_ends_with(&container).cloned();
+        if let Some(own) = &executors {
+            self.remember(own);
+        }
+        self.deliver(Event::ContainerGone { container, reason });
+        if let Some(own) = &executors {
+            self.remember(own);
+        }
     }
 
     fn remember(&mut self, container: &ContainerId) {
@@ -263,11 +266,16 @@ impl EventLoop {
     }
 
     fn deliver(&mut self, event: Event) {
+        let mut unlaunched = Vec::new();
         for action in self.slave.handle(event, now()) {
             // What follows from something that was to be written down is not done if it was not.
             if self.failure.is_none() {
-                self.act(action);
+                unlaunched.extend(self.act(action));
             }
+        }
+        // What follows from a launch that failed may be about others that were still to be launched a moment ago.
+        for (container, reason) in unlaunched {
+            self.container_gone(container, Some(reason));
         }
     }
 
@@ -281,7 +289,8 @@ impl EventLoop {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    /// Does what the core wants done; gives the container that could not be launched, and why.
+    fn act(&mut self, action: Action) -> Option<(ContainerId, String)> {
         let instant = Instant::now();
         match action {
             Action::Send { to, message } => {
@@ -292,7 +301,7 @@ impl EventLoop {
                 self.network.send(&from, &to, &message.name, &message.body, instant);
             }
             Action::Link(pid) => self.network.link(&pid, instant),
-            Action::Launch(spec) => self.launch(*spec),
+            Action::Launch(spec) => return self.launch(*spec),
             Action::Kill { container, grace } => self.isolation.kill(&container, grace, instant),
             Action::ResourcesChanged { container, resources } => {
                 self.isolation.resources_changed(&container, &resources);
@@ -308,22 +317,21 @@ impl EventLoop {
                 self.over = true;
             }
         }
+        None
     }
 
-    fn launch(&mut self, mut spec: Spec) {
+    fn launch(&mut self, mut spec: Spec) -> Option<(ContainerId, String)> {
         spec.fetcher = Some(self.fetcher.clone());
-        let Ok(container) = ContainerId::new(spec.container_id.clone()) else {
-            return;
-        };
-        let result = prepare_sandbox(Path::new(&spec.sandbox))
+        let container = ContainerId::new(spec.container_id.clone()).ok()?;
+        let result = sandbox::prepare(&spec)
             .map_err(|error| format!("cannot make the sandbox {}: {error}", spec.sandbox))
             .and_then(|()| {
-                self.show_sandbox(&spec);
+                if spec.joins.is_none() {
+                    self.show_sandbox(&spec);
+                }
                 self.isolation.launch(spec, Instant::now()).map_err(|error| error.to_string())
             });
-        if let Err(reason) = result {
-            self.container_gone(container, Some(reason));
-        }
+        result.err().map(|reason| (container, reason))
     }
 
     /// The executor's newest sandbox gets a name without the container's id, as in Mesos.
@@ -339,19 +347,4 @@ impl EventLoop {
         let (history, flags) = (&self.history, &self.flags);
         State::of(&self.slave, history, flags, self.start_time, now().unix)
     }
-}
-
-/// The sandbox and, beside it, the link `latest`. Its parents are passable, it itself is its user's and ours.
-fn prepare_sandbox(sandbox: &Path) -> io::Result<()> {
-    let Some(runs) = sandbox.parent() else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(runs)?;
-    fs::DirBuilder::new().mode(0o750).create(sandbox)?;
-    let latest = runs.join("latest");
-    let _ = fs::remove_file(&latest);
-    if let Err(error) = symlink(sandbox, &latest) {
-        log::debug!("no link {}: {error}", latest.display());
-    }
-    Ok(())
 }

@@ -123,6 +123,10 @@ impl Executor {
             "queued_tasks": by(is_queued),
             "completed_tasks": by(|task| is_terminal(task.state())),
         });
+        if let (Value::Object(object), Some(_)) = (&mut object, self.info.r#type) {
+            // By it Mesos' web interface knows whether a task has a sandbox of its own.
+            object.insert("type".to_string(), json!(self.info.r#type().as_str_name()));
+        }
         let tasks = self.tasks.iter().flat_map(|task| &task.resources);
         if let (Value::Object(object), Some(first)) = (&mut object, self.info.resources.iter().chain(tasks).next()) {
             object.insert("role".to_string(), json!(role(first)));

@@ -177,7 +177,7 @@ impl EventLoop {
                     self.write_event(*connection, &event);
                 }
             }
-            Via::Http(None) => {}
+            Via::Http(None) | Via::Default => {}
         }
     }
 

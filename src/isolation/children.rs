@@ -88,6 +88,7 @@ mod tests {
     use super::*;
     use crate::container::scratch::Scratch;
     use crate::container::status::Update;
+    use crate::messages::container::Joined;
     use crate::messages::mesos::{TaskState, TaskStatus};
 
     fn shell(script: &str, directory: &Path) -> Spawn {
@@ -104,9 +105,13 @@ mod tests {
 
     /// Launches one child and turns until it is gone; gives all events and whether the runtime directory is left.
     fn life(program: fn(&Path) -> Spawn, cleanup: Cleanup, kill: bool) -> (Vec<ContainerEvent>, bool) {
+        life_of(spec(), program, cleanup, kill)
+    }
+
+    fn life_of(spec: Spec, program: fn(&Path) -> Spawn, cleanup: Cleanup, kill: bool) -> (Vec<ContainerEvent>, bool) {
         let scratch = Scratch::new();
         let mut children = Children::new(scratch.path().to_path_buf(), program, cleanup);
-        children.launch(spec(), Instant::now()).expect("launch");
+        children.launch(spec, Instant::now()).expect("launch");
         // The clock that the children are given is a day ahead once the kill is to be escalated.
         let mut ahead = Duration::ZERO;
         if kill {
@@ -177,6 +182,27 @@ mod tests {
         );
         let ended = Ended::Orderly;
         assert_eq!(events[1], ContainerEvent::Exited { container: id(), ended });
+    }
+
+    #[test]
+    fn what_ran_in_anothers_vm_has_died_unless_its_child_has_cleaned_up_whatever_is_known_of_it() {
+        fn program(directory: &Path) -> Spawn {
+            let status = TaskStatus { state: TaskState::TaskKilled as i32, ..Default::default() };
+            let update = Update { status, wait_status: None };
+            RuntimeDirectory::new(directory).write_outcome(&update).expect("outcome");
+            shell("exit 0", directory)
+        }
+        let joins = Some(Joined { container_id: "holder".into(), address: None });
+        let (events, left) = life_of(Spec { joins, ..spec() }, program, Cleanup::Worker(clean_up), false);
+        let [ContainerEvent::Update { .. }, ContainerEvent::Exited { ended: Ended::Died { reason }, .. }] = &events[..]
+        else {
+            panic!("expected an update and a death, got {events:?}");
+        };
+        assert!(reason.contains("may still run"), "{reason}");
+        assert!(!left);
+        let joins = Some(Joined { container_id: "holder".into(), address: None });
+        let (events, _) = life_of(Spec { joins, ..spec() }, clean_up, Cleanup::Worker(clean_up), false);
+        assert_eq!(events, [ContainerEvent::Exited { container: id(), ended: Ended::Orderly }]);
     }
 
     #[test]

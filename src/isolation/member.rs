@@ -4,6 +4,9 @@
 //! Alive ── it exits, `done` is there ──────────────────────────► Orderly
 //!       ── it exits without ──► Sweeping (worker or session) ──► Orderly when its outcome is known, else Died
 //! ```
+//!
+//! One that runs in another container's VM has died when there is no `done`, whatever is known of its outcome: no worker can clean up in
+//! there, and so it ends with that VM.
 
 use std::io;
 use std::path::Path;
@@ -68,6 +71,8 @@ pub struct Member {
     directory: RuntimeDirectory,
     checkpoint: bool,
     cleanup: Cleanup,
+    /// In the VM of another container, where its command may outlive it.
+    joined: bool,
     process: Subprocess,
     connection: Option<Connection>,
     phase: Phase,
@@ -93,6 +98,7 @@ impl Member {
                 directory: directory.clone(),
                 checkpoint: spec.checkpoint(),
                 cleanup,
+                joined: spec.joins.is_some() && matches!(cleanup, Cleanup::Worker(_)),
                 process,
                 connection: Some(connection),
                 phase: Phase::Alive { kill_at: None },
@@ -219,7 +225,10 @@ impl Member {
         if self.directory.is_done() {
             return self.gone(Ok(()), None);
         }
-        let reason = reason(exit, &self.directory);
+        let mut reason = reason(exit, &self.directory);
+        if self.joined {
+            reason = format!("what it ran may still run in its executor's virtual machine: {reason}");
+        }
         log::warn!("container {}: {reason}; cleaning up after it", self.container);
         self.start_worker(reason, now)
     }
@@ -278,7 +287,8 @@ impl Member {
         if let (Some(update), false) = (outcome, self.terminal_seen) {
             events.push(self.update(update));
         }
-        let ended = match died.filter(|_| !self.terminal_seen) {
+        let is_known = self.terminal_seen && !self.joined;
+        let ended = match died.filter(|_| !is_known) {
             Some(reason) => Ended::Died { reason },
             None => Ended::Orderly,
         };

@@ -7,6 +7,8 @@
 //! ```
 
 pub mod children;
+#[cfg(test)]
+mod holder_tests;
 mod member;
 pub mod process;
 mod session;
@@ -75,7 +77,8 @@ impl ContainerEvent {
 pub enum Ended {
     /// The child sent a terminal update, or was to be cleaned up by itself and was.
     Orderly,
-    /// The child ended without a terminal update; what it left has been cleaned up.
+    /// The child ended without a terminal update; what it left has been cleaned up. Or it ran in another container's VM, with or without a
+    /// terminal update, and what it ran may still run there: that container has to end.
     Died {
         /// Why, for an operator.
         reason: String,

@@ -19,7 +19,7 @@ use crate::messages::mesos::{self, TaskState, TaskStatus, task_status::Reason};
 use crate::poll::PollSet;
 use crate::subprocess::Spawn;
 
-const URI: &str = "qemu:///system";
+pub(super) const URI: &str = "qemu:///system";
 
 /// The binary beside the test's own.
 fn binary() -> PathBuf {
@@ -27,11 +27,11 @@ fn binary() -> PathBuf {
     test.ancestors().nth(2).expect("the target's directory").join("mesos-slave")
 }
 
-fn program(directory: &Path) -> Spawn {
+pub(super) fn program(directory: &Path) -> Spawn {
     Spawn::new(binary()).arg("vm-container").arg(directory)
 }
 
-fn cleanup(directory: &Path) -> Spawn {
+pub(super) fn cleanup(directory: &Path) -> Spawn {
     Spawn::new(binary()).arg("vm-worker").arg("cleanup").arg(directory)
 }
 
@@ -40,11 +40,28 @@ fn image() -> PathBuf {
         .map_or_else(|| PathBuf::from("/var/lib/mesos-slave/images/default"), PathBuf::from)
 }
 
+/// VMs below this directory.
+pub(super) fn config(vm_dir: &Path) -> VmConfig {
+    VmConfig {
+        uri: URI.into(),
+        network: "default".into(),
+        vm_dir: vm_dir.to_path_buf(),
+        image_dir: image().parent().expect("a parent").to_path_buf(),
+        image: image().file_name().expect("a name").to_string_lossy().into_owned(),
+        image_memory_mb: 96,
+        accelerator: vm::Accelerator::Tcg,
+        guest_isolation: vm::GuestIsolation::Full,
+        ssh_user: None,
+        ssh_key: None,
+        boot_timeout: Duration::from_secs(120),
+    }
+}
+
 /// A change of how a VM is to be made.
 type Change = fn(&mut container::Vm);
 
 /// The names of libvirt's domains.
-fn domains() -> String {
+pub(super) fn domains() -> String {
     let list = Command::new("virsh").args(["-q", "-c", URI, "list", "--all", "--name"]).output().expect("virsh");
     String::from_utf8_lossy(&list.stdout).into_owned()
 }
@@ -69,19 +86,7 @@ impl Story {
         fs::create_dir_all(&vm_dir).expect("the VMs' directory");
         let sandbox = scratch.path().join("sandbox");
         fs::create_dir(&sandbox).expect("a sandbox");
-        let config = VmConfig {
-            uri: URI.into(),
-            network: "default".into(),
-            vm_dir: vm_dir.clone(),
-            image_dir: image().parent().expect("a parent").to_path_buf(),
-            image: image().file_name().expect("a name").to_string_lossy().into_owned(),
-            image_memory_mb: 96,
-            accelerator: vm::Accelerator::Tcg,
-            guest_isolation: vm::GuestIsolation::Full,
-            ssh_user: None,
-            ssh_key: None,
-            boot_timeout: Duration::from_secs(120),
-        };
+        let config = config(&vm_dir);
         let task = mesos::TaskInfo {
             name: "test".into(),
             task_id: mesos::TaskId { value: "task".into() },

@@ -1,5 +1,8 @@
 //! The child's loop: the slave's channel, the command, the signals and the deadlines.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -27,6 +30,8 @@ const FETCHING: Duration = Duration::from_secs(10 * 365 * 86400);
 const AGAIN: Duration = Duration::from_millis(20);
 /// Such a fight ends: what is left after so many rounds is the slave's to find by our session.
 const ROUNDS: u32 = 500;
+/// The mode of a sandbox through which others pass to theirs.
+const PASSABLE: u32 = 0o751;
 
 #[derive(Debug)]
 enum State {
@@ -36,6 +41,8 @@ enum State {
     Running(Subprocess),
     /// It is to end since the one time: KILL at the other.
     Stopping(Subprocess, Instant, Instant),
+    /// Nothing runs here but what joins.
+    Holding,
     /// It has ended; the rest of its processes are being killed.
     Sweeping { exit: Exit, killed: bool, rounds: u32, next: Instant },
     /// The terminal status is sent and to be acknowledged.
@@ -75,7 +82,9 @@ impl Child {
     /// What keeps a status from being made or written; the slave finds it in the log.
     pub fn run(mut self) -> Result<(), String> {
         self.report(&Report::plain(TaskState::TaskStarting))?;
-        if fetcher::is_wanted(&self.spec) {
+        if self.spec.holds_tasks() {
+            self.hold()?
+        } else if fetcher::is_wanted(&self.spec) {
             self.fetch()?
         } else {
             self.begin()?
@@ -90,6 +99,21 @@ impl Child {
             self.turn(Instant::now())?;
         }
         self.directory.mark_done().map_err(|error| error.to_string())
+    }
+
+    /// Tasks lie below the sandbox, each with its own user, who has to pass through. It stays root's: what is made in it, root makes.
+    fn hold(&mut self) -> Result<(), String> {
+        let sandbox = Path::new(&self.spec.sandbox);
+        match fs::set_permissions(sandbox, Permissions::from_mode(PASSABLE)) {
+            Ok(()) => {
+                self.state = State::Holding;
+                self.report(&Report::plain(TaskState::TaskRunning))
+            }
+            Err(error) => {
+                let why = format!("cannot open {} to the tasks' users: {error}", sandbox.display());
+                self.conclude(&not_launched(why))
+            }
+        }
     }
 
     fn fetch(&mut self) -> Result<(), String> {
@@ -138,7 +162,7 @@ impl Child {
         match &self.state {
             State::Fetching { job, .. } => job.register(set),
             State::Running(process) | State::Stopping(process, _, _) => process.register(set),
-            State::Sweeping { .. } | State::Reporting => {}
+            State::Holding | State::Sweeping { .. } | State::Reporting => {}
         }
     }
 
@@ -146,7 +170,7 @@ impl Child {
         match &self.state {
             State::Stopping(_, _, deadline) => Some(*deadline),
             State::Sweeping { next, .. } => Some(*next),
-            State::Fetching { .. } | State::Running(_) | State::Reporting => None,
+            State::Fetching { .. } | State::Running(_) | State::Holding | State::Reporting => None,
         }
     }
 
@@ -194,6 +218,7 @@ impl Child {
                 State::Stopping(process, now, after(now))
             }
             State::Stopping(process, began, deadline) => State::Stopping(process, began, deadline.min(after(began))),
+            State::Holding => return self.conclude(&let_go()),
             other @ (State::Sweeping { .. } | State::Reporting) => other,
         };
         Ok(())
@@ -230,6 +255,7 @@ impl Child {
             }
             State::Fetching { .. }
             | State::Running(_)
+            | State::Holding
             | State::Stopping(..)
             | State::Sweeping { .. }
             | State::Reporting => {}
@@ -256,6 +282,15 @@ impl Child {
 /// As Mesos' agent reports a container that could not be launched (`Slave::executorLaunched`).
 fn not_launched(why: String) -> Report {
     Report { reason: Some(Reason::ContainerLaunchFailed), message: Some(why), ..Report::plain(TaskState::TaskFailed) }
+}
+
+/// A holder is not needed any more. What is run in the executor's place, the slave itself, has ended as it should.
+fn let_go() -> Report {
+    Report {
+        message: Some("the executor's container was told to end".to_string()),
+        exit: Some(Exit::Status(0)),
+        ..Report::plain(TaskState::TaskKilled)
+    }
 }
 
 /// As Mesos' command executor reports an end (`CommandExecutor::reaped`): the way of the end as the message, and no reason.

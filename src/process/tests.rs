@@ -3,6 +3,7 @@
 
 use super::*;
 use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
 
 mod checks;
+mod holding;
 
 const BECOME: &str = "MESOS_SLAVE_TEST_PROCESS_CONTAINER";
 
@@ -67,7 +69,7 @@ impl Container {
             ..Default::default()
         };
         change(&mut spec, &mut command);
-        if spec.executor.command.is_none() {
+        if spec.executor.command.is_none() && !spec.holds_tasks() {
             let task_id = TaskId { value: "t".into() };
             let asked = spec.task.take().unwrap_or_default();
             spec.task = Some(TaskInfo { task_id, command: Some(command), ..asked });

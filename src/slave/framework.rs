@@ -11,6 +11,7 @@ use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::resources::Resources;
+use crate::slave::default_executor::DefaultExecutor;
 use crate::slave::executor::Conversation;
 use crate::slave::weight;
 
@@ -96,6 +97,8 @@ pub struct Executor {
     pub wait_status: Option<i32>,
     /// What is between it and us, unless it is a command task's: there is no executor to talk to then.
     pub conversation: Option<Conversation>,
+    /// Its tasks' containers, if it is Mesos' default executor, which we play.
+    pub played: Option<DefaultExecutor>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
     /// Its last tasks whose end has been acknowledged, oldest first: for operators alone, masters have forgotten them.
@@ -103,6 +106,11 @@ pub struct Executor {
 }
 
 impl Executor {
+    /// There is a program that speaks for it: it is neither a command task's nor one that we play.
+    pub fn speaks_for_itself(&self) -> bool {
+        self.conversation.is_some() && self.played.is_none()
+    }
+
     /// A task's end is acknowledged.
     pub fn complete(&mut self, task: &TaskId) {
         let Some(task) = self.tasks.remove(task) else { return };

@@ -17,6 +17,7 @@ mod authentication;
 mod command_executor;
 mod constants;
 mod decision;
+pub mod default_executor;
 mod dialect;
 mod environment;
 pub mod executor;
@@ -48,7 +49,7 @@ pub use dialect::SLAVE_OF_2012;
 use executor::{FromExecutor, Speaker, ToExecutor, Via};
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
 pub use message::{FromAuthenticator, FromMaster, Outgoing};
-pub use paths::{resources_info, virtual_sandbox};
+pub use paths::{CONTAINERS, TASKS, resources_info, virtual_sandbox};
 use registration::Registration;
 pub use registration::capabilities;
 use updates::Updates;
@@ -421,6 +422,7 @@ impl Slave {
         self.actions.push(Action::Send { to: to.clone(), message: Outgoing::new(message) });
     }
 
+    /// The executor whose own container it is.
     fn find_container(&self, container: &ContainerId) -> Option<(FrameworkId, ExecutorId)> {
         self.frameworks.iter().find_map(|(framework_id, framework)| {
             framework

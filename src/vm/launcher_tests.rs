@@ -378,6 +378,24 @@ fn an_executor_knows_the_guests_address_and_finds_it_by_the_slaves_name() {
 }
 
 #[test]
+fn two_launchers_in_one_guest_name_it_once() {
+    if !nix::unistd::geteuid().is_root() {
+        return; // only root names a guest
+    }
+    let guest = Guest::new(&["/bin/sh"], |launcher| launcher.hostname = Some("slave-1.example".into()));
+    let (launcher, hosts) = (path(&guest.path("state")), guest.path("hosts"));
+    let text = fs::read_to_string(&launcher).expect("launcher").replace("hosts=/etc/hosts", &format!("hosts={hosts}"));
+    fs::write(&launcher, text).expect("launcher");
+    fs::write(&hosts, "127.0.0.1 localhost\n").expect("hosts");
+    // The other is at it, or has done it: what it writes is not read half-way, nor written over.
+    fs::write(guest.path("named"), "").expect("mark");
+    let mut start = guest.command(&["start"]);
+    assert!(start.env("address", "10.0.0.7").output().expect("launcher").status.success());
+    assert_eq!(parse_wait(&guest.verb(&["wait"])).expect("wait").exit, Exit::Status(0));
+    assert_eq!(fs::read_to_string(&hosts).expect("hosts"), "127.0.0.1 localhost\n");
+}
+
+#[test]
 fn a_hostname_that_could_be_more_than_a_name_is_left_out() {
     let line = |name: &str| {
         let launcher = LauncherScript { hostname: Some(name.into()), ..plain() };

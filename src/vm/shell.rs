@@ -15,7 +15,7 @@ use super::checks::Guest;
 use super::collect;
 use super::connection::{Master, News};
 use super::jobs::{self, Plan};
-use super::life::{Action, Event, Failure, JobKind, Life, Settings, Step};
+use super::life::{Action, Event, Failure, Found, JobKind, Life, Settings, Shape, Step};
 use super::output::Follower;
 use super::qemu::Qemu;
 use super::record::{self, Record};
@@ -77,6 +77,7 @@ impl Shell {
         statuses: StatusMaker,
     ) -> Shell {
         let now = Instant::now();
+        let is_there = matches!(settings.shape, Shape::Joined(_));
         let (life, actions) = Life::begin(settings, now);
         let mut shell = Shell {
             plan,
@@ -101,6 +102,10 @@ impl Shell {
             exit: false,
         };
         shell.perform(actions, now);
+        if is_there {
+            let qemu = Qemu::find(&shell.plan.domain());
+            shell.watch_qemu(qemu);
+        }
         shell
     }
 
@@ -157,9 +162,7 @@ impl Shell {
     fn turn(&mut self, set: &PollSet, now: Instant) {
         // Before anything opens descriptors: a new one may have the number of one that was ready.
         if self.qemu.as_ref().is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running()) {
-            self.qemu = None;
-            let panic = record::find_panic(&self.plan.console());
-            self.events.push_back(Event::QemuGone { panic });
+            self.watch_qemu(None);
         }
         self.turn_signals();
         self.turn_channel(now);
@@ -219,13 +222,8 @@ impl Shell {
             None => true,
         });
         for (job, end) in ended {
-            if job == JobKind::Start {
-                let pid = jobs::qemu_pid(&end);
-                self.qemu = pid.and_then(|pid| Qemu::open(pid, &self.plan.domain()));
-                if pid.is_some() && self.qemu.is_none() {
-                    let panic = record::find_panic(&self.plan.console());
-                    self.events.push_back(Event::QemuGone { panic });
-                }
+            if let (JobKind::Start, Some(pid)) = (job, jobs::qemu_pid(&end)) {
+                self.watch_qemu(Qemu::open(pid, &self.plan.domain()));
             }
             if job == JobKind::Collect {
                 let summary = String::from_utf8_lossy(&end.stdout).into_owned();
@@ -237,6 +235,15 @@ impl Shell {
                 self.sizes = sizes;
             }
             self.events.push_front(Event::Ended { job, result: understood.result });
+        }
+    }
+
+    /// One that cannot be found has ended.
+    fn watch_qemu(&mut self, qemu: Option<Qemu>) {
+        self.qemu = qemu;
+        if self.qemu.is_none() {
+            let panic = record::find_panic(&self.plan.console());
+            self.events.push_back(Event::QemuGone { panic });
         }
     }
 
@@ -324,6 +331,10 @@ impl Shell {
     }
 
     fn start(&mut self, kind: JobKind, deadline: Instant) {
+        if kind == JobKind::Launcher {
+            let result = self.plan.write_launcher().map(|()| Found::Nothing);
+            return self.events.push_back(Event::Ended { job: kind, result });
+        }
         let started = self.plan.spawn(kind, self.ssh.as_ref()).and_then(|spawn| {
             Job::start(spawn, deadline).map_err(|error| Failure::other(format!("cannot start {kind:?}: {error}")))
         });

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What lies in a sandbox was written by a guest that may be hostile. So nothing below an attached directory is opened by
-//! its path: no symbolic link is followed, and only regular files are read. Mesos follows links that stay inside.
+//! its path: no symbolic link is followed, and only regular files are read. Mesos follows links that stay inside. The slave's own at
+//! `tasks/<task id>` in the sandbox of a default executor, for which Mesos' web interface asks, are read, not followed (`open`).
 
 mod browse;
 mod open;

@@ -29,6 +29,8 @@ pub enum Via {
     Driver(Pid),
     /// A v1 client. Its subscription is this connection; its other calls come over others and have `None`.
     Http(Option<ConnectionId>),
+    /// Mesos' default executor, which the slave itself plays: nobody speaks this way.
+    Default,
 }
 
 /// Which executor speaks, as it says itself.

@@ -100,8 +100,9 @@ impl Slave {
             return Standing::NoFramework;
         };
         let executor = framework.executors.get(executor);
+        let speaks = executor.filter(|executor| executor.speaks_for_itself());
         let Some((executor, conversation)) =
-            executor.and_then(|executor| Some((executor, executor.conversation.as_ref()?)))
+            speaks.and_then(|executor| Some((executor, executor.conversation.as_ref()?)))
         else {
             return Standing::NoExecutor;
         };

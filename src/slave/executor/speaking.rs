@@ -73,7 +73,7 @@ impl Slave {
         if !is_back {
             self.greet(speaker);
         }
-        self.send_waiting(speaker);
+        self.send_waiting(&speaker.framework, &speaker.executor);
     }
 
     /// Why an executor is not taken in.
@@ -88,7 +88,7 @@ impl Slave {
             return Some("its framework is being removed");
         }
         let executor = framework.executors.get(&speaker.executor);
-        let Some(executor) = executor.filter(|executor| executor.conversation.is_some()) else {
+        let Some(executor) = executor.filter(|executor| executor.speaks_for_itself()) else {
             return Some("it is not one that was launched here");
         };
         match (executor.state, &speaker.via) {
@@ -147,12 +147,12 @@ impl Slave {
     }
 
     /// Gives it the tasks that waited for it to register.
-    fn send_waiting(&mut self, speaker: &Speaker) {
-        let own = self.own_executor(&speaker.framework, &speaker.executor);
+    pub(in crate::slave) fn send_waiting(&mut self, framework: &FrameworkId, executor: &ExecutorId) {
+        let own = self.own_executor(framework, executor);
         let conversation = own.and_then(|own| own.conversation.as_mut());
         let waiting = conversation.map(|conversation| std::mem::take(&mut conversation.queue)).unwrap_or_default();
         for together in waiting {
-            self.send_tasks(&speaker.framework, &speaker.executor, &together);
+            self.send_tasks(framework, executor, &together);
         }
     }
 
@@ -186,7 +186,10 @@ impl Slave {
     pub(in crate::slave) fn tell(&mut self, framework: &FrameworkId, executor: &ExecutorId, message: ToExecutor) {
         let via = self.own_executor(framework, executor).and_then(|own| own.conversation.as_ref()?.reached.clone());
         match via {
-            Some(via) => self.actions.push(Action::ToExecutor { via, message: Box::new(message) }),
+            Some(Via::Default) => self.tell_default_executor(framework, executor, message),
+            Some(via @ (Via::Driver(_) | Via::Http(_))) => {
+                self.actions.push(Action::ToExecutor { via, message: Box::new(message) })
+            }
             None => log::debug!("executor {executor} of framework {framework} is not there to be told"),
         }
     }
@@ -215,6 +218,7 @@ impl Slave {
         let owner = known.executors.iter().find(|(_, each)| each.tasks.contains_key(&task));
         let container = match owner {
             Some((owner, _)) if owner != executor => return drop("its task is another executor's"),
+            Some((_, own)) if !own.speaks_for_itself() => return drop("its task is run by the slave itself"),
             Some((_, own)) => Some(own.container.clone()),
             None => None,
         };
@@ -244,13 +248,28 @@ impl Slave {
         // To whoever sent it, be it an executor that we do not know as registered.
         let via = match &speaker.via {
             Via::Driver(_) => Some(speaker.via.clone()),
-            Via::Http(_) => None,
+            Via::Http(_) | Via::Default => None,
         };
         let acknowledgement = ToExecutor::Acknowledge(acknowledgement);
         match via {
             Some(via) => self.actions.push(Action::ToExecutor { via, message: Box::new(acknowledgement) }),
             None => self.tell(framework, executor, acknowledgement),
         }
+    }
+
+    /// As [`Slave::fill_executors_status`], of a task in a container of its own inside the executor's.
+    pub(in crate::slave) fn fill_members_status(
+        &self,
+        status: &mut mesos::TaskStatus,
+        framework: &FrameworkId,
+        executor: &ExecutorId,
+        container: &crate::ids::ContainerId,
+    ) {
+        let own = self.frameworks.get(framework).and_then(|known| known.executors.get(executor));
+        let parent = own.map(|own| Box::new(own.container.to_proto()));
+        let id = mesos::ContainerId { parent, ..container.to_proto() };
+        status.container_status.get_or_insert_default().container_id = Some(id);
+        self.fill_executors_status(status, framework, executor, container);
     }
 
     /// The container's id and, where the executor does not say, the guest's address, or ours.

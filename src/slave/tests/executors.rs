@@ -106,7 +106,7 @@ impl World {
         world.started(&container);
         let hello = match via {
             Via::Driver(_) => FromExecutor::Register,
-            Via::Http(_) => again(),
+            Via::Http(_) | Via::Default => again(),
         };
         let wanted = world.say(via, hello);
         assert_eq!(names(&wanted), ["registered", "launch"]);

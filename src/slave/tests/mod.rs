@@ -7,6 +7,7 @@ mod dialect;
 mod driver;
 mod executors;
 mod executors_of_2012;
+mod groups;
 mod killing;
 mod properties;
 mod refusing;

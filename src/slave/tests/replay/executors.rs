@@ -88,7 +88,7 @@ impl Play<'_> {
         let is_its = |executor: &Executor| match executor.conversation.as_ref().and_then(|each| each.reached.as_ref()) {
             Some(Via::Driver(reached)) => reached.to_string() == pid,
             Some(Via::Http(stream)) => *stream == Some(connection(pid)),
-            None => false,
+            Some(Via::Default) | None => false,
         };
         let named = |executor: &Executor| executor.info.executor_id.value == ids.1;
         if self.container(&ids.0, |executor| named(executor) && is_its(executor)).is_some() {
