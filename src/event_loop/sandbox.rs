@@ -11,7 +11,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::ids::TaskId;
@@ -31,7 +31,9 @@ pub(super) fn prepare(spec: &Spec) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o755).create(runs)?;
     if spec.holds_tasks() {
         for directory in [sandbox.to_path_buf(), sandbox.join(CONTAINERS), sandbox.join(TASKS)] {
-            DirBuilder::new().mode(0o755).create(directory)?;
+            DirBuilder::new().mode(0o755).create(&directory)?;
+            // Whatever our own umask is: the tasks' users pass through.
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
         }
     } else {
         DirBuilder::new().mode(0o750).create(sandbox)?;
@@ -61,8 +63,6 @@ fn inside(sandbox: &Path, spec: &Spec) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::container::scratch::Scratch;
     use crate::messages::container::Joined;
