@@ -211,7 +211,8 @@ fn tasks_stand_where_their_state_belongs() {
 fn an_executors_type_is_shown_if_its_framework_named_one() {
     let mut state = state();
     let of = |state: &State| -> Value {
-        let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", || state.clone(), &Files::new());
+        let source = &mut Still { state: Some(state.clone()), ..Default::default() };
+        let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", source);
         let all: Value = serde_json::from_slice(&response.body).expect("json");
         all["frameworks"][0]["executors"][0]["type"].clone()
     };

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use super::tests::shell_in;
 use super::*;
+use crate::api::Source;
 use crate::container::scratch::Scratch;
 use crate::isolation::LaunchError;
+use crate::isolation::usage::Usages;
 use crate::messages::mesos::internal::*;
 
 /// What was asked for, in order: `launch a`, `kill a`.
@@ -35,6 +37,14 @@ impl Isolation for Noting {
     fn resources_changed(&mut self, _: &ContainerId, _: &[mesos::Resource]) {}
 
     fn acknowledge(&mut self, _: &ContainerId, _: &[u8]) {}
+
+    fn usage(&mut self) -> Usages {
+        Usages::new()
+    }
+
+    fn destroy_errors(&self) -> u64 {
+        0
+    }
 
     fn register(&self, _: &mut PollSet) {}
 
