@@ -53,7 +53,7 @@ impl Plan {
     }
 
     /// The directory of the VM, with its keys and its console.
-    fn vm_files(&self) -> PathBuf {
+    pub fn vm_files(&self) -> PathBuf {
         self.files.with_file_name(self.holder())
     }
 

@@ -36,6 +36,7 @@ pub mod record;
 pub mod shell;
 pub mod ssh;
 pub mod table;
+pub mod turn;
 pub mod worker;
 pub mod worker_error;
 

@@ -15,11 +15,12 @@ use super::checks::Guest;
 use super::collect;
 use super::connection::{Master, News};
 use super::jobs::{self, Plan};
-use super::life::{Action, Event, Failure, Found, JobKind, Life, Settings, Shape, Step};
+use super::life::{Action, Event, Failure, Found, JobKind, Life, Settings, Step};
 use super::output::Follower;
 use super::qemu::Qemu;
 use super::record::{self, Record};
 use super::ssh::Ssh;
+use super::turn::Turn;
 use crate::checks::{Runner, Which};
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker, Update};
@@ -47,6 +48,8 @@ pub struct Shell {
     checks: Runner,
     ssh: Option<Ssh>,
     master: Option<Master>,
+    /// Of a task in another container's VM, until it is connected.
+    turn: Option<Turn>,
     probe: Option<BannerProbe>,
     /// Where sshd has greeted, until ssh goes on there.
     greeted: Option<TcpStream>,
@@ -77,7 +80,6 @@ impl Shell {
         statuses: StatusMaker,
     ) -> Shell {
         let now = Instant::now();
-        let is_there = matches!(settings.shape, Shape::Joined(_));
         let (life, actions) = Life::begin(settings, now);
         let mut shell = Shell {
             plan,
@@ -91,6 +93,7 @@ impl Shell {
             checks: Runner::default(),
             ssh: None,
             master: None,
+            turn: None,
             probe: None,
             greeted: None,
             followers: None,
@@ -102,9 +105,8 @@ impl Shell {
             exit: false,
         };
         shell.perform(actions, now);
-        if is_there {
-            let qemu = Qemu::find(&shell.plan.domain());
-            shell.watch_qemu(qemu);
+        if shell.plan.spec.joins.is_some() {
+            shell.watch_qemu(Qemu::find(&shell.plan.domain()));
         }
         shell
     }
@@ -152,9 +154,10 @@ impl Shell {
 
     fn deadline(&self) -> Option<Instant> {
         let jobs = self.jobs.iter().filter(|running| !running.cancelled).map(|running| running.job.deadline()).min();
+        let turn = self.turn.as_ref().and_then(Turn::deadline);
         let followers = self.followers.iter().flatten().map(Follower::deadline).fold(None, earlier);
         let probe = self.probe.as_ref().and_then(BannerProbe::deadline);
-        [self.life.deadline(), self.channel.deadline(), self.checks.deadline(), jobs, followers, probe]
+        [self.life.deadline(), self.channel.deadline(), self.checks.deadline(), jobs, followers, probe, turn]
             .into_iter()
             .fold(None, earlier)
     }
@@ -169,6 +172,11 @@ impl Shell {
         self.turn_jobs(now);
         self.turn_checks(now);
         self.turn_master();
+        if let Some(turn) = self.turn.as_mut()
+            && turn.comes(now)
+        {
+            self.probe = Some(BannerProbe::new(turn.address, 22, now));
+        }
         if self.probe.as_mut().is_some_and(|probe| probe.turn(set, now)) {
             self.greeted = self.probe.take().and_then(BannerProbe::into_connection);
             self.events.push_back(Event::BannerSeen);
@@ -265,7 +273,10 @@ impl Shell {
     fn turn_master(&mut self) {
         while let Some(news) = self.master.as_mut().and_then(Master::turn) {
             let event = match news {
-                News::Connected { boot_id } => Event::Connected { boot_id },
+                News::Connected { boot_id } => {
+                    self.turn = None;
+                    Event::Connected { boot_id }
+                }
                 News::Ran(end) => Event::Launched(self.plan.launched(&end, self.ssh.as_ref())),
                 News::Ended(error) => {
                     self.master = None;
@@ -306,8 +317,11 @@ impl Shell {
             Action::Start { job, deadline } => self.start(job, deadline),
             Action::Cancel(kind) => self.cancel(|running| running.kind == kind),
             Action::CancelAll => {
-                self.probe = None;
+                (self.turn, self.probe) = (None, None);
                 self.cancel(|_| true);
+            }
+            Action::Probe(address) if self.plan.spec.joins.is_some() => {
+                self.turn = Some(Turn::wait(&self.plan.vm_files(), address, now));
             }
             Action::Probe(address) => self.probe = Some(BannerProbe::new(address, 22, now)),
             Action::Connect { launch } => self.connect(launch),
