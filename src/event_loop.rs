@@ -234,6 +234,7 @@ impl EventLoop {
                 );
                 self.count_fetch(succeeded);
             }
+            ContainerEvent::Decided { container, state } => self.deliver(Event::TaskDecided { container, state }),
             ContainerEvent::Update { container, update } => {
                 self.container_update(container, update);
             }

@@ -170,6 +170,11 @@ impl Channel {
         self.send(&FromChild { fetched: Some(succeeded), ..Default::default() });
     }
 
+    /// What the terminal update will say, which comes later. Only the slave of the moment hears of it.
+    pub fn send_decided(&mut self, state: TaskState) {
+        self.send(&FromChild { decided: Some(state as i32), ..Default::default() });
+    }
+
     /// An update that is repeated until it is acknowledged.
     pub fn send_update(&mut self, update: Update) {
         self.send(&update.to_message());

@@ -26,7 +26,7 @@ use crate::container::status::Update;
 use crate::container::{CHANNEL_FD, VERSION};
 use crate::ids::ContainerId;
 use crate::messages::container::{FromChild, Hello, Joined, Spec, ToChild, to_child};
-use crate::messages::mesos;
+use crate::messages::mesos::{self, TaskState};
 use crate::poll::{PollSet, earlier};
 use crate::subprocess::{Exit, Job, Spawn, Subprocess};
 
@@ -231,9 +231,11 @@ impl Member {
             name: step.name,
             took: Duration::from_millis(step.took_ms),
         });
-        let container = self.container.clone();
-        let fetched = message.fetched.map(|succeeded| ContainerEvent::Fetched { container, succeeded });
-        step.into_iter().chain(fetched).chain(update).collect()
+        let container = || self.container.clone();
+        let fetched = message.fetched.map(|succeeded| ContainerEvent::Fetched { container: container(), succeeded });
+        let decided = message.decided.and_then(|state| TaskState::try_from(state).ok());
+        let decided = decided.map(|state| ContainerEvent::Decided { container: container(), state });
+        step.into_iter().chain(fetched).chain(decided).chain(update).collect()
     }
 
     fn update(&mut self, update: Update) -> ContainerEvent {

@@ -51,6 +51,13 @@ pub enum ContainerEvent {
         /// All of it is there.
         succeeded: bool,
     },
+    /// How the task of a container that joins another ends; its terminal update follows when output and files are back.
+    Decided {
+        /// Whose.
+        container: ContainerId,
+        /// What that update will say.
+        state: TaskState,
+    },
     /// What became of a command task or, of a task without a name, an executor. It is repeated until it is acknowledged, so the same
     /// uuid may come twice.
     Update {
@@ -76,7 +83,7 @@ impl ContainerEvent {
             ContainerEvent::Update { update, .. } => {
                 matches!(update.status.state(), TaskState::TaskStarting | TaskState::TaskRunning)
             }
-            ContainerEvent::Exited { .. } => false,
+            ContainerEvent::Decided { .. } | ContainerEvent::Exited { .. } => false,
         }
     }
 }

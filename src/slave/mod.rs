@@ -172,6 +172,13 @@ pub enum Event {
         /// The status; its uuid is what is acknowledged.
         status: Box<mesos::TaskStatus>,
     },
+    /// It is decided how a task of the default executor ends; its terminal status comes when its output and files are back.
+    TaskDecided {
+        /// In which container.
+        container: ContainerId,
+        /// What that status will say.
+        state: mesos::TaskState,
+    },
     /// A container could not be launched, or is gone with all that belonged to it.
     ContainerGone {
         /// Which container.
@@ -328,6 +335,7 @@ impl Slave {
             Event::ContainerStatus { container, status } => {
                 self.container_status(&container, *status, now);
             }
+            Event::TaskDecided { container, state } => self.member_decided(&container, state),
             Event::ContainerGone { container, reason } => {
                 self.container_gone(&container, reason, now);
             }

@@ -41,7 +41,7 @@ use crate::checks::Watch;
 use crate::container::status::Report;
 use crate::messages::mesos::TaskState;
 use crate::poll::earlier;
-use deadlines::{FOREVER, KILL, PREPARE};
+use deadlines::{FOREVER, PREPARE};
 use state::{Files, Link, State};
 pub use types::{Action, Cause, Event, Failure, Found, JobKind, Settings, Shape, Step};
 
@@ -176,6 +176,7 @@ impl Life {
     }
 
     fn tick(&mut self, now: Instant) {
+        let dies_by = now + self.dies_within();
         match &mut self.state {
             State::Starting { doomed } => {
                 if let Some((report, _)) = doomed.take_if(|(_, until)| now >= *until) {
@@ -218,8 +219,8 @@ impl Life {
             },
             State::Stopping { kill, give_up_at } => {
                 if kill.at.take_if(|at| now >= *at).is_some() {
-                    *give_up_at = Some(now + KILL);
-                    self.start(JobKind::Kill, now + KILL);
+                    *give_up_at = Some(dies_by);
+                    self.start(JobKind::Kill, dies_by);
                 } else if give_up_at.is_some_and(|at| now >= at) {
                     self.abandon(report::killed(None), now);
                 }

@@ -434,6 +434,9 @@ impl Shell {
             log::error!("{error}");
         }
         self.outcome = Some(update);
+        if self.plan.spec.joins.is_some() {
+            self.channel.send_decided(report.state);
+        }
     }
 
     fn report(&mut self, report: Report) {

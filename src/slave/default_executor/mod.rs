@@ -94,19 +94,25 @@ impl DefaultExecutor {
         self.members.iter().any(|member| member.task == *task && member.killing && !member.ended)
     }
 
-    /// A task has a terminal state: unless it finished, the rest of its group ends with it (`DefaultExecutor::waited`).
-    pub(super) fn ended(&mut self, container: &ContainerId, state: TaskState) -> Vec<Kill> {
-        let mut members = self.members.iter_mut();
-        let Some(member) = members.find(|member| member.container == *container && !member.ended) else {
+    /// A task will have this terminal state: unless it finishes, the rest of its group ends with it (`DefaultExecutor::waited`).
+    pub(super) fn decided(&mut self, container: &ContainerId, state: TaskState) -> Vec<Kill> {
+        let mut members = self.members.iter();
+        let decided = members.find(|member| member.container == *container && !member.ended);
+        let Some(group) = decided.filter(|_| state != TaskState::TaskFinished).map(|member| member.group) else {
             return Vec::new();
         };
-        member.ended = true;
-        let group = member.group;
-        if state == TaskState::TaskFinished {
-            return Vec::new();
-        }
-        let others = self.members.iter_mut().filter(|other| other.group == group);
+        let others = self.members.iter_mut().filter(|other| other.group == group && other.container != *container);
         others.filter_map(|other| other.kill(KILL_GRACE)).collect()
+    }
+
+    /// A task has a terminal state.
+    pub(super) fn ended(&mut self, container: &ContainerId, state: TaskState) -> Vec<Kill> {
+        let kills = self.decided(container, state);
+        let ended = self.members.iter_mut().find(|member| member.container == *container);
+        if let Some(member) = ended {
+            member.ended = true;
+        }
+        kills
     }
 
     /// A task's container is gone.
@@ -207,6 +213,14 @@ mod tests {
         let mut executor = with(&["abc", "d"]);
         assert_eq!(killed(executor.ended(&container("b"), TaskState::TaskFailed)), [three("a"), three("c")]);
         assert_eq!(killed(executor.ended(&container("a"), TaskState::TaskKilled)), [], "the group is ending already");
+    }
+
+    #[test]
+    fn a_group_ends_as_soon_as_the_end_of_one_is_decided() {
+        let mut executor = with(&["abc", "d"]);
+        assert_eq!(killed(executor.decided(&container("b"), TaskState::TaskFailed)), [three("a"), three("c")]);
+        assert_eq!(killed(executor.ended(&container("b"), TaskState::TaskFailed)), [], "once is enough");
+        assert_eq!(killed(executor.decided(&container("d"), TaskState::TaskFinished)), []);
     }
 
     #[test]

@@ -168,6 +168,16 @@ impl Slave {
         })
     }
 
+    /// A task's end is decided, and its group need not wait for what is left to be brought back.
+    pub(in crate::slave) fn member_decided(&mut self, container: &ContainerId, state: TaskState) {
+        let Some(owner) = self.find_member(container) else {
+            return log::debug!("container {container} decides of a task that nobody here owns");
+        };
+        let played = self.playing(&owner.framework, &owner.executor).and_then(|own| own.played.as_mut());
+        let kills = played.map(|played| played.decided(container, state)).unwrap_or_default();
+        self.kill_members(kills);
+    }
+
     /// A task has the terminal state that its container reported.
     pub(in crate::slave) fn member_ended(&mut self, owner: &Owner, state: TaskState) {
         let played = self.playing(&owner.framework, &owner.executor).and_then(|own| own.played.as_mut());

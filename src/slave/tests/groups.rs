@@ -223,6 +223,16 @@ fn a_failed_task_ends_its_group_and_no_other() {
 }
 
 #[test]
+fn a_group_ends_before_the_files_of_the_failed_one_are_back() {
+    let mut pod = Pod::running(&["a", "b"]);
+    let container = pod.members["a"].clone();
+    let wanted = pod.world.event(Event::TaskDecided { container, state: TaskState::TaskFailed });
+    assert_eq!((pod.killed(&wanted), states(&wanted)), (kills(&["b"], THREE), vec![]));
+    let wanted = pod.end("a", TaskState::TaskFailed);
+    assert_eq!((pod.killed(&wanted), states(&wanted)), (vec![], vec![("a".to_string(), TaskState::TaskFailed)]));
+}
+
+#[test]
 fn a_killed_task_has_its_own_grace_once_and_takes_its_group_along() {
     let policy = |seconds| Some(mesos::KillPolicy { grace_period: Some(Duration::from_secs(seconds).into()) });
     let mut pod = Pod::launched(vec![mesos::TaskInfo { kill_policy: policy(20), ..task("a") }, task("b")]);

@@ -17,12 +17,14 @@ pub const RECONNECT: Duration = Duration::from_secs(120);
 pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 86400);
 /// How long the guest may take to die of KILL before the VM is destroyed under it.
 pub const KILL: Duration = Duration::from_secs(5);
+/// The same in another's VM: it is not destroyed, so there is no time to be kept for that, and all that runs in it is given up if this is too short.
+pub const KILL_JOINED: Duration = Duration::from_secs(8);
 /// How long a `start` that was overtaken by a kill may go on: cut short it might still reach libvirt after our `destroy`.
 pub const OVERTAKEN: Duration = Duration::from_secs(5);
 /// The grace period when the slave is gone.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 /// How long a VM whose slave is gone stays for the tasks in it, which end by themselves: their grace, KILL, and their files.
-pub const ORPHANS: Duration = Duration::from_secs(15);
+pub const ORPHANS: Duration = Duration::from_secs(18);
 /// How long output and files may take to come back.
 pub const COLLECT: Duration = Duration::from_secs(60);
 /// How long output and files may take to come back when the container was killed.

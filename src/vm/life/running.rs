@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::deadlines::{COLLECT_KILLED, KILL, ORPHAN_GRACE, ORPHANS, OVERTAKEN};
+use super::deadlines::{COLLECT_KILLED, ORPHAN_GRACE, ORPHANS, OVERTAKEN};
 use super::state::{Kill, Link, State};
 use super::types::{Action, Cause, Failure, Found, JobKind};
 use super::{Life, report};
@@ -124,7 +124,7 @@ impl Life {
 
     /// TERM now, KILL when it is time.
     pub(super) fn stop(&mut self, kill: Kill, now: Instant) {
-        let soon = now + KILL;
+        let soon = now + self.dies_within();
         self.state = State::Stopping { kill, give_up_at: None };
         self.start(JobKind::Term, kill.at.map_or(soon, |at| at.max(soon)));
         self.tick(now);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::deadlines::{KILL, LAUNCH};
+use super::deadlines::{KILL, KILL_JOINED, LAUNCH};
 use super::state::{Files, Handshake, Kill, Link, State};
 use super::types::{Action, JobKind, Settings, Shape};
 use super::{Life, report};
@@ -86,6 +86,14 @@ impl Life {
                 let known_by = kill.at.and_then(|at| at.checked_add(KILL)).unwrap_or(*by);
                 *by = known_by.min(*by);
             }
+        }
+    }
+
+    /// How long the guest may take to carry out a KILL.
+    pub(super) fn dies_within(&self) -> Duration {
+        match self.settings.shape {
+            Shape::Command | Shape::Holder => KILL,
+            Shape::Joined(_) => KILL_JOINED,
         }
     }
 

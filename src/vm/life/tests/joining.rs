@@ -169,7 +169,7 @@ fn a_killed_task_gets_term_and_then_kill_and_its_vm_stays() {
 
 #[test]
 fn a_guest_that_is_deaf_to_kill_costs_the_executor_its_vm() {
-    let silent = running().kill(GRACE).wait(GRACE + KILL);
+    let silent = running().kill(GRACE).wait(GRACE + KILL_JOINED);
     assert_report(&silent.leaves_the_command(), TaskState::TaskKilled, None, &["with its virtual machine"]);
     let broken = running().kill(GRACE).breaks("lost");
     assert_report(&broken.leaves_the_command(), TaskState::TaskKilled, None, &[]);
@@ -236,7 +236,7 @@ fn all_of_it_is_over_before_its_child_would_be_killed() {
     let (start, story) = (began.now, began.kill(GRACE).wait(GRACE + KILL - ms(100)));
     let story = story.event(Event::Launched(Ok(())));
     assert!(story.started(JobKind::Kill), "its grace is over");
-    let story = story.wait(KILL);
+    let story = story.wait(KILL_JOINED);
     assert!(story.now - start < GRACE + slack);
     story.leaves_the_command();
 }
