@@ -168,19 +168,24 @@ impl Table {
         if !is_v1(message.package_name()) {
             return Ok(field.number());
         }
-        let unversioned = |name: &str| name.replace(".v1", "").replace("Agent", "Slave").replace("agent", "slave");
-        let Some(twin) = self.messages.iter().find(|m| m.full_name() == unversioned(message.full_name())) else {
+        let Some(twin) = self.messages.iter().find(|plain| is_twin(message.full_name(), plain.full_name())) else {
             return Ok(0);
         };
-        let Some(same) = twin.get_field_by_name(&unversioned(field.name())) else {
+        let Some(same) = twin.fields().find(|plain| is_twin(field.name(), plain.name())) else {
             return Ok(0);
         };
-        let same_kind = unversioned(&kind_name(field)) == kind_name(&same);
+        let same_kind = is_twin(&kind_name(field), &kind_name(&same));
         if !same_kind || same.cardinality() != field.cardinality() {
             return Err(format!("{} is not of the type of {}", field.full_name(), same.full_name()).into());
         }
         Ok(same.number())
     }
+}
+
+/// Whether a name of v1 and an unversioned one are of the same thing. The agents' own API is called that in both.
+fn is_twin(v1: &str, plain: &str) -> bool {
+    let name = v1.replace(".v1", "");
+    name == plain || name.replace("Agent", "Slave").replace("agent", "slave") == plain
 }
 
 /// The value of a field that nobody set, in JSON, where the field's declaration has one and is not deprecated.

@@ -11,25 +11,28 @@
 mod complaints;
 mod executors;
 #[cfg(test)]
+mod group_tests;
+#[cfg(test)]
 mod guest_tests;
+mod operators;
+mod sandbox;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, symlink};
-use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 
 pub use self::complaints::Complaints;
 pub use self::executors::Streams;
-use crate::api::{self, Files, History, State};
+pub use self::operators::Meter;
+use crate::api::{self, Files, History};
 use crate::checkpoint;
 use crate::container::status::Update;
 use crate::detector::{Detector, DetectorEvent};
+use crate::fetcher;
 use crate::ids::ContainerId;
 use crate::isolation::{ContainerEvent, Ended, Isolation};
 use crate::libprocess::{Guests, Network, NetworkEvent, Response};
@@ -65,6 +68,12 @@ pub struct EventLoop {
     pub embedded: Option<Embedded>,
     /// Executors that the core has forgotten, for those who come late.
     pub history: History,
+    /// What was last seen of the containers' processes.
+    pub meter: Meter,
+    /// Containers of whose tasks the files were fetched, and those of whose they were not.
+    pub fetches: (u64, u64),
+    /// How long it took to settle what an earlier slave had left.
+    pub recovery: Duration,
     /// The flags in force, for `/state` and `/flags`.
     pub flags: BTreeMap<String, String>,
     /// When we started, in seconds since 1970.
@@ -199,7 +208,8 @@ impl EventLoop {
                     let text = "Guests may use the executor API only";
                     return self.network.respond(connection, Response::text(403, text));
                 }
-                let response = api::handle(&request, own_name, || self.state(), &self.files);
+                let own_name = own_name.clone();
+                let response = api::handle(&request, &own_name, self);
                 self.network.respond(connection, response);
             }
             NetworkEvent::Shown { address, dialect } => self.deliver(Event::Shown { address, dialect }),
@@ -216,6 +226,13 @@ impl EventLoop {
         match event {
             ContainerEvent::Step { container, name, took } => {
                 log::info!("container {container}: {name} took {:.3} s", took.as_secs_f64())
+            }
+            ContainerEvent::Fetched { container, succeeded } => {
+                log::debug!(
+                    "container {container}: its files are {}",
+                    if succeeded { "there" } else { "not to be had" }
+                );
+                self.count_fetch(succeeded);
             }
             ContainerEvent::Update { container, update } => {
                 self.container_update(container, update);
@@ -251,9 +268,14 @@ impl EventLoop {
 
     /// Tells the core, and remembers for `/state` what the core forgets: as it was before, and with its last states.
     fn container_gone(&mut self, container: ContainerId, reason: Option<String>) {
-        self.remember(&container);
-        self.deliver(Event::ContainerGone { container: container.clone(), reason });
-        self.remember(&container);
+        let executors = self.slave.executor_that_ends_with(&container).cloned();
+        if let Some(own) = &executors {
+            self.remember(own);
+        }
+        self.deliver(Event::ContainerGone { container, reason });
+        if let Some(own) = &executors {
+            self.remember(own);
+        }
     }
 
     fn remember(&mut self, container: &ContainerId) {
@@ -263,11 +285,16 @@ impl EventLoop {
     }
 
     fn deliver(&mut self, event: Event) {
+        let mut unlaunched = Vec::new();
         for action in self.slave.handle(event, now()) {
             // What follows from something that was to be written down is not done if it was not.
             if self.failure.is_none() {
-                self.act(action);
+                unlaunched.extend(self.act(action));
             }
+        }
+        // What follows from a launch that failed may be about others that were still to be launched a moment ago.
+        for (container, reason) in unlaunched {
+            self.container_gone(container, Some(reason));
         }
     }
 
@@ -281,7 +308,8 @@ impl EventLoop {
         }
     }
 
-    fn act(&mut self, action: Action) {
+    /// Does what the core wants done; gives the container that could not be launched, and why.
+    fn act(&mut self, action: Action) -> Option<(ContainerId, String)> {
         let instant = Instant::now();
         match action {
             Action::Send { to, message } => {
@@ -292,7 +320,7 @@ impl EventLoop {
                 self.network.send(&from, &to, &message.name, &message.body, instant);
             }
             Action::Link(pid) => self.network.link(&pid, instant),
-            Action::Launch(spec) => self.launch(*spec),
+            Action::Launch(spec) => return self.launch(*spec),
             Action::Kill { container, grace } => self.isolation.kill(&container, grace, instant),
             Action::ResourcesChanged { container, resources } => {
                 self.isolation.resources_changed(&container, &resources);
@@ -308,22 +336,26 @@ impl EventLoop {
                 self.over = true;
             }
         }
+        None
     }
 
-    fn launch(&mut self, mut spec: Spec) {
+    fn launch(&mut self, mut spec: Spec) -> Option<(ContainerId, String)> {
         spec.fetcher = Some(self.fetcher.clone());
-        let Ok(container) = ContainerId::new(spec.container_id.clone()) else {
-            return;
-        };
-        let result = prepare_sandbox(Path::new(&spec.sandbox))
+        let container = ContainerId::new(spec.container_id.clone()).ok()?;
+        let result = sandbox::prepare(&spec)
             .map_err(|error| format!("cannot make the sandbox {}: {error}", spec.sandbox))
             .and_then(|()| {
-                self.show_sandbox(&spec);
-                self.isolation.launch(spec, Instant::now()).map_err(|error| error.to_string())
+                if spec.joins.is_none() {
+                    self.show_sandbox(&spec);
+                }
+                let fetches = fetcher::is_wanted(&spec);
+                let result = self.isolation.launch(spec, Instant::now()).map_err(|error| error.to_string());
+                if !fetches && result.is_ok() {
+                    self.count_fetch(true); // As Mesos counts it: nothing of what it names is missing.
+                }
+                result
             });
-        if let Err(reason) = result {
-            self.container_gone(container, Some(reason));
-        }
+        result.err().map(|reason| (container, reason))
     }
 
     /// The executor's newest sandbox gets a name without the container's id, as in Mesos.
@@ -334,24 +366,4 @@ impl EventLoop {
             self.files.attach(&name, &spec.sandbox);
         }
     }
-
-    fn state(&self) -> State {
-        let (history, flags) = (&self.history, &self.flags);
-        State::of(&self.slave, history, flags, self.start_time, now().unix)
-    }
-}
-
-/// The sandbox and, beside it, the link `latest`. Its parents are passable, it itself is its user's and ours.
-fn prepare_sandbox(sandbox: &Path) -> io::Result<()> {
-    let Some(runs) = sandbox.parent() else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(runs)?;
-    fs::DirBuilder::new().mode(0o750).create(sandbox)?;
-    let latest = runs.join("latest");
-    let _ = fs::remove_file(&latest);
-    if let Err(error) = symlink(sandbox, &latest) {
-        log::debug!("no link {}: {error}", latest.display());
-    }
-    Ok(())
 }

@@ -17,7 +17,10 @@ mod isolation;
 mod libprocess;
 mod local;
 mod logging;
+#[cfg(test)]
+mod loopback;
 mod messages;
+mod path_map;
 mod poll;
 mod preflight;
 mod process;

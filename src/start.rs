@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
@@ -65,7 +65,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
     make_directory(&flags.work_dir.join("slaves"))?;
     make_directory(&flags.runtime_dir.join("containers"))?;
     let _lock = lock(&flags.runtime_dir)?;
+    let settling = Instant::now();
     isolation::settle::settle(&flags.runtime_dir, &kind);
+    let recovery = settling.elapsed();
     let guests = find_guests(&kind)?;
     let (detector, towards, embedded) = find_master(flags, &random)?;
     let network = listen(flags, guests)?;
@@ -95,6 +97,9 @@ pub fn run(flags: &Flags) -> Result<(), StartError> {
         signals,
         embedded,
         history: History::new(),
+        meter: Default::default(),
+        recovery,
+        fetches: Default::default(),
         flags: shown_flags(flags),
         start_time: now().unix,
         over: false,
@@ -125,7 +130,7 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         vm.network,
         image.directory.display()
     );
-    Ok(Kind::Vm(VmConfig {
+    Ok(Kind::Vm(Box::new(VmConfig {
         uri: vm.uri.clone(),
         network: vm.network.clone(),
         vm_dir: vm.dir.clone(),
@@ -141,7 +146,8 @@ fn isolation_kind(flags: &Flags) -> Result<Kind, StartError> {
         ssh_user: vm.ssh_user.clone(),
         ssh_key: vm.ssh_key.clone(),
         boot_timeout: vm.boot_timeout,
-    }))
+        path_map: flags.path_map.clone(),
+    })))
 }
 
 fn make_directory(path: &Path) -> Result<(), StartError> {
@@ -311,8 +317,17 @@ fn executor_environment(flags: &Flags) -> Vec<(String, String)> {
         ("HADOOP_HOME", &flags.fetcher.hadoop_home),
         ("SPARK_HOME", &flags.spark_home),
     ];
-    let homes = homes.iter().filter_map(|(name, home)| Some((name.to_string(), home.as_ref()?.display().to_string())));
+    let homes = homes.iter().filter_map(|(name, home)| Some((name.to_string(), as_seen(flags, home.as_ref()?))));
     homes.chain(flags.executor_environment_variables.iter().cloned()).collect()
+}
+
+/// A path of the host's as executors know it.
+fn as_seen(flags: &Flags, path: &Path) -> String {
+    let path = path.to_string_lossy();
+    match flags.isolation {
+        flags::Isolation::Vm => flags.path_map.path(&path).unwrap_or_else(|| path.into_owned()),
+        flags::Isolation::Process => path.into_owned(),
+    }
 }
 
 /// What VMs take beyond their guests' memory is not there to be offered. How many there will be is not known; one for each CPU is
@@ -374,6 +389,7 @@ fn shown_flags(flags: &Flags) -> BTreeMap<String, String> {
         ("vm_network", flags.vm.network.clone()),
         ("vm_guest_isolation", flags.vm.guest_isolation.text().to_string()),
         ("vm_image", flags.vm.image.clone()),
+        ("vm_path_map", flags.path_map.to_string()),
         ("vm_boot_timeout", flags::values::format_duration(flags.vm.boot_timeout)),
     ];
     shown.map(|(name, value)| (name.to_string(), value)).into()
@@ -431,6 +447,26 @@ mod tests {
         fs::write(&path, "x").expect("damaged");
         let error = told(slave("cpus:2"));
         assert!(error.contains("the file is damaged") && error.contains(&*path.to_string_lossy()), "{error}");
+    }
+
+    #[test]
+    fn a_home_is_told_as_it_is_where_executors_run() {
+        let mut flags = Flags {
+            isolation: flags::Isolation::Vm,
+            mesos_home: Some("/opt/mesos".into()),
+            spark_home: Some("/opt/spark-1".into()),
+            executor_environment_variables: vec![("OWN".into(), "/opt/mesos".into())],
+            ..Default::default()
+        };
+        for text in ["/opt/mesos:/usr/lib/mesos", "/opt/spark:/s"] {
+            flags.path_map.add(text.parse().expect("mapping")).expect("added");
+        }
+        let told = |flags: &Flags| {
+            executor_environment(flags).into_iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&flags), ["MESOS_HOME=/usr/lib/mesos", "SPARK_HOME=/opt/spark-1", "OWN=/opt/mesos"]);
+        flags.isolation = flags::Isolation::Process;
+        assert_eq!(told(&flags)[0], "MESOS_HOME=/opt/mesos");
     }
 
     #[test]

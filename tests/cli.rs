@@ -1,7 +1,7 @@
 //! The command line as an operator meets it: the real binary, its messages and exit statuses. Needs neither libvirt nor a master.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -15,10 +15,16 @@ struct Directory(PathBuf);
 impl Directory {
     fn new() -> Directory {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("mesos-cli-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).expect("directory");
-        Directory(path)
+        loop {
+            let name = format!("mesos-cli-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => return Directory(path),
+                // A killed run whose process had our id has left it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("no directory for the test: {error}"),
+            }
+        }
     }
 
     fn flag(&self, key: &str, name: &str) -> String {

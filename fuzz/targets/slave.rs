@@ -115,6 +115,22 @@ fn executor_info(input: Input) -> Result<mesos::ExecutorInfo> {
     })
 }
 
+/// Mostly Mesos' default executor, as it runs groups.
+fn executor_of_group(input: Input) -> Result<mesos::ExecutorInfo> {
+    let info = executor_info(input)?;
+    if input.ratio(1, 4)? {
+        return Ok(info);
+    }
+    let command = if input.ratio(15, 16)? { None } else { info.command };
+    Ok(mesos::ExecutorInfo { r#type: Some(mesos::executor_info::Type::Default as i32), command, ..info })
+}
+
+fn task_of_group(input: Input) -> Result<mesos::TaskInfo> {
+    let task = task(input)?;
+    let command = Some(mesos::CommandInfo { value: Some("true".into()), ..Default::default() });
+    Ok(if input.ratio(15, 16)? { mesos::TaskInfo { command, executor: None, ..task } } else { task })
+}
+
 fn task(input: Input) -> Result<mesos::TaskInfo> {
     let own = input.ratio(2, 3)?;
     let command = mesos::CommandInfo { value: Some("true".into()), user: Some(some_id(input)?), ..Default::default() };
@@ -237,6 +253,7 @@ impl World {
                     }
                 }
             }
+            Via::Default => panic!("the slave plays it itself"),
             Via::Http(_) => {
                 if let Some(event) = message.to_event() {
                     check_required("mesos.executor.Event", &event.encode_to_vec()).expect("a complete event");
@@ -361,8 +378,8 @@ impl World {
             })),
             2 => FromMaster::RunTaskGroup(Box::new(internal::RunTaskGroupMessage {
                 framework: framework_info(input)?,
-                executor: executor_info(input)?,
-                task_group: mesos::TaskGroupInfo { tasks: few(input, task)? },
+                executor: executor_of_group(input)?,
+                task_group: mesos::TaskGroupInfo { tasks: few(input, task_of_group)? },
                 ..Default::default()
             })),
             3 => FromMaster::KillTask(Box::new(internal::KillTaskMessage {

@@ -3,7 +3,7 @@
 
 use crate::ids::{ExecutorId, FrameworkId};
 use crate::messages::mesos::executor::{Call, Event, call, event};
-use crate::messages::mesos::{TaskState, task_status};
+use crate::messages::mesos::{CheckStatusInfo, TaskState, check_info, task_status};
 
 use super::v1::{Format, Posted, Refusal};
 
@@ -19,7 +19,7 @@ const UUID_LENGTH: usize = 16;
 pub enum Parsed {
     /// SUBSCRIBE, and the form of the events.
     Subscribe(Box<Call>, Format),
-    /// UPDATE or MESSAGE.
+    /// UPDATE or MESSAGE; or UNKNOWN, which is a call of an executor like these, and of no use.
     Call(Box<Call>),
     /// A sign of life: answered with 202 before anybody looks at its ids, which some clients make up.
     Heartbeat,
@@ -35,17 +35,17 @@ pub fn parse(posted: &Posted) -> Result<Parsed, Refusal> {
     match call.r#type() {
         call::Type::Subscribe => Ok(Parsed::Subscribe(Box::new(call), posted.accepted()?)),
         call::Type::Heartbeat => Ok(Parsed::Heartbeat),
-        call::Type::Update | call::Type::Message => Ok(Parsed::Call(Box::new(call))),
-        call::Type::Unknown => Err((501, "Received 'UNKNOWN' call".into())),
+        call::Type::Update | call::Type::Message | call::Type::Unknown => Ok(Parsed::Call(Box::new(call))),
     }
 }
 
-/// Who calls. An id that could be none here is one that cannot be found.
+/// Who calls. An id that could be none here is one that cannot be found; `is_known` says whether a framework is here, since it is looked
+/// for first.
 ///
 /// # Errors
 /// The refusal.
-pub fn caller(call: &Call) -> Result<(FrameworkId, ExecutorId), Refusal> {
-    let framework = FrameworkId::try_from(&call.framework_id).map_err(|_| no_framework())?;
+pub fn caller(call: &Call, is_known: impl Fn(&FrameworkId) -> bool) -> Result<(FrameworkId, ExecutorId), Refusal> {
+    let framework = FrameworkId::try_from(&call.framework_id).ok().filter(is_known).ok_or_else(no_framework)?;
     let executor = ExecutorId::try_from(&call.executor_id).map_err(|_| no_executor())?;
     Ok((framework, executor))
 }
@@ -63,6 +63,11 @@ pub fn no_executor() -> Refusal {
 /// The caller has not subscribed yet.
 pub fn not_subscribed() -> Refusal {
     (403, "Executor is not subscribed".into())
+}
+
+/// UNKNOWN, which says nothing.
+pub fn unknown() -> Refusal {
+    (501, "501 Not Implemented.".into())
 }
 
 /// The caller speaks from an address that is not its executor's: one guest speaking for another.
@@ -85,7 +90,8 @@ pub fn heartbeat() -> Event {
 
 /// `common::validation::validateExecutorCall` in Mesos.
 fn validate(call: &Call) -> Result<(), String> {
-    if call.r#type.is_none() {
+    // A type that we do not know is none, as with any enum.
+    if call.r#type.is_none_or(|number| call::Type::try_from(number).is_err()) {
         return Err("Expecting 'type' to be present".into());
     }
     let (is_there, name) = match call.r#type() {
@@ -108,7 +114,7 @@ fn validate_update(call: &Call, update: &call::Update) -> Result<(), String> {
     let Some(uuid) = &status.uuid else {
         return Err("Expecting 'uuid' to be present".into());
     };
-    if uuid.len() != UUID_LENGTH {
+    if !is_uuid(uuid) {
         return Err("Not a valid UUID".into());
     }
     if let Some(named) = status.executor_id.as_ref().filter(|named| named.value != *caller) {
@@ -126,7 +132,27 @@ fn validate_update(call: &Call, update: &call::Update) -> Result<(), String> {
             call.framework_id.value
         ));
     }
-    Ok(())
+    status.check_status.as_ref().map_or(Ok(()), validate_check)
+}
+
+/// Sixteen bytes that say which version of UUID they are (`UUID::fromBytes` in Mesos' stout).
+fn is_uuid(bytes: &[u8]) -> bool {
+    bytes.len() == UUID_LENGTH && (1..=5).contains(&(bytes[6] >> 4))
+}
+
+/// `common::validation::validateCheckStatusInfo` in Mesos.
+fn validate_check(status: &CheckStatusInfo) -> Result<(), String> {
+    let Some(kind) = status.r#type.and_then(|number| check_info::Type::try_from(number).ok()) else {
+        return Err("CheckStatusInfo must specify 'type'".into());
+    };
+    let (is_there, field) = match kind {
+        check_info::Type::Command => (status.command.is_some(), "command"),
+        check_info::Type::Http => (status.http.is_some(), "http"),
+        check_info::Type::Tcp => (status.tcp.is_some(), "tcp"),
+        check_info::Type::Unknown => return Err("'UNKNOWN' is not a valid check's status type".into()),
+    };
+    let name = kind.as_str_name();
+    if is_there { Ok(()) } else { Err(format!("Expecting '{field}' to be set for {name} check's status")) }
 }
 
 #[cfg(test)]
@@ -159,6 +185,15 @@ mod tests {
         assert_eq!(format(None), Ok(("e".into(), Format::Json)));
         assert_eq!(format(Some("application/x-protobuf")), Ok(("e".into(), Format::Protobuf)));
         assert_eq!(format(Some("text/html")), Err(406));
+        assert_eq!(format(Some("")), Err(406));
+        assert_eq!(format(Some("text/html, */*;q=0.1")), Ok(("e".into(), Format::Json)));
+        assert_eq!(
+            format(Some("application/x-protobuf;q=1.0, application/json;q=0")),
+            Ok(("e".into(), Format::Protobuf))
+        );
+        assert_eq!(format(Some("application/json; q=0, */*")), Ok(("e".into(), Format::Protobuf)));
+        assert_eq!(format(Some("*/*;q=0.0")), Err(406));
+        assert_eq!(format(Some("Application/*")), Ok(("e".into(), Format::Json)));
     }
 
     #[test]
@@ -166,29 +201,96 @@ mod tests {
         let body = format!(r#"{{{IDS},"type":"SUBSCRIBE"}}"#);
         let missing = "Failed to validate Executor::Call: Expecting 'subscribe' to be present";
         assert_eq!(refused(&body), (400, missing.into()));
-        assert_eq!(parse(&Posted { method: "GET", ..posted(&body) }).expect_err("refused").0, 405);
+        let get = parse(&Posted { method: "GET", ..posted(&body) }).expect_err("refused");
+        assert_eq!(get, (405, "405 Method Not Allowed. Expecting one of { 'POST' }, but received 'GET'.".into()));
+        assert_eq!(crate::api::v1::refuse(get).headers.get("Allow"), Some("POST"));
         assert_eq!(parse(&Posted { content_type: None, ..posted(&body) }).expect_err("refused").0, 400);
         assert_eq!(parse(&Posted { content_type: Some("text/plain"), ..posted(&body) }).expect_err("refused").0, 415);
-        assert_eq!(refused("{").0, 400);
-        assert_eq!(refused(r#"{"type":"SUBSCRIBE"}"#).0, 400);
-        assert_eq!(refused(&format!(r#"{{{IDS},"type":"UNKNOWN"}}"#)).0, 501);
+        for other in ["application/json; charset=utf-8", "Application/JSON", ""] {
+            let status = parse(&Posted { content_type: Some(other), ..posted(&body) }).expect_err("refused").0;
+            assert_eq!(status, 415, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_no_call_is_refused_in_mesos_words() {
+        let json = |body: &str, text: &str| {
+            assert_eq!(refused(body), (400, format!("Failed to parse body into JSON: {text}")), "{body}");
+        };
+        json("", "syntax error at line 1 near: ");
+        json("{", "syntax error at line 1 near: ");
+        json("{\n\"x\":NaN}\n", "syntax error at line 2 near: NaN}");
+        json("{/*x*/}", "syntax error at line 1 near: /*x*/}");
+        json("{}x y \n", "Parsed JSON included non-whitespace trailing characters: x y");
+        let call = |body: &str, text: &str| {
+            assert_eq!(refused(body), (400, format!("Failed to convert JSON into Call protobuf: {text}")), "{body}");
+        };
+        call("[1]", "Expecting a JSON object");
+        call("{}", "Missing required fields: executor_id, framework_id");
+        call(&format!(r#"{{{IDS},"type":3}}"#), "Not expecting a JSON number for field 'type'");
+        call(r#"{"executor_id":"e"}"#, "Not expecting a JSON string for field 'executor_id'");
+        call(&format!(r#"{{{IDS},"message":[]}}"#), "Not expecting a JSON array for field 'message'");
+        call(&format!(r#"{{{IDS},"type":"MESSAGE","message":{{}}}}"#), "Missing required fields: message.data");
+        call(&update(r#""state":"TASK_FOO""#), "Failed to find enum for 'TASK_FOO'");
+        call(
+            &update(r#""state":"TASK_RUNNING","data":"%%%""#),
+            "Failed to base64 decode bytes field 'data': Invalid character '%'",
+        );
+        let number = "Failed to parse 'x' as a JSON number for field 'timestamp': syntax error at line 1 near: x";
+        call(&update(r#""state":"TASK_RUNNING","timestamp":"x""#), number);
+        let protobuf = |body: &[u8]| {
+            let posted = Posted { content_type: Some("application/x-protobuf"), body, ..posted("") };
+            assert_eq!(parse(&posted).expect_err("refused"), (400, "Failed to parse body into Call protobuf".into()));
+        };
+        protobuf(b"");
+        protobuf(b"\xff\xff\xff");
+    }
+
+    #[test]
+    fn a_type_that_nobody_knows_is_no_type() {
+        let missing = (400, "Failed to validate Executor::Call: Expecting 'type' to be present".to_string());
+        assert_eq!(refused(&format!(r#"{{{IDS},"type":"FOO"}}"#)), missing);
+        let ids = b"\x0a\x03\x0a\x01e\x12\x03\x0a\x01f\x18\x63";
+        let posted = Posted { content_type: Some("application/x-protobuf"), body: ids, ..posted("") };
+        assert_eq!(parse(&posted).expect_err("refused"), missing);
+    }
+
+    #[test]
+    fn unknown_is_a_call_of_an_executor_that_has_to_be_there() {
+        let body = format!(r#"{{{IDS},"type":"UNKNOWN"}}"#);
+        assert!(matches!(parse(&posted(&body)), Ok(Parsed::Call(_))));
+    }
+
+    #[test]
+    fn a_uuid_may_come_in_any_base64_that_mesos_reads() {
+        for text in ["AAAAAAAAQACAAAAAAAAAAA==", "AAAAAAAAQACA\\nAAAAAAAAAA==\\n", "AAAAAAAAQACAAAAAAAAAAA"] {
+            let body = update(&format!(r#""state":"TASK_RUNNING","source":"SOURCE_EXECUTOR","uuid":"{text}""#));
+            assert!(matches!(parse(&posted(&body)), Ok(Parsed::Call(_))), "{text}");
+        }
     }
 
     #[test]
     fn an_update_says_what_is_wrong_with_it() {
-        let uuid = r#""uuid":"AAAAAAAAAAAAAAAAAAAAAA==""#;
+        let uuid = r#""uuid":"AAAAAAAAQACAAAAAAAAAAA==""#;
         let says = |rest: &str, end: &str| {
             let (status, text) = refused(&update(rest));
             assert_eq!((status, text.ends_with(end)), (400, true), "{text}");
         };
         says(r#""state":"TASK_RUNNING""#, "Expecting 'uuid' to be present");
         says(r#""state":"TASK_RUNNING","uuid":"AAAA""#, "Not a valid UUID");
+        says(r#""state":"TASK_RUNNING","uuid":"""#, "Not a valid UUID");
+        says(r#""state":"TASK_RUNNING","uuid":"AAAAAAAAAAAAAAAAAAAAAA==""#, "Not a valid UUID");
         says(&format!(r#""state":"TASK_RUNNING",{uuid}"#), "expecting 'SOURCE_EXECUTOR'");
         says(&format!(r#""state":"TASK_STAGING","source":"SOURCE_EXECUTOR",{uuid}"#), "which is not allowed");
         let other =
             format!(r#""state":"TASK_RUNNING","source":"SOURCE_EXECUTOR","executor_id":{{"value":"x"}},{uuid}"#);
         says(&other, "does not match ExecutorID in TaskStatus: x");
-        let good = update(&format!(r#""state":"TASK_RUNNING","source":"SOURCE_EXECUTOR",{uuid}"#));
+        let check = |status: &str| {
+            format!(r#""state":"TASK_RUNNING","source":"SOURCE_EXECUTOR",{uuid},"check_status":{{{status}}}"#)
+        };
+        says(&check(""), "CheckStatusInfo must specify 'type'");
+        says(&check(r#""type":"TCP""#), "Expecting 'tcp' to be set for TCP check's status");
+        let good = update(&check(r#""type":"TCP","tcp":{"succeeded":true}"#));
         assert!(matches!(parse(&posted(&good)), Ok(Parsed::Call(_))));
     }
 
@@ -198,6 +300,9 @@ mod tests {
         assert!(matches!(parse(&posted(body)), Ok(Parsed::Heartbeat)));
         let call =
             Call { framework_id: crate::messages::mesos::FrameworkId { value: "../x".into() }, ..Default::default() };
-        assert_eq!(caller(&call).expect_err("refused"), no_framework());
+        assert_eq!(caller(&call, |_| true).expect_err("refused"), no_framework());
+        let strange = Call { framework_id: crate::messages::mesos::FrameworkId { value: "f".into() }, ..call };
+        assert_eq!(caller(&strange, |_| true).expect_err("refused"), no_executor());
+        assert_eq!(caller(&strange, |_| false).expect_err("refused"), no_framework());
     }
 }

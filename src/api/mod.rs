@@ -1,28 +1,43 @@
 //! What the slave serves over HTTP. Pure but for the files: a request and a snapshot of the slave in, a response out.
 //!
 //! ```text
-//! /health  /version  /state  /flags  /metrics/snapshot      each also below /slave(1)/, and with .json
+//! /health  /version  /state  /flags  /metrics/snapshot  /system/stats      each also below /slave(1)/, and with .json
+//! /monitor/statistics  /containers  /containerizer/debug
 //! /files/read  /files/download  /files/browse  /files/debug
+//! /help
+//! POST /api/v1
 //! ```
 //!
 //! Paths, fields and texts are those of Mesos 1.11 (`src/slave/http.cpp`, `src/files/files.cpp`, `src/version/version.cpp`),
 //! so that its tools work. What we do not have is left out rather than made up.
 
+mod agent;
 pub mod executor;
 mod files;
+mod help;
 mod history;
+mod host;
 mod metrics;
 mod resources;
 mod state;
 #[cfg(test)]
 mod tests;
+mod usage;
+#[cfg(test)]
+mod usage_tests;
 pub mod v1;
 
 pub use files::Files;
 pub use history::History;
+pub use host::Host;
+pub use metrics::Counts;
+use state::Framework;
 pub use state::State;
 #[cfg(test)]
-use state::{Completed, Executor, Framework};
+use state::{Completed, Executor};
+pub use usage::Measurement;
+
+use std::rc::Rc;
 
 use serde_json::{Value, json};
 
@@ -32,9 +47,23 @@ use crate::slave::MESOS_VERSION;
 /// Longest name of a JSONP callback, in bytes.
 const MAX_CALLBACK: usize = 128;
 
-/// Answers a request to the process of this name, `slave(1)`. The state is only asked for where it is shown: to put it together
-/// takes a copy of everything.
-pub fn handle(request: &Request, own_name: &str, state: impl FnOnce() -> State, files: &Files) -> Response {
+/// What answers are made of. Each is only asked for where it is shown: to put the state together takes a copy of everything.
+pub trait Source {
+    /// The slave as it is now.
+    fn state(&self) -> State;
+
+    /// What the containers take of the host; as it was a moment ago, if it is asked for too often.
+    fn measurement(&mut self) -> Rc<Measurement>;
+
+    /// What is counted outside of the state.
+    fn counts(&self) -> Counts;
+
+    /// What `/files` shows.
+    fn files(&self) -> &Files;
+}
+
+/// Answers a request to the process of this name, `slave(1)`.
+pub fn handle(request: &Request, own_name: &str, source: &mut dyn Source) -> Response {
     let Some(segments) = request.path_segments() else {
         return bad_request("Failed to decode the request's path.\n");
     };
@@ -48,16 +77,27 @@ pub fn handle(request: &Request, own_name: &str, state: impl FnOnce() -> State, 
     let Some(serve) = route(&path) else {
         return not_found();
     };
-    if request.method != "GET" && request.method != "HEAD" {
-        return method_not_allowed(&request.method);
+    let is_call = matches!(serve, Endpoint::Operators);
+    if !is_call && request.method != "GET" && request.method != "HEAD" {
+        return method_not_allowed(&request.method, "GET");
     }
     match serve {
         Endpoint::Health => Response::new(200),
         Endpoint::Version => json_response(version(), request),
-        Endpoint::State => as_jsonp(state().to_json().into_bytes(), request),
-        Endpoint::Flags => json_response(json!({ "flags": state().flags }), request),
-        Endpoint::Metrics => json_response(metrics::snapshot(&state()), request),
-        Endpoint::Files(name) => files.handle(name, request),
+        Endpoint::State => as_jsonp(source.state().to_json().into_bytes(), request),
+        Endpoint::Flags => json_response(json!({ "flags": source.state().flags }), request),
+        Endpoint::Metrics => json_response(metrics::snapshot(&source.state(), &source.counts(), Host::now()), request),
+        Endpoint::Statistics => json_response(usage::monitor(&source.state(), &source.measurement()), request),
+        Endpoint::Containers => json_response(usage::list(&source.state(), &source.measurement(), request), request),
+        // Operations of a containerizer that do not end. Ours all have a deadline.
+        Endpoint::Containerizer => json_response(json!({ "pending": [] }), request),
+        Endpoint::System => match Host::now() {
+            Some(host) => json_response(host.to_json(), request),
+            None => with_text(500, "500 Internal Server Error."),
+        },
+        Endpoint::Help(topic) => help::page(topic, own_name, request),
+        Endpoint::Operators => agent::answer(request, source),
+        Endpoint::Files(name) => source.files().handle(name, request),
     }
 }
 
@@ -75,16 +115,28 @@ enum Endpoint<'a> {
     State,
     Flags,
     Metrics,
+    Statistics,
+    Containers,
+    Containerizer,
+    System,
+    Help(&'a [&'a str]),
+    Operators,
     Files(&'a str),
 }
 
-fn route<'a>(path: &[&'a str]) -> Option<Endpoint<'a>> {
+fn route<'a>(path: &'a [&'a str]) -> Option<Endpoint<'a>> {
     match path {
         ["health"] => Some(Endpoint::Health),
         ["version" | "version.json"] => Some(Endpoint::Version),
         ["state" | "state.json"] => Some(Endpoint::State),
         ["flags" | "flags.json"] => Some(Endpoint::Flags),
         ["metrics", "snapshot" | "snapshot.json"] => Some(Endpoint::Metrics),
+        ["monitor", "statistics" | "statistics.json"] => Some(Endpoint::Statistics),
+        ["containers" | "containers.json"] => Some(Endpoint::Containers),
+        ["containerizer", "debug" | "debug.json"] => Some(Endpoint::Containerizer),
+        ["system", "stats" | "stats.json"] => Some(Endpoint::System),
+        ["api", "v1"] => Some(Endpoint::Operators),
+        ["help", topic @ ..] => Some(Endpoint::Help(topic)),
         ["files", name] => Some(Endpoint::Files(name)),
         _ => None,
     }
@@ -131,7 +183,7 @@ fn not_found() -> Response {
     with_text(404, "404 Not Found.")
 }
 
-fn method_not_allowed(method: &str) -> Response {
-    let text = format!("405 Method Not Allowed. Expecting one of {{ 'GET' }}, but received '{method}'.");
-    with_text(405, &text).with("Allow", "GET")
+fn method_not_allowed(method: &str, allowed: &str) -> Response {
+    let text = format!("405 Method Not Allowed. Expecting one of {{ '{allowed}' }}, but received '{method}'.");
+    with_text(405, &text).with("Allow", allowed)
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use prost::Message;
 use serde_json::{Map, Value, json};
 
 use super::{History, resources, version};
@@ -56,13 +57,23 @@ pub struct Completed {
     pub json: String,
     /// The last states of its tasks.
     pub tasks: Vec<mesos::TaskState>,
+    /// Its `mesos.ExecutorInfo`, encoded.
+    pub info: Vec<u8>,
+    /// Its tasks, each an encoded `mesos.Task`.
+    pub encoded: Vec<Vec<u8>>,
 }
 
 impl Completed {
     /// Nothing of it will change.
     pub fn of(executor: &Executor) -> Completed {
         let tasks = executor.tasks.iter().map(mesos::Task::state).collect();
-        Completed { json: executor.to_json().to_string(), tasks }
+        let encoded = executor.tasks.iter().map(mesos::Task::encode_to_vec).collect();
+        Completed { json: executor.to_json().to_string(), tasks, info: executor.info.encode_to_vec(), encoded }
+    }
+
+    /// What it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.json.len() + self.info.len() + self.encoded.iter().map(Vec::len).sum::<usize>()
     }
 }
 
@@ -77,8 +88,12 @@ pub struct Executor {
     pub directory: String,
     /// Where it is in its life.
     pub state: ExecutorState,
-    /// Its tasks in any state.
+    /// Where its container can be reached, of its own word or of its tasks'.
+    pub networks: Vec<mesos::NetworkInfo>,
+    /// Its tasks in any state, first those that have ended and whose end is acknowledged.
     pub tasks: Vec<mesos::Task>,
+    /// How many those are.
+    pub completed: usize,
 }
 
 impl Executor {
@@ -93,6 +108,8 @@ impl Executor {
             container: executor.container.to_string(),
             directory: executor.sandbox.to_string_lossy().into_owned(),
             state: executor.state,
+            networks: executor.networks(),
+            completed: executor.completed.len(),
             tasks: executor
                 .completed
                 .iter()
@@ -123,6 +140,10 @@ impl Executor {
             "queued_tasks": by(is_queued),
             "completed_tasks": by(|task| is_terminal(task.state())),
         });
+        if let (Value::Object(object), Some(_)) = (&mut object, self.info.r#type) {
+            // By it Mesos' web interface knows whether a task has a sandbox of its own.
+            object.insert("type".to_string(), json!(self.info.r#type().as_str_name()));
+        }
         let tasks = self.tasks.iter().flat_map(|task| &task.resources);
         if let (Value::Object(object), Some(first)) = (&mut object, self.info.resources.iter().chain(tasks).next()) {
             object.insert("role".to_string(), json!(role(first)));
@@ -132,7 +153,7 @@ impl Executor {
 }
 
 /// It has not reached its executor, as far as anybody has heard.
-fn is_queued(task: &mesos::Task) -> bool {
+pub(super) fn is_queued(task: &mesos::Task) -> bool {
     task.state() == mesos::TaskState::TaskStaging
 }
 

@@ -51,11 +51,13 @@ fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
         container: format!("container-{id}"),
         directory: format!("/work/{id}"),
         state,
+        networks: Vec::new(),
+        completed: 0,
         tasks: vec![task(id, task_state)],
     }
 }
 
-fn state() -> State {
+pub(super) fn state() -> State {
     let framework = |executors, completed_executors: Vec<Executor>| Framework {
         info: mesos::FrameworkInfo {
             user: "root".to_string(),
@@ -88,13 +90,40 @@ fn state() -> State {
     }
 }
 
-fn get(path: &str) -> Response {
+/// A slave that is in one state for ever.
+#[derive(Default)]
+pub(super) struct Still {
+    pub state: Option<State>,
+    pub seen: Measurement,
+    pub counts: Counts,
+    pub files: Files,
+}
+
+impl Source for Still {
+    fn state(&self) -> State {
+        self.state.clone().unwrap_or_else(state)
+    }
+
+    fn measurement(&mut self) -> Rc<Measurement> {
+        Rc::new(self.seen.clone())
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn files(&self) -> &Files {
+        &self.files
+    }
+}
+
+pub(super) fn get(path: &str) -> Response {
     request("GET", path)
 }
 
 fn request(method: &str, path: &str) -> Response {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query.to_string())));
-    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, "slave(1)", state, &Files::new())
+    handle(&Request { query, ..Request::new(method, path, Vec::new()) }, "slave(1)", &mut Still::default())
 }
 
 fn json_of(path: &str) -> Value {
@@ -124,7 +153,7 @@ fn kinds(value: &Value, path: &str, kinds_of: &mut BTreeMap<String, &'static str
     kinds_of.insert(path.to_string(), kind);
 }
 
-fn kinds_in(value: &Value) -> BTreeMap<String, &'static str> {
+pub(super) fn kinds_in(value: &Value) -> BTreeMap<String, &'static str> {
     let mut all = BTreeMap::new();
     kinds(value, "", &mut all);
     all
@@ -179,6 +208,24 @@ fn tasks_stand_where_their_state_belongs() {
 }
 
 #[test]
+fn an_executors_type_is_shown_if_its_framework_named_one() {
+    let mut state = state();
+    let of = |state: &State| -> Value {
+        let source = &mut Still { state: Some(state.clone()), ..Default::default() };
+        let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", source);
+        let all: Value = serde_json::from_slice(&response.body).expect("json");
+        all["frameworks"][0]["executors"][0]["type"].clone()
+    };
+    assert_eq!(of(&state), Value::Null);
+    for (kind, name) in
+        [(mesos::executor_info::Type::Default, "DEFAULT"), (mesos::executor_info::Type::Custom, "CUSTOM")]
+    {
+        state.frameworks[0].executors[0].info.r#type = Some(kind as i32);
+        assert_eq!(of(&state), name);
+    }
+}
+
+#[test]
 fn a_dynamic_reservation_is_also_shown_as_before_reservations_were_refined() {
     let reservation = |kind: resource::reservation_info::Type, role: &str| resource::ReservationInfo {
         r#type: Some(kind as i32),
@@ -206,7 +253,8 @@ fn what_nothing_is_used_of_is_zero_and_not_minus_zero() {
 #[test]
 fn a_slave_without_a_master_says_so_by_silence() {
     let state = State { master: None, id: None, ..state() };
-    let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", || state, &Files::new());
+    let mut source = Still { state: Some(state), ..Still::default() };
+    let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", &mut source);
     let state: Value = serde_json::from_slice(&response.body).expect("json");
     assert_eq!((&state["id"], state.get("master_hostname")), (&json!(""), None));
 }
@@ -233,7 +281,9 @@ fn metrics_are_counted_over_all_executors_there_ever_were() {
 
 #[test]
 fn every_endpoint_is_also_below_the_slave() {
-    for path in ["/health", "/version", "/state", "/flags", "/metrics/snapshot", "/files/debug", "/state/"] {
+    let paths = ["/health", "/version", "/state", "/flags", "/metrics/snapshot", "/files/debug", "/state/"];
+    let more = ["/monitor/statistics", "/monitor/statistics.json", "/containers", "/containerizer/debug", "/help"];
+    for path in paths.iter().chain(&more).chain(&["/system/stats.json"]) {
         for prefix in ["", "/slave(1)", "/slave%281%29"] {
             assert_eq!(get(&format!("{prefix}{path}")).status, 200, "{prefix}{path}");
         }

@@ -71,14 +71,17 @@ impl<'a> Posted<'a> {
     /// The refusal: another method than POST, no or an unknown content type, a body that is no such message.
     pub fn call<M: Message + Name + Default>(&self, v1_type: &str) -> Result<M, Refusal> {
         if self.method != "POST" {
-            return Err((405, format!("Expecting one of {{ 'POST' }}, but received '{}'", self.method)));
+            let text =
+                format!("405 Method Not Allowed. Expecting one of {{ 'POST' }}, but received '{}'.", self.method);
+            return Err((405, text));
         }
-        let media = self.content_type.ok_or((400, "Expecting 'Content-Type' to be present".to_owned()))?;
-        match media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            JSON => messages::from_v1_json(v1_type, self.body)
-                .map_err(|error| (400, format!("Failed to convert JSON into Call protobuf: {error}"))),
-            PROTOBUF => messages::from_v1_bytes(v1_type, self.body)
-                .map_err(|error| (400, format!("Failed to parse body into Call protobuf: {error}"))),
+        // Mesos compares the whole value: it takes no parameters and no capital letters.
+        match self.content_type.ok_or((400, "Expecting 'Content-Type' to be present".to_owned()))? {
+            JSON => messages::from_v1_json(v1_type, self.body).map_err(|error| (400, json_refusal(&error, self.body))),
+            PROTOBUF => messages::from_v1_bytes(v1_type, self.body).map_err(|error| {
+                log::debug!("a call is refused: {error}");
+                (400, "Failed to parse body into Call protobuf".into())
+            }),
             _ => Err((415, format!("Expecting 'Content-Type' of {JSON} or {PROTOBUF}"))),
         }
     }
@@ -88,19 +91,39 @@ impl<'a> Posted<'a> {
     /// # Errors
     /// The refusal, when it takes neither.
     pub fn accepted(&self) -> Result<Format, Refusal> {
-        let Some(accept) = self.accept else {
-            return Ok(Format::Json);
-        };
-        let ranges: Vec<String> = accept
-            .split(',')
-            .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-            .collect();
-        let allows =
-            |media: &str| ranges.iter().any(|range| range == media || range == "*/*" || range == "application/*");
-        let format = [Format::Json, Format::Protobuf].into_iter().find(|format| allows(format.media_type()));
+        let allowed = |format: &Format| self.accept.is_none_or(|accept| accepts(accept, format.media_type()));
+        let format = [Format::Json, Format::Protobuf].into_iter().find(allowed);
         format.ok_or_else(|| (406, format!("Expecting 'Accept' to allow '{PROTOBUF}' or '{JSON}'")))
+    }
+}
+
+/// Whether a value of `Accept` allows a media type: the closest range that matches decides, by its quality
+/// (`Request::acceptsMediaType` in Mesos' libprocess).
+fn accepts(accept: &str, media: &str) -> bool {
+    let ranges: Vec<Vec<String>> = accept
+        .split(',')
+        .map(|range| range.split(';').map(|part| part.replace([' ', '\t'], "").to_ascii_lowercase()).collect())
+        .collect();
+    let closest = [media, "application/*", "*/*"]
+        .into_iter()
+        .find_map(|candidate| ranges.iter().find(|range| range.first().is_some_and(|name| name == candidate)));
+    let quality = |range: &Vec<String>| range.iter().find_map(|part| part.strip_prefix("q=").map(str::to_owned));
+    closest.is_some_and(|range| quality(range).is_none_or(|value| value.parse().is_ok_and(|value: f64| value > 0.0)))
+}
+
+/// What is said of a body that is no JSON, or JSON that is no call.
+fn json_refusal(error: &messages::DecodeError, body: &[u8]) -> String {
+    match error.json_fault(body) {
+        Some(text) => format!("Failed to parse body into JSON: {text}"),
+        None => format!("Failed to convert JSON into Call protobuf: {}", error.in_short()),
     }
 }
 
 /// An answer that needs nobody's decision: status and plain text.
 pub type Refusal = (u16, String);
+
+/// A refusal as it is sent.
+pub fn refuse((status, text): Refusal) -> crate::libprocess::Response {
+    let response = crate::libprocess::Response::text(status, text);
+    if status == 405 { response.with("Allow", "POST") } else { response }
+}

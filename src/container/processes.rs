@@ -44,6 +44,26 @@ impl Process {
     }
 }
 
+/// A process and what it has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    /// Who it is.
+    pub process: Process,
+    /// CPU time in user mode, a guest's included, in clock ticks: its own and that of its children that are gone.
+    pub user_ticks: u64,
+    /// CPU time in the kernel, likewise.
+    pub system_ticks: u64,
+    /// Memory that it has in RAM, in pages.
+    pub resident_pages: u64,
+}
+
+impl Account {
+    /// The process of this id.
+    pub fn read(pid: i32) -> Option<Account> {
+        account(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
 /// The ids of all processes.
 pub fn ids() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -71,6 +91,18 @@ fn parse(pid: i32, stat: &str) -> Option<Process> {
     Some(Process { pid, parent, session, zombie, start_time })
 }
 
+/// The same line, with what else is in it: `utime stime cutime cstime` are its fields 14 to 17, `rss` is 24.
+fn account(pid: i32, stat: &str) -> Option<Account> {
+    let process = parse(pid, stat)?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    let (user, system, children_user, children_system) = (next()?, next()?, next()?, next()?);
+    let resident_pages = fields.nth(6)?.parse().ok()?;
+    let (user_ticks, system_ticks) = (user.saturating_add(children_user), system.saturating_add(children_system));
+    Some(Account { process, user_ticks, system_ticks, resident_pages })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +114,15 @@ mod tests {
         let found = Process { pid: 7, parent: 1, session: 33, zombie: true, start_time: 987_654 };
         assert_eq!(parse(7, stat), Some(found));
         assert_eq!(parse(7, "7 (sh) S 1"), None);
+    }
+
+    #[test]
+    fn what_a_process_has_used_is_its_own_and_its_childrens() {
+        let stat = "7 (a) S 1 2 33 0 -1 4194560 1 2 3 4 50 60 7 8 20 0 3 0 987654 1000 200 18446744073709551615 1";
+        let found = account(7, stat).expect("a line of /proc");
+        assert_eq!((found.user_ticks, found.system_ticks, found.resident_pages), (57, 68, 200));
+        assert_eq!(found.process.start_time, 987_654);
+        assert_eq!(account(7, "7 (a) S 1 2 33 0 -1 4194560 1 2 3 4 50 60 7 8 20 0 3 0 987654 1000"), None);
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub struct StatusMaker {
     task: mesos::TaskId,
     slave: mesos::SlaveId,
     executor: mesos::ExecutorId,
-    container: String,
+    container: mesos::ContainerId,
     in_guest: bool,
     check: Option<check_info::Type>,
 }
@@ -102,7 +102,7 @@ impl StatusMaker {
             task: spec.task.as_ref().map(|task| task.task_id.clone()).unwrap_or_default(),
             slave: spec.slave_id.clone(),
             executor: spec.executor.executor_id.clone(),
-            container: spec.container_id.clone(),
+            container: container_id(spec),
             in_guest: spec.vm.is_some(),
             check: spec.task.as_ref().and_then(|task| Some(task.check.as_ref()?.r#type())),
         }
@@ -131,13 +131,20 @@ impl StatusMaker {
             healthy: report.healthy,
             check_status: self.check.map(|kind| check_status(kind, report.answer)),
             container_status: Some(mesos::ContainerStatus {
-                container_id: Some(mesos::ContainerId { value: self.container.clone(), ..Default::default() }),
+                container_id: Some(self.container.clone()),
                 network_infos: self.networks(address),
                 ..Default::default()
             }),
             ..Default::default()
         }
     }
+}
+
+/// A task of the default executor is in a nested container.
+fn container_id(spec: &Spec) -> mesos::ContainerId {
+    let plain = |value: &String| mesos::ContainerId { value: value.clone(), ..Default::default() };
+    let parent = spec.joins.as_ref().map(|joins| Box::new(plain(&joins.container_id)));
+    mesos::ContainerId { parent, ..plain(&spec.container_id) }
 }
 
 impl StatusMaker {
@@ -230,6 +237,7 @@ fn now() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::messages::container::Joined;
 
     fn maker() -> StatusMaker {
         let spec = Spec {
@@ -254,6 +262,15 @@ mod tests {
         let container = status.container_status.expect("container status");
         assert_eq!(container.container_id.expect("id").value, "c");
         assert_eq!(container.network_infos[0].ip_addresses[0].ip_address(), "10.0.0.2");
+    }
+
+    #[test]
+    fn a_task_in_another_container_names_that_as_its_parent() {
+        let joins = Some(Joined { container_id: "holder".into(), address: None });
+        let maker = StatusMaker::new(&Spec { container_id: "c".into(), joins, ..Default::default() });
+        let status = maker.fill(&Report::plain(TaskState::TaskRunning), None, 0.0, [0; 16]);
+        let id = status.container_status.and_then(|status| status.container_id).expect("id");
+        assert_eq!((id.value.as_str(), id.parent.expect("parent").value.as_str()), ("c", "holder"));
     }
 
     #[test]

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn look_up(host: &str) -> Result<SocketAddrV4, String> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(120);
         let mut lookup = match Lookup::begin(host, 2181, deadline) {
             Begun::Known(address) => return Ok(address),
             Begun::Failed(why) => return Err(why),
@@ -107,8 +107,21 @@ mod tests {
 
     #[test]
     fn a_name_is_looked_up_in_a_child_and_an_address_is_not() {
-        assert_eq!(look_up("localhost"), Ok("127.0.0.1:2181".parse().unwrap()));
+        let found = if has_address() { Ok("127.0.0.1:2181".parse().unwrap()) } else { none("localhost") };
+        assert_eq!(look_up("localhost"), found);
         assert_eq!(look_up("10.0.0.1"), Ok("10.0.0.1:2181".parse().unwrap()));
-        assert!(look_up("no-such-host.invalid").is_err());
+        // No name server is asked for such a name: one that does not answer would cost its time.
+        assert_eq!(look_up("no..such..host"), none("no..such..host"));
+    }
+
+    fn none(host: &str) -> Result<SocketAddrV4, String> {
+        Err(format!("{host} has no IPv4 address"))
+    }
+
+    /// Whether this machine has an IPv4 address besides loopback's. Without one the C library gives none of IPv4 away.
+    fn has_address() -> bool {
+        let all = nix::ifaddrs::getifaddrs().expect("interfaces");
+        let ipv4 = |address: nix::sys::socket::SockaddrStorage| address.as_sockaddr_in().map(|address| address.ip());
+        all.filter_map(|interface| interface.address.and_then(ipv4)).any(|ip| !ip.is_loopback())
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::api::executor::{self, Parsed};
-use crate::api::v1::{Format, Posted, Refusal};
+use crate::api::v1::{self, Format, Posted, Refusal};
 use crate::libprocess::{ConnectionId, Headers, Pid, Request, Response, recordio};
 use crate::messages::mesos::executor::Call;
 use crate::slave::executor::{FromExecutor, Speaker, Standing, ToExecutor, Via};
@@ -58,7 +58,7 @@ fn admitted(
     claims: Option<&Claims>,
     subscribes: bool,
 ) -> Result<Speaker, Refusal> {
-    let (framework, executor) = executor::caller(call)?;
+    let (framework, executor) = executor::caller(call, |framework| slave.has_framework(framework))?;
     if let (Some(claims), Some(container)) = (claims, slave.container_of(&framework, &executor)) {
         let (framework, executor, container) = (framework.to_string(), executor.to_string(), container.to_string());
         if let Some(why) = token::contradiction(claims, &framework, &executor, &container) {
@@ -91,9 +91,9 @@ impl EventLoop {
                 return self.network.respond(connection, refusal);
             }
         };
-        if let Err((status, text)) = self.executor_call(connection, request, peer, claims.as_ref()) {
-            log::debug!("a call to the executor API from {peer} is refused: {text}");
-            self.network.respond(connection, Response::text(status, text));
+        if let Err(refusal) = self.executor_call(connection, request, peer, claims.as_ref()) {
+            log::debug!("a call to the executor API from {peer} is refused: {}", refusal.1);
+            self.network.respond(connection, v1::refuse(refusal));
         }
     }
 
@@ -121,10 +121,9 @@ impl EventLoop {
             Parsed::Heartbeat => self.network.respond(connection, accepted()),
             Parsed::Call(call) => {
                 let speaker = admitted(&self.slave, &call, peer, claims, false)?;
+                let message = FromExecutor::of_call(*call).ok_or_else(executor::unknown)?;
                 self.network.respond(connection, accepted());
-                if let Some(message) = FromExecutor::of_call(*call) {
-                    self.deliver(Event::Executor { speaker, message });
-                }
+                self.deliver(Event::Executor { speaker, message });
             }
             Parsed::Subscribe(call, format) => {
                 let speaker = admitted(&self.slave, &call, peer, claims, true)?;
@@ -154,8 +153,13 @@ impl EventLoop {
         let address = ipv4(peer).unwrap_or(Ipv4Addr::UNSPECIFIED);
         // A guest that names somebody else's address as its own would have us speak to them.
         let lies = self.is_guest(peer) && *from.address.ip() != address;
-        let standing = self.slave.standing(&speaker.framework, &speaker.executor, address);
-        if lies || standing == Standing::Elsewhere {
+        let is_elsewhere = match self.slave.standing(&speaker.framework, &speaker.executor, address) {
+            Standing::Elsewhere => true,
+            // One that registers, and is nobody here, is told to end. Of nobody a guest has nothing else to say.
+            Standing::NoFramework | Standing::NoExecutor => self.is_guest(peer) && !message.is_greeting(),
+            Standing::Unregistered | Standing::Registered => false,
+        };
+        if lies || is_elsewhere {
             let line = format!("dropped {name} from {peer}, which speaks as {from}: it is not that executor's address");
             self.complaints.warn(Instant::now(), &line);
             return true;
@@ -177,12 +181,15 @@ impl EventLoop {
                     self.write_event(*connection, &event);
                 }
             }
-            Via::Http(None) => {}
+            Via::Http(None) | Via::Default => {}
         }
     }
 
     fn write_event(&mut self, connection: ConnectionId, event: &crate::messages::mesos::executor::Event) {
-        let Some(stream) = self.streams.open.get(&connection) else { return };
+        let Some(stream) = self.streams.open.get(&connection) else {
+            let line = "dropped an event for an executor: its subscription has ended, and it has not subscribed again";
+            return self.complaints.warn(Instant::now(), line);
+        };
         match executor::encode(stream.format, event) {
             Ok(record) => {
                 if !self.network.write_stream(connection, &recordio::encode(&record)) {

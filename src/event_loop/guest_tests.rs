@@ -94,18 +94,23 @@ impl Host {
     fn ask(&mut self, from: Ipv4Addr, request: &[u8]) -> String {
         let mut stream = dial(from, self.shell.network.address());
         stream.write_all(request).expect("write");
+        self.read_until(&mut stream, "\r\n\r\n")
+    }
+
+    /// What comes on a connection until there is such a text, or the connection's end.
+    fn read_until(&mut self, stream: &mut TcpStream, text: &str) -> String {
         stream.set_nonblocking(true).expect("non-blocking");
         let (end, mut heard) = (Instant::now() + PATIENCE, Vec::new());
-        loop {
+        while !String::from_utf8_lossy(&heard).contains(text) {
             let mut bytes = [0; 4096];
             match stream.read(&mut bytes) {
                 Ok(0) => break,
-                Ok(count) => heard.extend_from_slice(&bytes[..count]),
+                Ok(count) => {
+                    heard.extend_from_slice(&bytes[..count]);
+                    continue;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => panic!("{error}"),
-            }
-            if heard.windows(4).any(|four| four == b"\r\n\r\n") {
-                break;
             }
             assert!(Instant::now() < end, "no answer: {}", String::from_utf8_lossy(&heard));
             self.set.clear();
@@ -137,20 +142,24 @@ impl Host {
     }
 
     fn call_with(&mut self, from: Ipv4Addr, headers: &str, rest: &str) -> String {
-        let body = format!(r#"{{"framework_id":{{"value":"F"}},"executor_id":{{"value":"E"}},{rest}}}"#);
-        let request = format!(
-            "POST /api/v1/executor HTTP/1.1\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        self.ask(from, request.as_bytes())
+        self.ask(from, request(headers, rest).as_bytes())
     }
 
     /// What the slave has, of which nothing is to change: frameworks, executors, tasks.
     fn state(&self) -> String {
-        let state = State::of(&self.shell.slave, &self.shell.history, &self.shell.flags, 0.0, 0.0);
+        let state = crate::api::State::of(&self.shell.slave, &self.shell.history, &self.shell.flags, 0.0, 0.0);
         let text = format!("{state:?}");
         text.split_once(" frameworks: ").expect("frameworks").1.to_string()
     }
+}
+
+/// A call of executor `E`.
+fn request(headers: &str, rest: &str) -> String {
+    let body = format!(r#"{{"framework_id":{{"value":"F"}},"executor_id":{{"value":"E"}},{rest}}}"#);
+    format!(
+        "POST /api/v1/executor HTTP/1.1\r\n{headers}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 fn framework() -> mesos::FrameworkInfo {
@@ -281,11 +290,88 @@ fn an_old_driver_has_no_token_and_registers_without_one() {
 #[test]
 fn a_guest_sees_nothing_of_what_the_slave_shows_to_others() {
     let mut host = Host::new(true);
-    for path in
-        ["/state", "/slave(1)/state", "/flags", "/files/browse?path=/", "/metrics/snapshot", "/health", "//state"]
-    {
+    let paths =
+        ["/state", "/slave(1)/state", "/flags", "/files/browse?path=/", "/metrics/snapshot", "/health", "//state"];
+    let more =
+        ["/monitor/statistics", "/slave(1)/containers", "/api/v1", "/slave(1)/api/v1", "/help", "/system/stats.json"];
+    for path in paths.into_iter().chain(more) {
         let request = format!("GET {path} HTTP/1.1\r\n\r\n");
         assert!(host.ask(OWN, request.as_bytes()).starts_with("HTTP/1.1 403 "), "{path}");
     }
     assert!(host.ask(HOST, b"GET /health HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_guest_says_nothing_of_tasks_that_the_slave_runs_itself() {
+    let mut host = Host::new(true);
+    let slave_id = mesos::SlaveId { value: "S0".into() };
+    let task = |name: &str| mesos::TaskInfo {
+        name: name.into(),
+        task_id: mesos::TaskId { value: name.into() },
+        slave_id: slave_id.clone(),
+        command: Some(mesos::CommandInfo { value: Some("true".into()), ..Default::default() }),
+        ..Default::default()
+    };
+    let command = RunTaskMessage { framework: framework(), task: task("command"), ..Default::default() };
+    host.hear(FromMaster::RunTask(Box::new(command)));
+    let group = RunTaskGroupMessage {
+        framework: framework(),
+        executor: mesos::ExecutorInfo {
+            r#type: Some(mesos::executor_info::Type::Default as i32),
+            executor_id: mesos::ExecutorId { value: "pod".into() },
+            ..Default::default()
+        },
+        task_group: mesos::TaskGroupInfo { tasks: vec![task("member")] },
+        ..Default::default()
+    };
+    let holder = host.hear(FromMaster::RunTaskGroup(Box::new(group))).expect("a container");
+    host.tell(Event::ExecutorStarted { container: holder, address: Some(OTHER), runs: true });
+    let before = host.state();
+    for (peer, executor, task) in [(OWN, "command", "command"), (OTHER, "pod", "member"), (OTHER, "pod", "command")] {
+        let status = mesos::TaskStatus {
+            task_id: mesos::TaskId { value: task.into() },
+            state: TaskState::TaskFailed as i32,
+            ..Default::default()
+        };
+        let update = StatusUpdate {
+            framework_id: mesos::FrameworkId { value: "F".into() },
+            executor_id: Some(mesos::ExecutorId { value: executor.into() }),
+            slave_id: Some(slave_id.clone()),
+            status,
+            uuid: Some(vec![1; 16]),
+            ..Default::default()
+        };
+        let driver = format!("executor(1)@{peer}:4000");
+        host.post(peer, &driver, "slave(1)", &StatusUpdateMessage { update, pid: None });
+        host.post(peer, &driver, "slave(1)", &register(executor));
+    }
+    assert_eq!(host.state(), before);
+}
+
+#[test]
+fn a_subscription_hears_subscribed_first_and_a_heartbeat_every_half_hour() {
+    let mut host = Host::new(true);
+    let mut stream = dial(OWN, host.shell.network.address());
+    stream.write_all(request("", SUBSCRIBE).as_bytes()).expect("write");
+    let begin = Instant::now();
+    let heard = host.read_until(&mut stream, "LAUNCH");
+    assert!(heard.find("SUBSCRIBED") < heard.find("LAUNCH") && heard.contains("SUBSCRIBED"), "{heard}");
+    let half_an_hour = std::time::Duration::from_secs(30 * 60);
+    let due = host.shell.streams.deadline().expect("a heartbeat");
+    assert!((begin + half_an_hour..=Instant::now() + half_an_hour).contains(&due));
+    for now in [due, due + half_an_hour] {
+        host.shell.heartbeats(now);
+        assert!(host.read_until(&mut stream, "HEARTBEAT").ends_with("20\n{\"type\":\"HEARTBEAT\"}\r\n"));
+        assert_eq!(host.shell.streams.deadline(), Some(now + half_an_hour));
+    }
+}
+
+#[test]
+fn a_call_that_says_nothing_is_refused_like_any_other_before_it_is_looked_at() {
+    let mut host = Host::new(true);
+    assert_eq!(host.call(OWN, r#""type":"UNKNOWN""#), "403");
+    assert_eq!(host.call(OWN, SUBSCRIBE), "200");
+    assert_eq!(host.call(OWN, r#""type":"UNKNOWN""#), "501");
+    let get = host.ask(OWN, b"GET /api/v1/executor HTTP/1.1\r\n\r\n");
+    assert!(get.starts_with("HTTP/1.1 405 ") && get.contains("\r\nAllow: POST\r\n"), "{get}");
 }

@@ -1,5 +1,6 @@
 //! The shell with a scripted master on loopback.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::slave::{Authentication, Config};
 use crate::token::Key;
 
 /// A test that has not come to its end by then fails.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 fn listen() -> Network {
     Network::listen(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a listener")
@@ -32,7 +33,7 @@ pub(super) fn shell(master: Pid, authentication: Option<Authentication>, key: Op
     shell_in(master, "/nonexistent".into(), authentication, key)
 }
 
-fn shell_in(
+pub(super) fn shell_in(
     master: Pid,
     work_dir: std::path::PathBuf,
     authentication: Option<Authentication>,
@@ -63,6 +64,9 @@ fn shell_in(
         signals: Signals::block(&[]).expect("signals"),
         embedded: None,
         history: History::new(),
+        meter: Default::default(),
+        recovery: Duration::ZERO,
+        fetches: Default::default(),
         flags: BTreeMap::new(),
         start_time: 0.0,
         over: false,
@@ -128,8 +132,9 @@ fn the_exchange_of_authentication_finds_its_way_through_the_shell_and_registrati
             script.hear(event);
         }
     }
+    // On a slow machine it has asked again already: the back-off is a millisecond.
     assert_eq!(
-        script.heard,
+        script.heard[..4],
         [
             "crammd5-authenticatee(1) to master: AuthenticateMessage",
             "crammd5-authenticatee(1) to crammd5-authenticator-session(7): AuthenticationStartMessage",

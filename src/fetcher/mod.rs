@@ -7,6 +7,7 @@
 //! sandbox.rs    bytes ─► files, within the task's disk
 //! unpack.rs     archives ─► files
 //! cache.rs      files that are kept for the next task
+//! in_guest.rs   what is not fetched, since the guest has it
 //! lines.rs      what is told in the sandbox's stderr
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 pub mod cache;
 mod error;
+mod in_guest;
 mod lines;
 mod pipe;
 mod plan;
@@ -32,10 +34,13 @@ use std::time::Duration;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{User, geteuid};
 
+pub use self::in_guest::{GuestFile, guest_files};
+pub use self::plan::Finish;
+
 use self::cache::{Cache, Found, Slot};
 use self::error::FetchError;
 use self::lines::Lines;
-use self::plan::{Finish, Item, Source};
+use self::plan::{Item, PlanError, Source};
 use self::sandbox::{Sandbox, Written};
 use self::source::Tools;
 use self::unpack::UnpackError;
@@ -43,6 +48,7 @@ use crate::archive::Owner;
 use crate::container::directory::RuntimeDirectory;
 use crate::flags::FetcherFlags;
 use crate::messages::container::{self, Spec};
+use crate::path_map::PathMap;
 use crate::process::start::find_user;
 use crate::subprocess::JobEnd;
 #[cfg(not(test))]
@@ -129,13 +135,11 @@ pub fn fetch(spec: &Spec) -> Result<(), String> {
 }
 
 fn fetch_all(spec: &Spec, path: &Path, user: User, owner: Owner, lines: &mut Lines) -> Result<(), String> {
-    let uris = spec.command().map(|command| command.uris.as_slice()).unwrap_or_default();
     let flags = spec.fetcher.clone().unwrap_or_default();
-    let home = flags.frameworks_home.as_deref();
-    let reserved: &[&str] = if spec.vm.is_some() { &crate::vm::collect::OUR_FILES } else { &OURS };
     let failed = |uri: &str, error: FetchError| format!("Failed to fetch '{uri}': {error}");
-    let items = plan::plan(uris, home, reserved).map_err(|(uri, error)| failed(&uri, FetchError::Plan(error)))?;
-    let sandbox = Sandbox::open(path, owner, reserved, spec.disk());
+    let items = items(spec).map_err(|(uri, error)| failed(&uri, FetchError::Plan(error)))?;
+    let map = PathMap::of(spec);
+    let sandbox = Sandbox::open(path, owner, reserved(spec), spec.disk());
     let stall = spec.fetcher.as_ref().map_or(STALL, |flags| Duration::from_millis(flags.stall_timeout_ms));
     let mut fetcher = Fetcher {
         sandbox: sandbox.map_err(|error| format!("Failed to fetch: cannot open {}: {error}", path.display()))?,
@@ -145,12 +149,27 @@ fn fetch_all(spec: &Spec, path: &Path, user: User, owner: Owner, lines: &mut Lin
         for_whom: spec.user.clone().unwrap_or_default(),
     };
     for item in items {
+        if let Some(there) = in_guest::path(&item, &map) {
+            fetcher.lines.info(&format!("URI '{}' is not fetched: the guest has it, as '{there}'", item.uri));
+            continue;
+        }
         fetcher.lines.info(&format!("Fetching URI '{}'", item.uri));
         let place = fetcher.fetch(&item).map_err(|error| failed(&item.uri, error))?;
         fetcher.lines.info(&format!("Fetched '{}' to '{place}'", item.uri));
     }
     lines.info(&format!("Successfully fetched all URIs into '{}'", path.display()));
     Ok(())
+}
+
+/// What becomes of each URI of a container's command.
+fn items(spec: &Spec) -> Result<Vec<Item>, (String, PlanError)> {
+    let uris = spec.command().map(|command| command.uris.as_slice()).unwrap_or_default();
+    let home = spec.fetcher.as_ref().and_then(|flags| flags.frameworks_home.as_deref());
+    plan::plan(uris, home, reserved(spec))
+}
+
+fn reserved(spec: &Spec) -> &'static [&'static str] {
+    if spec.vm.is_some() { &crate::vm::collect::OUR_FILES } else { &OURS }
 }
 
 /// Who reads and runs, and whose the files are: the command's user. For a guest, whose users are not ours: nobody, and whose the sandbox is.

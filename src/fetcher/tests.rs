@@ -11,13 +11,14 @@ use std::process::Command;
 
 use crate::container::directory::RuntimeDirectory;
 use crate::container::scratch::Scratch;
-use crate::messages::container::{Fetcher, Spec, Vm};
+use crate::messages::container::{Fetcher, PathMapping, Spec, Vm};
 use crate::messages::mesos::command_info::Uri;
 use crate::messages::mesos::value::Scalar;
 use crate::messages::mesos::{CommandInfo, Resource, TaskInfo};
 use crate::subprocess::Spawn;
 
 use self::server::Server;
+use super::Finish;
 
 const BECOME: &str = "MESOS_SLAVE_TEST_FETCH";
 
@@ -300,4 +301,43 @@ fn hdfs_comes_by_the_hadoop_client_as_mesos_calls_it() {
     assert_eq!(container.read("a"), format!("{home}\n"));
     let error = container.fetch(&[uri("hdfs://h/b")]).expect_err("missing");
     assert_eq!(error, "Failed to fetch 'hdfs://h/b': HDFS copyToLocal failed: no such file");
+}
+
+#[test]
+fn what_a_guest_has_is_not_fetched_and_the_rest_is() {
+    let mut container = Container::new();
+    container.spec.vm = Some(Vm::default());
+    let home = container.flags().frameworks_home.clone().expect("home");
+    let map = |host: &str, guest: &str| PathMapping { host: host.into(), guest: guest.into() };
+    container.spec.path_map = vec![map(&format!("{home}/mapped"), "/opt/frameworks"), map("/same", "/same")];
+    container.prepare("mkdir mapped mapped2; echo host >mapped/a; echo other >mapped2/b");
+    let uri = |value: &str| Uri { value: value.into(), ..Default::default() };
+    let uris = [
+        uri("mapped/a"),
+        Uri {
+            executable: Some(true),
+            output_file: Some("bin/run".into()),
+            ..uri(&format!("file://{home}/mapped/run"))
+        },
+        Uri { cache: Some(true), ..uri("/same/c.tgz") },
+        uri("mapped2/b"),
+    ];
+    container.fetch(&uris).expect("fetched");
+    assert_eq!(container.names(), ["b"]);
+    let there: Vec<_> = super::guest_files(&container.spec).into_iter().map(|f| (f.path, f.output, f.finish)).collect();
+    let file = |path: &str, output: &str, finish| (path.to_string(), output.to_string(), finish);
+    let expected = [
+        file("/opt/frameworks/a", "a", Finish::Keep(true)),
+        file("/opt/frameworks/run", "bin/run", Finish::Executable),
+        file("/same/c.tgz", "c.tgz", Finish::Unpack),
+    ];
+    assert_eq!(there, expected);
+    let said = container.read("stderr");
+    assert!(said.contains("URI 'mapped/a' is not fetched: the guest has it, as '/opt/frameworks/a'"), "{said}");
+
+    let refused = container.fetch(&[uri("/same/stdout")]).expect_err("a reserved name");
+    assert!(refused.starts_with("Failed to fetch '/same/stdout': stdout is a file of the slave's"), "{refused}");
+    container.spec.path_map.clear();
+    container.fetch(&uris[..1]).expect("fetched from the host");
+    assert_eq!((container.read("a").as_str(), super::guest_files(&container.spec).len()), ("host\n", 0));
 }

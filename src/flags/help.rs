@@ -39,9 +39,10 @@ fn introduction(command: CommandKind) -> &'static str {
              mesos-slave help | --help | --version\n"
         }
         CommandKind::Execute => {
-            "mesos-slave execute: runs one command on a cluster and follows it; exits with its exit status.\n\n\
+            "mesos-slave execute: runs a command or a task group on a cluster, follows it, exits as it does.\n\n\
              Usage: mesos-slave execute --master=HOST:PORT --command=TEXT [flags]\n       \
-             mesos-slave execute --master=local [--isolation=vm] --command=TEXT [flags]\n"
+             mesos-slave execute --master=local [--isolation=vm] --command=TEXT [flags]\n       \
+             mesos-slave execute --master=HOST:PORT|local --task_group=JSON|FILE [flags]\n"
         }
         CommandKind::LocalMaster => {
             "mesos-slave local-master: the embedded master, for one machine and for tests.\n\n\

@@ -18,6 +18,7 @@ use std::time::Duration;
 mod error;
 mod gather;
 mod help;
+mod mappings;
 mod master;
 mod resolve;
 mod rows_fetch;
@@ -35,6 +36,8 @@ pub use error::FlagError;
 pub use help::conf_file;
 pub use master::Master;
 pub use zookeeper::ZooKeeper;
+
+use crate::path_map::PathMap;
 
 /// Which command the arguments belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,7 +168,7 @@ pub struct Flags {
     pub authentication_backoff_factor: Duration,
     /// `--registration_backoff_factor`.
     pub registration_backoff_factor: Duration,
-    /// `--mesos_home`.
+    /// `--mesos_home`, the host's half, as that of the other homes.
     pub mesos_home: Option<PathBuf>,
     /// `--spark_home`.
     pub spark_home: Option<PathBuf>,
@@ -181,6 +184,8 @@ pub struct Flags {
     pub fetcher: FetcherFlags,
     /// `--vm_*`.
     pub vm: VmFlags,
+    /// `--vm_path_map`, and the homes that are given as `HOST:GUEST`.
+    pub path_map: PathMap,
     /// What the operator should be told, though it is no error.
     pub warnings: Vec<String>,
 }
@@ -261,6 +266,7 @@ impl Default for Flags {
             recovery_timeout: Duration::ZERO,
             fetcher: FetcherFlags::default(),
             vm: VmFlags::default(),
+            path_map: PathMap::default(),
             warnings: Vec::new(),
         }
     }
@@ -271,8 +277,10 @@ impl Default for Flags {
 pub struct ExecuteFlags {
     /// `--master`.
     pub master: Master,
-    /// `--command`, as given; a shell will read it in the guest.
+    /// `--command`, as given; a shell will read it in the guest. Empty with `--task_group`.
     pub command: String,
+    /// `--task_group`, as given: JSON, or where it is.
+    pub task_group: Option<String>,
     /// `--resources`: the text, already found to be right.
     pub resources: String,
     /// `--env`, in order; a name comes once.

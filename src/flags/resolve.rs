@@ -1,10 +1,14 @@
 //! From texts to typed flags: each value by its row's parser, then what must go together.
 
+use std::path::Path;
+
 use super::error::{FlagError, Origin};
 use super::gather::Given;
+use super::mappings::is_mapping;
 use super::table::{self, Group, Settings};
 use super::zookeeper::without_secret;
 use super::{CommandKind, ExecuteFlags, Flags, Isolation, Master, Parsed};
+use crate::path_map::Mapping;
 
 /// Reads every value and checks them against each other.
 ///
@@ -80,15 +84,33 @@ fn slave(settings: Settings, given: &[Given]) -> Result<Flags, FlagError> {
     if flags.master == Master::Local && flags.credential.take().is_some() {
         flags.warnings.push("the embedded master has no authentication: --credential has no effect".into());
     }
+    sandboxes_stay(&flags)?;
     flags.warnings.extend(idle_vm_flags(given, flags.isolation));
     Ok(flags)
+}
+
+/// A sandbox has the same path in its guest: no mapping may reach it.
+fn sandboxes_stay(flags: &Flags) -> Result<(), FlagError> {
+    let sandboxes = flags.work_dir.join("slaves");
+    let reaches =
+        |mapping: &&Mapping| sandboxes.starts_with(&mapping.host) || Path::new(&mapping.host).starts_with(&sandboxes);
+    match flags.path_map.mappings().find(reaches) {
+        None => Ok(()),
+        Some(mapping) => Err(FlagError::Contradiction {
+            first: format!("the mapping {mapping}"),
+            second: format!("--work_dir={}", flags.work_dir.display()),
+            advice: "sandboxes are below it, and have the same paths in guests; map narrower directories, or choose another work_dir".into(),
+        }),
+    }
 }
 
 fn execute(settings: Settings, given: &[Given]) -> Result<ExecuteFlags, FlagError> {
     let mut flags = settings.execute;
     flags.master = settings.master.ok_or_else(|| missing(CommandKind::Execute, "master"))?;
-    if flags.command.is_empty() {
-        return Err(missing(CommandKind::Execute, "command"));
+    match (&flags.task_group, flags.command.is_empty()) {
+        (Some(_), _) => group_alone(given)?,
+        (None, true) => return Err(missing(CommandKind::Execute, "command")),
+        (None, false) => {}
     }
     if flags.master != Master::Local {
         no_local_flags(given, &flags.master)?;
@@ -98,6 +120,20 @@ fn execute(settings: Settings, given: &[Given]) -> Result<ExecuteFlags, FlagErro
     flags.slave_arguments = slave_arguments(given);
     flags.warnings.extend(idle_vm_flags(given, flags.isolation));
     Ok(flags)
+}
+
+/// A group describes its tasks itself.
+fn group_alone(given: &[Given]) -> Result<(), FlagError> {
+    let of_a_command = ["command", "resources", "env", "name", "user"];
+    let typed = |given: &&Given| of_a_command.contains(&given.row.name) && given.origin != Origin::Default;
+    match given.iter().find(typed) {
+        None => Ok(()),
+        Some(given) => Err(FlagError::Contradiction {
+            first: format!("--{}", given.row.name),
+            second: "--task_group".into(),
+            advice: "the group's JSON says it of each task".into(),
+        }),
+    }
 }
 
 /// With a master elsewhere no slave is started here. In the environment or a file such flags may be for another command.
@@ -124,8 +160,14 @@ fn slave_arguments(given: &[Given]) -> Vec<String> {
 }
 
 fn idle_vm_flags(given: &[Given], isolation: Isolation) -> Option<String> {
-    let idle = |given: &&Given| given.row.group == Group::Vm && given.origin != Origin::Default;
-    let names: Vec<_> = given.iter().filter(idle).map(|given| format!("--{}", given.row.name)).collect();
+    let is_mapping = |given: &Given| is_mapping(given.row.hint, &given.value);
+    let is_of_vms = |given: &Given| given.row.group == Group::Vm || is_mapping(given);
+    let idle = |given: &&Given| is_of_vms(given) && given.origin != Origin::Default;
+    let names: Vec<_> = given
+        .iter()
+        .filter(idle)
+        .map(|given| format!("--{}{}", given.row.name, if is_mapping(given) { "'s GUEST" } else { "" }))
+        .collect();
     match isolation {
         Isolation::Process if !names.is_empty() => {
             Some(format!("without --isolation=vm, these have no effect: {}", names.join(", ")))

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::mappings::HOME_HINT;
 use super::table::{Group, Row, put};
-use super::values;
+use super::{mappings, values};
+use crate::path_map::PathMap;
 
 const FETCHING: Row = Row { group: Group::Fetching, hint: "DIR", ..Row::PLAIN };
 
@@ -46,24 +48,28 @@ pub(super) static ROWS: &[Row] = &[
     },
     Row {
         name: "frameworks_home",
-        allowed: "an absolute path without '..'",
+        hint: HOME_HINT,
+        allowed: "an absolute path without '..', or two, DIR:GUEST",
         help: "What relative URIs are relative to.",
-        doc: "The files are read as the task's user; with --isolation=vm, as nobody.",
-        set: |s, v| put(&mut s.slave.fetcher.frameworks_home, home(v)),
+        doc: "The files are read as the task's user; with --isolation=vm, as nobody. With DIR:GUEST they are not read: a guest has them \
+              already, in GUEST (--vm_path_map).",
+        set: |s, v| put(&mut s.slave.fetcher.frameworks_home, home(&mut s.slave.path_map, v)),
         ..FETCHING
     },
     Row {
         name: "hadoop_home",
-        allowed: "an absolute path without '..'",
+        hint: HOME_HINT,
+        allowed: "an absolute path without '..', or two, DIR:GUEST",
         help: "Where Hadoop is: DIR/bin/hadoop fetches hdfs:// and all that is not http or local.",
         doc: "Executors are told it as HADOOP_HOME and MESOS_HADOOP_HOME. If it is not given, HADOOP_HOME of the slave's \
-              environment is taken for fetching, and then what is on its PATH.",
-        set: |s, v| put(&mut s.slave.fetcher.hadoop_home, home(v)),
+              environment is taken for fetching, and then what is on its PATH. With DIR:GUEST, executors in a guest are told GUEST, and the \
+              two are a mapping, as one of --vm_path_map.",
+        set: |s, v| put(&mut s.slave.fetcher.hadoop_home, home(&mut s.slave.path_map, v)),
         ..FETCHING
     },
 ];
 
 /// Nothing is what Mesos' own default is.
-fn home(text: &str) -> Result<Option<PathBuf>, String> {
-    if text.is_empty() { Ok(None) } else { values::path(text).map(Some) }
+fn home(map: &mut PathMap, text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() { Ok(None) } else { mappings::home(map, text).map(Some) }
 }

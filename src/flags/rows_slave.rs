@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::CommandKind::{Execute, Slave};
+use super::mappings::HOME_HINT;
 use super::table::{Group, Row, Sources, put, put_some};
-use super::{Isolation, Master, values};
+use super::{Isolation, Master, mappings, values};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -23,7 +24,12 @@ const LOCAL: Row = Row { commands: &[Slave, Execute], for_local_slave: true, ..R
 const DIRECTORY: Row = Row { group: Group::Directories, hint: "DIR", ..LOCAL };
 const EXECUTOR: Row = Row { group: Group::Executors, ..Row::PLAIN };
 /// What executors of 2012 look for in their environment.
-const HOME: Row = Row { hint: "DIR", allowed: "an absolute path without '..'", ..EXECUTOR };
+const HOME: Row = Row {
+    hint: HOME_HINT,
+    allowed: "an absolute path without '..', or two, DIR:GUEST",
+    doc: "With DIR:GUEST, executors in a guest are told GUEST, and the two are a mapping, as one of --vm_path_map.",
+    ..EXECUTOR
+};
 
 pub(super) static ROWS: &[Row] = &[
     Row {
@@ -232,13 +238,13 @@ pub(super) static ROWS: &[Row] = &[
     Row {
         name: "mesos_home",
         help: "Where Mesos is for executors, as MESOS_HOME.",
-        set: |s, v| put_some(&mut s.slave.mesos_home, values::path(v)),
+        set: |s, v| put_some(&mut s.slave.mesos_home, mappings::home(&mut s.slave.path_map, v)),
         ..HOME
     },
     Row {
         name: "spark_home",
         help: "Where Spark is for executors, as SPARK_HOME.",
-        set: |s, v| put_some(&mut s.slave.spark_home, values::path(v)),
+        set: |s, v| put_some(&mut s.slave.spark_home, mappings::home(&mut s.slave.path_map, v)),
         ..HOME
     },
     Row {

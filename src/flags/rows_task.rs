@@ -19,8 +19,17 @@ pub(super) static ROWS: &[Row] = &[
         short: "c",
         hint: "TEXT",
         allowed: "any text that is not empty; /bin/sh reads it where the task runs",
-        help: "The command to run, read by /bin/sh where the task runs. Needed.",
+        help: "The command to run, read by /bin/sh where the task runs. Needed, or --task_group.",
         set: |s, v| put(&mut s.execute.command, task_command(v)),
+        ..TASK
+    },
+    Row {
+        name: "task_group",
+        hint: "JSON|FILE",
+        allowed: "the JSON of a TaskGroupInfo, or a file that holds it: a path, or file:///path",
+        help: "A group of tasks to run in one container instead of a command: the JSON of Mesos' TaskGroupInfo, or a file that \
+               holds it. No task needs an agent_id.",
+        set: |s, v| put_some(&mut s.execute.task_group, task_command(v)),
         ..TASK
     },
     Row {

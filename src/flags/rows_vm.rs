@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::CommandKind::{Execute, Slave};
 use super::table::{Group, Row, put, put_some};
-use super::{Accelerator, GuestIsolation, values};
+use super::{Accelerator, GuestIsolation, mappings, values};
 
 /// Longest `--vm_dir`, in bytes: `/vms/<container id>/ssh` (45 bytes) and the 17 that ssh appends while it makes its control
 /// socket have to fit behind it in a Unix socket's address of 107 bytes.
@@ -105,6 +105,18 @@ pub(super) static ROWS: &[Row] = &[
         help: "A private key that the image accepts, if keys are not made for each VM.",
         doc: "For images that cannot be given a key when they boot: the public half has to be in the image already.",
         set: |s, v| put_some(&mut s.slave.vm.ssh_key, values::path(v)),
+        ..VM
+    },
+    Row {
+        name: "vm_path_map",
+        hint: "MAP",
+        allowed: "HOST:GUEST[,HOST:GUEST...], absolute paths of letters, digits, '/', '.', '_', '-', '+'",
+        help: "HOST:GUEST[,...]: guests have at GUEST what frameworks name as HOST.",
+        doc: "For software that the image has elsewhere than frameworks expect it: with /opt/spark:/usr/lib/spark, a command that names \
+              /opt/spark/bin/x runs /usr/lib/spark/bin/x, and a URI below /opt/spark is not fetched from this host, but taken from the \
+              guest. HOST and what is below it is meant (not /opt/spark2), the longest HOST wins, and HOST and GUEST may be the same. \
+              --mesos_home, --hadoop_home, --spark_home and --frameworks_home may be HOST:GUEST as well. See docs/executors.md.",
+        set: |s, v| mappings::add(&mut s.slave.path_map, v),
         ..VM
     },
     Row {

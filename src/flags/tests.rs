@@ -1,8 +1,11 @@
 //! The table walked from end to end, and scenarios of what people type.
 
+mod mappings;
+
 use std::collections::BTreeSet;
 use std::fs;
 
+use super::mappings::HOME_HINT;
 use super::table::{self, Row, Settings, Sources};
 use super::*;
 
@@ -56,6 +59,7 @@ fn sample(row: &Row) -> &'static str {
     match row.name {
         "master" => "10.1.2.3:5055",
         "command" => "echo 'a b' $HOME",
+        "task_group" => "/srv/group.json",
         "resources" => "cpus:2;mem:256",
         "attributes" => "rack:r1",
         "env" => "A=b=c",
@@ -79,6 +83,8 @@ fn sample(row: &Row) -> &'static str {
             "registration_backoff_factor" => "3secs",
             _ => "33secs",
         },
+        "vm_path_map" => "/opt/a:/b,/opt/a/c:/d",
+        _ if row.hint == HOME_HINT => "/srv/home:/srv/guest",
         _ if matches!(row.hint, "DIR" | "FILE") => "/srv/elsewhere",
         name => panic!("no sample for {name}"),
     }
@@ -89,6 +95,7 @@ fn needed(command: CommandKind, row: &Row) -> Vec<String> {
     let needs: &[&str] = match command {
         CommandKind::Slave if row.name == "authenticate_http_executors" => &["--master=a:1", "--jwt_secret_key=/k"],
         CommandKind::Slave => &["--master=a:1"],
+        CommandKind::Execute if row.name == "task_group" => &["--master=local"],
         CommandKind::Execute => &["--master=local", "--command=true"],
         CommandKind::LocalMaster => &[],
     };
@@ -107,7 +114,7 @@ fn every_flag_is_read_alike_from_each_place_that_it_may_come_from() {
             let bare = needed(command, row);
             let typed: Vec<_> = bare.iter().cloned().chain([format!("--{}={}", row.name, sample(row))]).collect();
             let expected = parse_ok(command, &typed, vec![]);
-            if !matches!(row.name, "master" | "command") {
+            if !matches!(row.name, "master" | "command" | "task_group") {
                 assert_ne!(expected, parse_ok(command, &bare, vec![]), "{} changes nothing", row.name);
             }
             if row.sources != Sources::Everywhere {
@@ -154,7 +161,7 @@ fn the_table_is_sound() {
 
 #[test]
 fn a_bad_value_of_any_flag_names_key_place_and_what_is_allowed() {
-    let anything = ["command", "name", "conf"];
+    let anything = ["command", "task_group", "name", "conf"];
     for command in COMMANDS {
         for row in table::of(command).filter(|row| !anything.contains(&row.name)) {
             let mut args = needed(command, row);
@@ -320,6 +327,8 @@ fn a_slave_without_a_master_is_told_what_a_master_is() {
          file:///path or local; 'mesos-slave --help' explains all flags"
     );
     assert!(refused(CommandKind::Execute, &["-m", "local"], &[]).starts_with("--command is missing"));
+    let both = refused(CommandKind::Execute, &["-m", "local", "--task_group={}", "--name=x"], &[]);
+    assert!(both.starts_with("--name contradicts --task_group: "), "{both}");
     let zookeeper = refused(CommandKind::Slave, &["--master=zk://u:secret@a:2181"], &[]);
     assert!(zookeeper.contains("no path") && !zookeeper.contains("secret"), "{zookeeper}");
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 pub use super::member::Cleanup;
 use super::member::Member;
+use super::usage::{self, Usages};
 use super::{ContainerEvent, Isolation, LaunchError};
 use crate::container::directory::RuntimeDirectory;
 use crate::ids::ContainerId;
@@ -21,12 +22,13 @@ pub struct Children {
     program: fn(&Path) -> Spawn,
     cleanup: Cleanup,
     members: BTreeMap<ContainerId, Member>,
+    destroy_errors: u64,
 }
 
 impl Children {
     /// Children that run `program` with their runtime directory, which lies below `runtime_dir`.
     pub fn new(runtime_dir: PathBuf, program: fn(&Path) -> Spawn, cleanup: Cleanup) -> Children {
-        Children { runtime_dir, program, cleanup, members: BTreeMap::new() }
+        Children { runtime_dir, program, cleanup, members: BTreeMap::new(), destroy_errors: 0 }
     }
 
     fn send(&mut self, container: &ContainerId, message: &ToChild) {
@@ -63,6 +65,15 @@ impl Isolation for Children {
         self.send(container, &ToChild { acknowledge: Some(uuid.to_vec()), ..Default::default() });
     }
 
+    fn usage(&mut self) -> Usages {
+        let measured: Vec<_> = self.members.values_mut().map(Member::measured).collect();
+        usage::measure(&measured)
+    }
+
+    fn destroy_errors(&self) -> u64 {
+        self.destroy_errors
+    }
+
     fn register(&self, set: &mut PollSet) {
         self.members.values().for_each(|member| member.register(set));
     }
@@ -71,7 +82,8 @@ impl Isolation for Children {
         let events: Vec<ContainerEvent> = self.members.values_mut().flat_map(|member| member.turn(now)).collect();
         for event in &events {
             if let ContainerEvent::Exited { container, .. } = event {
-                self.members.remove(container);
+                let gone = self.members.remove(container);
+                self.destroy_errors += u64::from(gone.is_some_and(|member| member.has_left_something()));
             }
         }
         events
@@ -88,6 +100,7 @@ mod tests {
     use super::*;
     use crate::container::scratch::Scratch;
     use crate::container::status::Update;
+    use crate::messages::container::Joined;
     use crate::messages::mesos::{TaskState, TaskStatus};
 
     fn shell(script: &str, directory: &Path) -> Spawn {
@@ -104,9 +117,13 @@ mod tests {
 
     /// Launches one child and turns until it is gone; gives all events and whether the runtime directory is left.
     fn life(program: fn(&Path) -> Spawn, cleanup: Cleanup, kill: bool) -> (Vec<ContainerEvent>, bool) {
+        life_of(spec(), program, cleanup, kill)
+    }
+
+    fn life_of(spec: Spec, program: fn(&Path) -> Spawn, cleanup: Cleanup, kill: bool) -> (Vec<ContainerEvent>, bool) {
         let scratch = Scratch::new();
         let mut children = Children::new(scratch.path().to_path_buf(), program, cleanup);
-        children.launch(spec(), Instant::now()).expect("launch");
+        children.launch(spec, Instant::now()).expect("launch");
         // The clock that the children are given is a day ahead once the kill is to be escalated.
         let mut ahead = Duration::ZERO;
         if kill {
@@ -177,6 +194,27 @@ mod tests {
         );
         let ended = Ended::Orderly;
         assert_eq!(events[1], ContainerEvent::Exited { container: id(), ended });
+    }
+
+    #[test]
+    fn what_ran_in_anothers_vm_has_died_unless_its_child_has_cleaned_up_whatever_is_known_of_it() {
+        fn program(directory: &Path) -> Spawn {
+            let status = TaskStatus { state: TaskState::TaskKilled as i32, ..Default::default() };
+            let update = Update { status, wait_status: None };
+            RuntimeDirectory::new(directory).write_outcome(&update).expect("outcome");
+            shell("exit 0", directory)
+        }
+        let joins = Some(Joined { container_id: "holder".into(), address: None });
+        let (events, left) = life_of(Spec { joins, ..spec() }, program, Cleanup::Worker(clean_up), false);
+        let [ContainerEvent::Update { .. }, ContainerEvent::Exited { ended: Ended::Died { reason }, .. }] = &events[..]
+        else {
+            panic!("expected an update and a death, got {events:?}");
+        };
+        assert!(reason.contains("may still run"), "{reason}");
+        assert!(!left);
+        let joins = Some(Joined { container_id: "holder".into(), address: None });
+        let (events, _) = life_of(Spec { joins, ..spec() }, clean_up, Cleanup::Worker(clean_up), false);
+        assert_eq!(events, [ContainerEvent::Exited { container: id(), ended: Ended::Orderly }]);
     }
 
     #[test]

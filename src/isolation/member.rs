@@ -4,6 +4,9 @@
 //! Alive ── it exits, `done` is there ──────────────────────────► Orderly
 //!       ── it exits without ──► Sweeping (worker or session) ──► Orderly when its outcome is known, else Died
 //! ```
+//!
+//! One that runs in another container's VM has died when there is no `done`, whatever is known of its outcome: no worker can clean up in
+//! there, and so it ends with that VM.
 
 use std::io;
 use std::path::Path;
@@ -14,6 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+use super::usage::{self, Machine, Measured, Processes};
 use super::{ContainerEvent, Ended, LaunchError, session};
 use crate::container::connection::Connection;
 use crate::container::directory::RuntimeDirectory;
@@ -21,7 +25,7 @@ use crate::container::server::check_hello;
 use crate::container::status::Update;
 use crate::container::{CHANNEL_FD, VERSION};
 use crate::ids::ContainerId;
-use crate::messages::container::{FromChild, Hello, Spec, ToChild, to_child};
+use crate::messages::container::{FromChild, Hello, Joined, Spec, ToChild, to_child};
 use crate::messages::mesos;
 use crate::poll::{PollSet, earlier};
 use crate::subprocess::{Exit, Job, Spawn, Subprocess};
@@ -68,10 +72,17 @@ pub struct Member {
     directory: RuntimeDirectory,
     checkpoint: bool,
     cleanup: Cleanup,
+    /// In the VM of another container, where its command may outlive it.
+    joined: bool,
     process: Subprocess,
     connection: Option<Connection>,
     phase: Phase,
     terminal_seen: bool,
+    machine: Option<Machine>,
+    joins: Option<Joined>,
+    /// QEMU, once it is known.
+    qemu: Option<Processes>,
+    has_left_something: bool,
 }
 
 impl Member {
@@ -93,10 +104,15 @@ impl Member {
                 directory: directory.clone(),
                 checkpoint: spec.checkpoint(),
                 cleanup,
+                joined: spec.joins.is_some() && matches!(cleanup, Cleanup::Worker(_)),
                 process,
                 connection: Some(connection),
                 phase: Phase::Alive { kill_at: None },
                 terminal_seen: false,
+                machine: Machine::of(spec),
+                joins: spec.joins.clone(),
+                qemu: None,
+                has_left_something: false,
             })
             .inspect_err(|_| {
                 let _ = directory.remove();
@@ -117,6 +133,27 @@ impl Member {
         if let Some(connection) = &mut self.connection {
             connection.send(message);
         }
+    }
+
+    /// Where to look for what it takes of the host. What the child has noted of its VM is read until QEMU is in it.
+    pub fn measured(&mut self) -> Measured {
+        let in_a_guest = self.joins.as_ref().is_some_and(|joined| joined.address.is_some());
+        let processes = match self.machine {
+            Some(_) => {
+                let noted = || self.directory.read_vm().ok().as_ref().and_then(usage::qemu);
+                self.qemu = self.qemu.or_else(noted);
+                self.qemu.unwrap_or(Processes::None)
+            }
+            None if in_a_guest => Processes::None,
+            None => Processes::Tree(self.process.pid().as_raw()),
+        };
+        let joins = self.joins.as_ref().and_then(|joined| ContainerId::new(joined.container_id.as_str()).ok());
+        Measured { container: self.container.clone(), machine: self.machine, processes, joins }
+    }
+
+    /// It is gone, and not all that it had could be cleaned up.
+    pub fn has_left_something(&self) -> bool {
+        self.has_left_something
     }
 
     /// Waits for what the child says, for its end, and for the end of the cleaning up.
@@ -194,7 +231,9 @@ impl Member {
             name: step.name,
             took: Duration::from_millis(step.took_ms),
         });
-        step.into_iter().chain(update).collect()
+        let container = self.container.clone();
+        let fetched = message.fetched.map(|succeeded| ContainerEvent::Fetched { container, succeeded });
+        step.into_iter().chain(fetched).chain(update).collect()
     }
 
     fn update(&mut self, update: Update) -> ContainerEvent {
@@ -219,7 +258,10 @@ impl Member {
         if self.directory.is_done() {
             return self.gone(Ok(()), None);
         }
-        let reason = reason(exit, &self.directory);
+        let mut reason = reason(exit, &self.directory);
+        if self.joined {
+            reason = format!("what it ran may still run in its executor's virtual machine: {reason}");
+        }
         log::warn!("container {}: {reason}; cleaning up after it", self.container);
         self.start_worker(reason, now)
     }
@@ -270,6 +312,7 @@ impl Member {
     /// The last events; `died` says why the child ended without cleaning up by itself. What could not be cleaned up keeps its runtime directory, for the next start of the slave.
     fn gone(&mut self, cleaned: Result<(), String>, died: Option<String>) -> Vec<ContainerEvent> {
         self.phase = Phase::Gone;
+        self.has_left_something = cleaned.is_err();
         let outcome = self.directory.read_outcome().unwrap_or_else(|error| {
             log::warn!("container {}: {error}", self.container);
             None
@@ -278,7 +321,8 @@ impl Member {
         if let (Some(update), false) = (outcome, self.terminal_seen) {
             events.push(self.update(update));
         }
-        let ended = match died.filter(|_| !self.terminal_seen) {
+        let is_known = self.terminal_seen && !self.joined;
+        let ended = match died.filter(|_| !is_known) {
             Some(reason) => Ended::Died { reason },
             None => Ended::Orderly,
         };

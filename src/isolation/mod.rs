@@ -7,10 +7,13 @@
 //! ```
 
 pub mod children;
+#[cfg(test)]
+mod holder_tests;
 mod member;
 pub mod process;
 mod session;
 pub mod settle;
+pub mod usage;
 pub mod vm;
 #[cfg(test)]
 mod vm_tests;
@@ -26,6 +29,7 @@ use crate::ids::{ContainerId, IdError};
 use crate::messages::container::Spec;
 use crate::messages::mesos::{self, TaskState};
 use crate::poll::PollSet;
+use usage::Usages;
 
 /// What happened to a container. An event lives from one turn to the next: its size does not matter.
 #[allow(clippy::large_enum_variant)]
@@ -39,6 +43,13 @@ pub enum ContainerEvent {
         name: String,
         /// How long it took.
         took: Duration,
+    },
+    /// What its command's URIs name has been fetched, or not.
+    Fetched {
+        /// Whose.
+        container: ContainerId,
+        /// All of it is there.
+        succeeded: bool,
     },
     /// What became of a command task or, of a task without a name, an executor. It is repeated until it is acknowledged, so the same
     /// uuid may come twice.
@@ -61,7 +72,7 @@ impl ContainerEvent {
     /// Whether it tells how a container begins, and not of an end.
     pub fn is_beginning(&self) -> bool {
         match self {
-            ContainerEvent::Step { .. } => true,
+            ContainerEvent::Step { .. } | ContainerEvent::Fetched { .. } => true,
             ContainerEvent::Update { update, .. } => {
                 matches!(update.status.state(), TaskState::TaskStarting | TaskState::TaskRunning)
             }
@@ -75,7 +86,8 @@ impl ContainerEvent {
 pub enum Ended {
     /// The child sent a terminal update, or was to be cleaned up by itself and was.
     Orderly,
-    /// The child ended without a terminal update; what it left has been cleaned up.
+    /// The child ended without a terminal update; what it left has been cleaned up. Or it ran in another container's VM, with or without a
+    /// terminal update, and what it ran may still run there: that container has to end.
     Died {
         /// Why, for an operator.
         reason: String,
@@ -146,6 +158,12 @@ pub trait Isolation {
     /// The slave holds the update with this uuid; the child need not repeat it.
     fn acknowledge(&mut self, container: &ContainerId, uuid: &[u8]);
 
+    /// What the containers take of the host now: reads of `/proc`.
+    fn usage(&mut self) -> Usages;
+
+    /// Containers that could not be cleaned up after, so far.
+    fn destroy_errors(&self) -> u64;
+
     /// Waits for what the children do.
     fn register(&self, set: &mut PollSet);
 
@@ -162,13 +180,13 @@ pub enum Kind {
     /// A process of the host.
     Process,
     /// A virtual machine.
-    Vm(vm::VmConfig),
+    Vm(Box<vm::VmConfig>),
 }
 
 /// Makes the isolation that `--isolation` names; runtime directories lie below `runtime_dir`.
 pub fn create(kind: Kind, runtime_dir: PathBuf) -> Box<dyn Isolation> {
     match kind {
         Kind::Process => Box::new(process::ProcessIsolation::new(runtime_dir)),
-        Kind::Vm(config) => Box::new(vm::VmIsolation::new(runtime_dir, config)),
+        Kind::Vm(config) => Box::new(vm::VmIsolation::new(runtime_dir, *config)),
     }
 }

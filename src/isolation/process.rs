@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::children::{Children, Cleanup};
+use super::usage::Usages;
 use super::{ContainerEvent, Isolation, LaunchError};
 use crate::ids::ContainerId;
 use crate::messages::container::Spec;
@@ -41,6 +42,14 @@ impl Isolation for ProcessIsolation {
 
     fn acknowledge(&mut self, container: &ContainerId, uuid: &[u8]) {
         self.0.acknowledge(container, uuid);
+    }
+
+    fn usage(&mut self) -> Usages {
+        self.0.usage()
+    }
+
+    fn destroy_errors(&self) -> u64 {
+        self.0.destroy_errors()
     }
 
     fn register(&self, set: &mut PollSet) {

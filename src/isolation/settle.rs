@@ -48,10 +48,21 @@ pub fn settle(runtime_dir: &Path, kind: &Kind) {
 fn settle_containers(directories: &[RuntimeDirectory]) {
     log::info!("settling {} containers of an earlier slave", directories.len());
     let mut children = running_children(nix::unistd::geteuid().as_raw());
-    children.retain(|child| directories.iter().any(|directory| directory.path() == child.directory));
-    directories.iter().for_each(ask_to_end);
-    await_ends(children, Instant::now() + PATIENCE);
-    directories.iter().for_each(finish);
+    let deadline = Instant::now() + PATIENCE;
+    // A holder's VM is the last to go: the tasks in it have their grace, and their files.
+    let (holders, others): (Vec<_>, Vec<_>) = directories.iter().partition(|directory| holds_tasks(directory));
+    for directories in [others, holders] {
+        let is_here = |child: &Running| directories.iter().any(|directory| directory.path() == child.directory);
+        let (these, rest) = children.into_iter().partition(is_here);
+        children = rest;
+        directories.iter().for_each(|directory| ask_to_end(directory));
+        await_ends(these, deadline);
+        directories.iter().for_each(|directory| finish(directory));
+    }
+}
+
+fn holds_tasks(directory: &RuntimeDirectory) -> bool {
+    directory.read_spec().is_ok_and(|spec| spec.holds_tasks())
 }
 
 /// The worker that tells libvirt, when there is anything to tell.
@@ -181,7 +192,7 @@ fn name(directory: &RuntimeDirectory) -> String {
 mod tests {
     use super::*;
     use crate::container::status::Update;
-    use crate::messages::container::VmState;
+    use crate::messages::container::{Spec, VmState};
     use crate::messages::mesos::TaskStatus;
     use crate::subprocess::{Exit, Subprocess};
     use std::os::unix::process::CommandExt;
@@ -257,6 +268,18 @@ mod tests {
         assert!(notes_worker(&config).is_none());
         fs::write(scratch.path().join("leftovers/mesos-a"), b"").expect("note");
         assert!(notes_worker(&config).is_some());
+    }
+
+    #[test]
+    fn a_holder_is_known_by_its_spec() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let directory = RuntimeDirectory::new(scratch.path());
+        assert!(!holds_tasks(&directory), "without a spec it is as any other");
+        let spec = Spec { version: VERSION, container_id: "c".into(), ..Default::default() };
+        directory.write_spec(&spec).expect("spec");
+        assert!(!holds_tasks(&directory));
+        directory.write_spec(&Spec { holds_tasks: Some(true), ..spec }).expect("spec");
+        assert!(holds_tasks(&directory));
     }
 
     #[test]

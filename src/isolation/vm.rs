@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::children::{Children, Cleanup};
+use super::usage::Usages;
 use super::{ContainerEvent, Isolation, LaunchError};
 use crate::ids::ContainerId;
 use crate::libprocess::Guests;
 use crate::messages::container::{Spec, Vm, vm};
 use crate::messages::mesos;
+use crate::path_map::PathMap;
 use crate::poll::PollSet;
 use crate::subprocess::{Job, Spawn};
 
@@ -37,6 +39,8 @@ pub struct VmConfig {
     pub ssh_key: Option<PathBuf>,
     /// `--vm_boot_timeout`.
     pub boot_timeout: Duration,
+    /// `--vm_path_map`, and the homes.
+    pub path_map: PathMap,
 }
 
 /// Children that run `mesos-slave vm-container DIR`.
@@ -124,7 +128,7 @@ fn whole(value: f64) -> u64 {
 impl Isolation for VmIsolation {
     fn launch(&mut self, spec: Spec, now: Instant) -> Result<(), LaunchError> {
         let vm = self.config.vm(&spec.container_id, &spec.resources);
-        self.children.launch(Spec { vm: Some(vm), ..spec }, now)
+        self.children.launch(Spec { vm: Some(vm), path_map: self.config.path_map.to_proto(), ..spec }, now)
     }
 
     fn kill(&mut self, container: &ContainerId, grace: Duration, now: Instant) {
@@ -137,6 +141,14 @@ impl Isolation for VmIsolation {
 
     fn acknowledge(&mut self, container: &ContainerId, uuid: &[u8]) {
         self.children.acknowledge(container, uuid);
+    }
+
+    fn usage(&mut self) -> Usages {
+        self.children.usage()
+    }
+
+    fn destroy_errors(&self) -> u64 {
+        self.children.destroy_errors()
     }
 
     fn register(&self, set: &mut PollSet) {
@@ -169,6 +181,7 @@ pub(super) mod tests {
             ssh_user: None,
             ssh_key: None,
             boot_timeout: Duration::from_secs(60),
+            path_map: PathMap::default(),
         }
     }
 

@@ -341,11 +341,19 @@ impl Inbound {
             return log::debug!("connection from the guest {peer} closed: {why}");
         }
         let body = if is_guest { self.limits.body.min(guests::BODY) } else { self.limits.body };
-        if stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true)).is_err() {
+        let set_up = stream.set_nonblocking(true).and_then(|()| stream.set_nodelay(true));
+        if set_up.and_then(|()| socket::notice_silence(&stream)).is_err() {
             return;
         }
         self.next += 1;
         self.connections.insert(ConnectionId(self.next), Connection::new(stream, peer, body, now));
+    }
+
+    /// How much the kernel holds of what is written, for connections to come: they take it from their listener.
+    #[cfg(test)]
+    pub fn set_kernel_buffer(&self, bytes: usize) {
+        use nix::sys::socket::{setsockopt, sockopt::SndBuf};
+        self.listeners.iter().for_each(|listener| setsockopt(listener, SndBuf, &bytes).expect("a buffer's size"));
     }
 
     /// Bytes of unfinished requests, of all peers.
@@ -369,5 +377,29 @@ impl Inbound {
     #[cfg(test)]
     pub fn count(&self) -> usize {
         self.connections.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{getsockopt, sockopt};
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_peer_that_is_gone_without_a_word_is_noticed() {
+        let mut inbound = Inbound::default();
+        inbound.add_listener(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        let _peer = TcpStream::connect(inbound.address().expect("an address")).expect("a connection");
+        let mut set = PollSet::new();
+        while inbound.count() == 0 {
+            set.clear();
+            inbound.register(&mut set);
+            set.wait(None).expect("poll");
+            inbound.turn(&set, Instant::now(), &mut [0; 1], &mut Vec::new());
+        }
+        let connection = inbound.connections.values().next().expect("a connection");
+        assert_eq!(getsockopt(&connection.stream, sockopt::KeepAlive), Ok(true));
+        assert_eq!(getsockopt(&connection.stream, sockopt::TcpKeepIdle), Ok(120));
     }
 }

@@ -72,11 +72,33 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_NAME && text.bytes().all(fits)
 }
 
-/// Any other request.
+/// Any other request. What a client says as to a proxy, `http://host/path`, means the path (RFC 9112, section 3.2.2).
 pub fn plain(head: RequestHead, body: Vec<u8>) -> Request {
-    let (path, query) = match head.target.split_once('?') {
+    let target = match head.target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://")) {
+        Some(scheme) => head.target[scheme.len()..].find('/').map_or("/", |at| &head.target[scheme.len() + at..]),
+        None => &head.target,
+    };
+    let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path.to_string(), Some(query.to_string())),
-        None => (head.target, None),
+        None => (target.to_string(), None),
     };
     Request { method: head.method, path, query, headers: head.headers, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_may_name_the_host() {
+        let parts = |target: &str| {
+            let headers = super::super::http::Headers::new();
+            let head = RequestHead { method: "GET".into(), target: target.into(), version_1_1: true, headers };
+            let request = plain(head, Vec::new());
+            (request.path, request.query)
+        };
+        assert_eq!(parts("http://h:5051/a?b=http://c/d"), ("/a".into(), Some("b=http://c/d".into())));
+        assert_eq!(parts("HTTP://h"), ("/".into(), None));
+        assert_eq!(parts("/http://h/a"), ("/http://h/a".into(), None));
+    }
 }

@@ -279,6 +279,12 @@ impl Network {
         (self.links.waiting(), self.inbound.waiting())
     }
 
+    /// How much the kernel holds, in bytes, of what is on its way to those who connect from now on.
+    #[cfg(test)]
+    pub(super) fn set_kernel_buffer(&self, bytes: usize) {
+        self.inbound.set_kernel_buffer(bytes);
+    }
+
     /// How many bytes of unfinished requests have come.
     #[cfg(test)]
     pub(super) fn unfinished(&self) -> usize {

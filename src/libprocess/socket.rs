@@ -13,6 +13,13 @@ use nix::sys::socket::{
 /// Most bytes that are read of one peer in one turn, so that a fast one does not starve the others.
 const READ_PER_TURN: usize = 256 * 1024;
 
+/// After so long without a byte the kernel asks a peer whether it is there.
+const IDLE: Duration = Duration::from_secs(120);
+/// So much later it asks again.
+const PROBE: Duration = Duration::from_secs(30);
+/// After so many questions without an answer it is gone: a guest that only stood still for some minutes is not.
+const PROBES: u32 = 10;
+
 /// A listening socket; port 0 means any free one.
 ///
 /// # Errors
@@ -37,6 +44,7 @@ pub fn begin_connect(address: SocketAddrV4) -> io::Result<TcpStream> {
     }
     let stream = TcpStream::from(fd);
     stream.set_nodelay(true)?;
+    notice_silence(&stream)?;
     Ok(stream)
 }
 
@@ -46,6 +54,17 @@ pub fn begin_connect(address: SocketAddrV4) -> io::Result<TcpStream> {
 /// What `setsockopt` gives.
 pub fn give_up_after(stream: &TcpStream, time: Duration) -> io::Result<()> {
     setsockopt(stream, sockopt::TcpUserTimeout, &(time.as_millis() as u32)).map_err(io::Error::from)
+}
+
+/// A peer that is gone without a word, like a virtual machine that was destroyed, is noticed, and its connection breaks.
+///
+/// # Errors
+/// What `setsockopt` gives.
+pub fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &(IDLE.as_secs() as u32))?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &(PROBE.as_secs() as u32))?;
+    setsockopt(stream, sockopt::TcpKeepCount, &PROBES).map_err(io::Error::from)
 }
 
 /// What became of a connect, once the socket seems writable; false if it is still under way.
@@ -102,4 +121,19 @@ pub fn read_all(mut stream: &TcpStream, scratch: &mut [u8], mut take: impl FnMut
 /// Whether a connection that nobody reads is still good: open, and without bytes that nobody asked for.
 pub fn is_idle(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::getsockopt;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    #[test]
+    fn a_connection_of_ours_to_a_peer_that_is_gone_without_a_word_breaks() {
+        let listener = listen_on(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        let Ok(SocketAddr::V4(address)) = listener.local_addr() else { panic!("an IPv4 address") };
+        let stream = begin_connect(address).expect("a connection");
+        assert_eq!(getsockopt(&stream, sockopt::KeepAlive), Ok(true));
+    }
 }

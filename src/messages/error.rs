@@ -27,8 +27,14 @@ pub enum DecodeError {
         /// What it is.
         problem: Problem,
     },
-    /// The struct's own decoder refused what the checks before it let pass: text that is not UTF-8, or
-    /// a value of another type.
+    /// Fields that are required are not set in JSON (or set to an enum value that is not known).
+    Missing {
+        /// The message's full name.
+        message: String,
+        /// The way to each, as above.
+        paths: Vec<String>,
+    },
+    /// The struct's own decoder refused what the checks before it let pass: a value of another type.
     Protobuf {
         /// The message's full name.
         message: String,
@@ -55,13 +61,8 @@ pub enum Problem {
     TooDeep,
     /// More than [`super::MAX_NESTED`] messages within the message.
     TooMany,
-    /// JSON that does not fit the field's type.
-    Mismatch {
-        /// As in "an integer".
-        expected: String,
-        /// The value, shortened.
-        found: String,
-    },
+    /// JSON that does not fit the field's type; in Mesos' words, which name the field.
+    Unfit(String),
 }
 
 /// A problem on its way up to where the message's name is known.
@@ -93,12 +94,45 @@ impl Fault {
     }
 }
 
+/// Most of a body that is shown to whoever sent it, in bytes.
+const SHOWN: usize = 1024;
+
+impl DecodeError {
+    /// What Mesos says of a body that is no JSON (picojson's words, and `JSON::parse` of stout); nothing of one that is.
+    pub fn json_fault(&self, body: &[u8]) -> Option<String> {
+        let DecodeError::Json { source, .. } = self else { return None };
+        let mut lines = body.split(|byte| *byte == b'\n').skip(source.line().saturating_sub(1));
+        let line = lines.next().unwrap_or_default();
+        let from = if source.is_eof() { line.len() } else { source.column().saturating_sub(1).min(line.len()) };
+        let rest = &line[from..line.len().min(from + SHOWN)];
+        let shown: String = String::from_utf8_lossy(rest).chars().filter(|c| !c.is_control()).collect();
+        Some(match source.to_string().starts_with("trailing characters") {
+            true => format!("Parsed JSON included non-whitespace trailing characters: {}", shown.trim_end()),
+            false => format!("syntax error at line {} near: {shown}", source.line()),
+        })
+    }
+
+    /// What Mesos says of JSON that is not the message it should be (`protobuf::parse` of stout).
+    pub fn in_short(&self) -> String {
+        match self {
+            DecodeError::Field { problem: Problem::Unfit(text), .. } => text.clone(),
+            DecodeError::Missing { paths, .. } => format!("Missing required fields: {}", paths.join(", ")),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DecodeError::UnknownMessage { message } => write!(f, "there is no message {message}"),
             DecodeError::TooLarge { message, size } => {
                 write!(f, "{message} is {size} bytes long; {} are allowed", super::MAX_BODY)
+            }
+            DecodeError::Field { message, problem: Problem::Unfit(text), .. } => write!(f, "{message}: {text}"),
+            DecodeError::Missing { message, paths } => {
+                let (are, s) = if paths.len() == 1 { ("is", "") } else { ("are", "s") };
+                write!(f, "{message}: field{s} {} {are} required", paths.join(", "))
             }
             DecodeError::Field { message, path, problem } if path.is_empty() => write!(f, "{message} {problem}"),
             DecodeError::Field { message, path, problem } => write!(f, "{message}: field {path} {problem}"),
@@ -119,7 +153,7 @@ impl fmt::Display for Problem {
             Problem::Malformed => write!(f, "is cut short or not protobuf"),
             Problem::TooDeep => write!(f, "is nested deeper than {} messages", super::MAX_DEPTH),
             Problem::TooMany => write!(f, "has more than {} messages in it", super::MAX_NESTED),
-            Problem::Mismatch { expected, found } => write!(f, "must be {expected}, not {found}"),
+            Problem::Unfit(text) => f.write_str(text),
         }
     }
 }
@@ -129,7 +163,10 @@ impl Error for DecodeError {
         match self {
             DecodeError::Protobuf { source, .. } => Some(source),
             DecodeError::Json { source, .. } => Some(source),
-            DecodeError::UnknownMessage { .. } | DecodeError::TooLarge { .. } | DecodeError::Field { .. } => None,
+            DecodeError::UnknownMessage { .. }
+            | DecodeError::TooLarge { .. }
+            | DecodeError::Field { .. }
+            | DecodeError::Missing { .. } => None,
         }
     }
 }

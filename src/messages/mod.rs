@@ -15,6 +15,7 @@ mod error;
 mod json;
 mod required;
 mod schema;
+mod text;
 mod v1;
 mod wire;
 
@@ -51,7 +52,15 @@ pub fn decode<M: Message + Default + Name>(body: &[u8]) -> Result<M, DecodeError
     let name = M::full_name();
     check_size(&name, body)?;
     check_required(&name, body)?;
-    M::decode(body).map_err(|source| DecodeError::Protobuf { message: name, source })
+    let message = schema::Message::find(&name).ok_or_else(|| DecodeError::UnknownMessage { message: name.clone() })?;
+    decode_checked(message, &name, body)
+}
+
+/// The last step of all decoding; text that is not UTF-8 is looked for only when there is some.
+fn decode_checked<M: Message + Default>(message: &schema::Message, name: &str, plain: &[u8]) -> Result<M, DecodeError> {
+    M::decode(plain)
+        .or_else(|error| M::decode(text::repaired(message, plain).as_slice()).map_err(|_| error))
+        .map_err(|source| DecodeError::Protobuf { message: name.to_owned(), source })
 }
 
 fn check_size(message: &str, body: &[u8]) -> Result<(), DecodeError> {

@@ -25,6 +25,46 @@ pub(super) fn check(message: &Message, bytes: &[u8], layout: Layout) -> Result<(
     walk.message(message, bytes, 0).map_err(|fault| fault.of(message.name))
 }
 
+/// Most missing fields that are named.
+const NAMED: usize = 16;
+
+/// The error of a message of JSON that lacks one required field, with all that it lacks: a message's own before those of messages within it.
+pub(super) fn all_missing(message: &Message, bytes: &[u8], error: DecodeError) -> DecodeError {
+    match error {
+        DecodeError::Field { message: name, problem: Problem::Required, .. } => {
+            let mut paths = Vec::new();
+            missing_in(message, bytes, "", &mut paths);
+            DecodeError::Missing { message: name, paths }
+        }
+        other => other,
+    }
+}
+
+/// The bytes are ours, made of JSON: they are well-formed, and no deeper than that was.
+fn missing_in(message: &Message, bytes: &[u8], before: &str, paths: &mut Vec<String>) {
+    let of_kind = |field: &Field| {
+        let number = field.number_in(Layout::Plain);
+        Fields::of(bytes).flatten().filter(move |(each, _)| *each == number).map(|(_, value)| value)
+    };
+    for field in message.fields.iter().filter(|field| field.label == Label::Required) {
+        if paths.len() < NAMED && !of_kind(field).any(|value| is_known(field.kind, value)) {
+            paths.push(format!("{before}{}", field.name));
+        }
+    }
+    for field in message.fields {
+        let Some(of) = field.kind.message() else { continue };
+        for (index, value) in of_kind(field).enumerate() {
+            let index = if field.label == Label::Repeated { format!("[{index}]") } else { String::new() };
+            match value {
+                Value::Bytes(nested) if paths.len() < NAMED => {
+                    missing_in(of, nested, &format!("{before}{}{index}.", field.name), paths);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 struct Walk {
     layout: Layout,
     nested: usize,

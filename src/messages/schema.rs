@@ -3,8 +3,6 @@
 //! `build.rs` writes the tables from `proto/`. They are constants: they cost no start-up time, and next to
 //! no memory of a process's own.
 
-use std::fmt;
-
 include!(concat!(env!("OUT_DIR"), "/schema.rs"));
 
 /// A message type.
@@ -114,21 +112,5 @@ impl Enum {
 
     pub fn number_of(&self, name: &str) -> Option<i32> {
         self.values.iter().find(|(value, _)| *value == name).map(|(_, number)| *number)
-    }
-}
-
-impl fmt::Display for Kind {
-    /// What JSON has to have in this place.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Double => "a number",
-            Kind::Int32 | Kind::Int64 => "an integer",
-            Kind::Uint32 | Kind::Uint64 => "an integer that is not negative",
-            Kind::Bool => "true or false",
-            Kind::String => "a string",
-            Kind::Bytes => "a base64 string",
-            Kind::Enum(_) => "the name of an enum value",
-            Kind::Message(_) | Kind::Map(_) => "an object",
-        })
     }
 }

@@ -20,8 +20,7 @@ pub fn from_v1_bytes<M: Message + Default + Name>(v1_type: &str, body: &[u8]) ->
     super::check_size(v1_type, body)?;
     required::check(schema, body, Layout::Own)?;
     let plain = renumber(schema, body, Layout::Own, Layout::Plain, 0).map_err(|fault| fault.of(v1_type))?;
-    let protobuf = |source| DecodeError::Protobuf { message: v1_type.to_owned(), source };
-    M::decode(plain.as_slice()).map_err(protobuf)
+    super::decode_checked(schema, v1_type, &plain)
 }
 
 /// Encodes a struct as its v1 twin.

@@ -346,8 +346,12 @@ fn a_real_path_is_looked_at_from_the_root_down() {
     let stranger = Identity { uid: 4_000_000, groups: vec![] };
     let (found, missing) = (Chain::look(&file), Chain::look(&directory.join("vms/x")));
     let real = fs::canonicalize(&directory).unwrap();
-    assert_eq!(found.barrier(&stranger), Some(real.as_path()));
+    // The tests' own directory may lie where no stranger comes.
+    let closed = |path: &&Path| fs::metadata(path).unwrap().permissions().mode() & 0o1 == 0;
+    let first = real.ancestors().filter(closed).last();
+    assert!(first.is_some_and(|first| real.starts_with(first)));
+    assert_eq!(found.barrier(&stranger), first);
     assert_eq!(found.last.map(|entry| entry.path), Some(real.join("disk")));
-    assert_eq!((missing.barrier(&stranger), &missing.last), (Some(real.as_path()), &None));
+    assert_eq!((missing.barrier(&stranger), &missing.last), (first, &None));
     fs::remove_dir_all(&directory).unwrap();
 }

@@ -36,6 +36,8 @@ enum State {
     Running(Subprocess),
     /// It is to end since the one time: KILL at the other.
     Stopping(Subprocess, Instant, Instant),
+    /// Nothing runs here but what joins.
+    Holding,
     /// It has ended; the rest of its processes are being killed.
     Sweeping { exit: Exit, killed: bool, rounds: u32, next: Instant },
     /// The terminal status is sent and to be acknowledged.
@@ -75,7 +77,10 @@ impl Child {
     /// What keeps a status from being made or written; the slave finds it in the log.
     pub fn run(mut self) -> Result<(), String> {
         self.report(&Report::plain(TaskState::TaskStarting))?;
-        if fetcher::is_wanted(&self.spec) {
+        if self.spec.holds_tasks() {
+            self.state = State::Holding;
+            self.report(&Report::plain(TaskState::TaskRunning))?
+        } else if fetcher::is_wanted(&self.spec) {
             self.fetch()?
         } else {
             self.begin()?
@@ -123,6 +128,7 @@ impl Child {
                 ..Report::plain(TaskState::TaskKilled)
             });
         }
+        self.channel.send_fetched(end.is_success());
         if end.is_success() { self.begin() } else { self.conclude(&not_launched(fetcher::failure(end))) }
     }
 
@@ -138,7 +144,7 @@ impl Child {
         match &self.state {
             State::Fetching { job, .. } => job.register(set),
             State::Running(process) | State::Stopping(process, _, _) => process.register(set),
-            State::Sweeping { .. } | State::Reporting => {}
+            State::Holding | State::Sweeping { .. } | State::Reporting => {}
         }
     }
 
@@ -146,7 +152,7 @@ impl Child {
         match &self.state {
             State::Stopping(_, _, deadline) => Some(*deadline),
             State::Sweeping { next, .. } => Some(*next),
-            State::Fetching { .. } | State::Running(_) | State::Reporting => None,
+            State::Fetching { .. } | State::Running(_) | State::Holding | State::Reporting => None,
         }
     }
 
@@ -194,6 +200,7 @@ impl Child {
                 State::Stopping(process, now, after(now))
             }
             State::Stopping(process, began, deadline) => State::Stopping(process, began, deadline.min(after(began))),
+            State::Holding => return self.conclude(&let_go()),
             other @ (State::Sweeping { .. } | State::Reporting) => other,
         };
         Ok(())
@@ -230,6 +237,7 @@ impl Child {
             }
             State::Fetching { .. }
             | State::Running(_)
+            | State::Holding
             | State::Stopping(..)
             | State::Sweeping { .. }
             | State::Reporting => {}
@@ -256,6 +264,15 @@ impl Child {
 /// As Mesos' agent reports a container that could not be launched (`Slave::executorLaunched`).
 fn not_launched(why: String) -> Report {
     Report { reason: Some(Reason::ContainerLaunchFailed), message: Some(why), ..Report::plain(TaskState::TaskFailed) }
+}
+
+/// A holder is not needed any more. What is run in the executor's place, the slave itself, has ended as it should.
+fn let_go() -> Report {
+    Report {
+        message: Some("the executor's container was told to end".to_string()),
+        exit: Some(Exit::Status(0)),
+        ..Report::plain(TaskState::TaskKilled)
+    }
 }
 
 /// As Mesos' command executor reports an end (`CommandExecutor::reaped`): the way of the end as the message, and no reason.

@@ -9,7 +9,8 @@
 //!                          └─────┴──────── TASK_FAILED ───────────────────────────┘
 //! ```
 //!
-//! The terminal update is sent when nothing of the command is left.
+//! The terminal update is sent when nothing of the command is left. A container that holds tasks (`Spec.holds_tasks`) runs nothing, and ends
+//! when it is told to; a task that joins it is a container as any other, with a sandbox below the holder's.
 
 mod checks;
 mod child;

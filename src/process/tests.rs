@@ -3,6 +3,7 @@
 
 use super::*;
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::poll::PollSet;
 use crate::subprocess::{Exit, Spawn, Subprocess};
 
 mod checks;
+mod holding;
 
 const BECOME: &str = "MESOS_SLAVE_TEST_PROCESS_CONTAINER";
 
@@ -37,6 +39,8 @@ struct Container {
     directory: RuntimeDirectory,
     sandbox: PathBuf,
     updates: Vec<TaskStatus>,
+    /// What was said of the fetching.
+    fetched: Vec<bool>,
     _scratch: Scratch,
 }
 
@@ -48,7 +52,7 @@ impl Drop for Container {
         self.child.signal(Signal::SIGKILL);
         let mut set = PollSet::new();
         self.child.register(&mut set);
-        let _ = set.wait(Some(Instant::now() + Duration::from_secs(5)));
+        let _ = set.wait(Some(Instant::now() + Duration::from_secs(60)));
         self.child.try_wait();
     }
 }
@@ -67,7 +71,7 @@ impl Container {
             ..Default::default()
         };
         change(&mut spec, &mut command);
-        if spec.executor.command.is_none() {
+        if spec.executor.command.is_none() && !spec.holds_tasks() {
             let task_id = TaskId { value: "t".into() };
             let asked = spec.task.take().unwrap_or_default();
             spec.task = Some(TaskInfo { task_id, command: Some(command), ..asked });
@@ -93,6 +97,7 @@ impl Container {
             directory,
             sandbox,
             updates: vec![],
+            fetched: vec![],
             _scratch: scratch,
         }
     }
@@ -109,7 +114,7 @@ impl Container {
 
     /// Turns until something holds; acknowledges what comes.
     fn until(&mut self, done: impl Fn(&mut Container) -> bool) {
-        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(30));
+        let (mut set, limit) = (PollSet::new(), Instant::now() + Duration::from_secs(120));
         while !done(self) {
             assert!(Instant::now() < limit, "too late: {:?}", self.updates);
             set.clear();
@@ -122,6 +127,7 @@ impl Container {
                 continue;
             };
             for message in connection.turn::<FromChild>() {
+                self.fetched.extend(message.fetched);
                 if let Some(update) = message.update {
                     connection.send(&ToChild { acknowledge: update.uuid.clone(), ..Default::default() });
                     self.updates.push(update);
@@ -352,6 +358,7 @@ fn a_command_finds_what_was_fetched_for_it_and_its_output_behind_what_was_said()
     let stderr = container.read("stderr");
     assert!(stderr.contains("fetcher] Successfully fetched all URIs into "), "{stderr}");
     assert!(stderr.ends_with("\nproblem\n"), "{stderr}");
+    assert_eq!(container.fetched, [true]);
     assert!(!container.read("environ").contains(BECOME), "the environment of who reads is not the slave's");
 }
 
@@ -365,6 +372,7 @@ fn a_command_is_not_started_when_fetching_fails() {
     let last = container.updates.last().expect("an update");
     assert_eq!(last.reason(), Reason::ContainerLaunchFailed);
     assert!(!container.sandbox.join("ran").exists());
+    assert_eq!(container.fetched, [false]);
 }
 
 #[test]

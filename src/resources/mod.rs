@@ -30,7 +30,7 @@ pub use detect::{Host, complete};
 pub use display::{resource_text, resources_text};
 pub use metadata::{downgrade, upgrade};
 pub use text::parse;
-pub use validate::validate;
+pub use validate::{check_role, validate};
 
 /// Why resources or attributes cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -169,7 +169,10 @@ fn check_stack(reservations: &[ReservationInfo]) -> Result<(), String> {
 }
 
 /// Checks a role's name (`roles::validate`).
-pub(super) fn check_role(role: &str) -> Result<(), String> {
+///
+/// # Errors
+/// That it is none.
+pub fn check_role(role: &str) -> Result<(), String> {
     if role == "*" {
         return Ok(());
     }

@@ -63,7 +63,7 @@ impl Slave {
     /// task keeps what it was launched with.
     pub(super) fn resources_changed(&mut self, framework: &FrameworkId, executor: &ExecutorId) {
         let found = self.frameworks.get(framework).and_then(|framework| framework.executors.get(executor));
-        let Some(executor) = found.filter(|executor| !executor.is_command && executor.state.is_alive()) else {
+        let Some(executor) = found.filter(|executor| !executor.is_command && executor.has_container()) else {
             return;
         };
         let (container, resources) = (executor.container.clone(), executor.resources().into_vec());

@@ -4,12 +4,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
+use prost::Message;
+
 use crate::ids::{ContainerId, ExecutorId, FrameworkId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::mesos;
 use crate::messages::mesos::TaskState;
 use crate::resources::Resources;
+use crate::slave::default_executor::DefaultExecutor;
 use crate::slave::executor::Conversation;
+use crate::slave::weight;
 
 /// Tasks of one executor that are kept when they have ended and that is acknowledged (`MAX_COMPLETED_TASKS_PER_EXECUTOR`).
 const COMPLETED: usize = 200;
@@ -93,6 +97,8 @@ pub struct Executor {
     pub wait_status: Option<i32>,
     /// What is between it and us, unless it is a command task's: there is no executor to talk to then.
     pub conversation: Option<Conversation>,
+    /// Its tasks' containers, if it is Mesos' default executor, which we play.
+    pub played: Option<DefaultExecutor>,
     /// Its tasks, those included that have ended but whose last update is not acknowledged.
     pub tasks: BTreeMap<TaskId, Task>,
     /// Its last tasks whose end has been acknowledged, oldest first: for operators alone, masters have forgotten them.
@@ -100,6 +106,11 @@ pub struct Executor {
 }
 
 impl Executor {
+    /// There is a program that speaks for it: it is neither a command task's nor one that we play.
+    pub fn speaks_for_itself(&self) -> bool {
+        self.conversation.is_some() && self.played.is_none()
+    }
+
     /// A task's end is acknowledged.
     pub fn complete(&mut self, task: &TaskId) {
         let Some(task) = self.tasks.remove(task) else { return };
@@ -107,6 +118,20 @@ impl Executor {
             self.completed.pop_front();
         }
         self.completed.push_back(task);
+        self.slim();
+    }
+
+    /// Where its container can be reached: as its child has told of the executor or of a command task; none while nobody has.
+    pub fn networks(&self) -> Vec<mesos::NetworkInfo> {
+        if let Some(address) = self.conversation.as_ref().and_then(|conversation| conversation.address) {
+            let ip_address = Some(address.to_string());
+            let ip_addresses = vec![mesos::network_info::IpAddress { ip_address, ..Default::default() }];
+            return vec![mesos::NetworkInfo { ip_addresses, ..Default::default() }];
+        }
+        let tasks = self.is_command.then(|| self.tasks.values().chain(&self.completed)).into_iter().flatten();
+        let statuses = tasks.flat_map(|task| task.statuses.iter().rev());
+        let mut known = statuses.filter_map(|status| Some(&status.container_status.as_ref()?.network_infos));
+        known.find(|networks| !networks.is_empty()).cloned().unwrap_or_default()
     }
 
     /// What it holds: its own and that of its tasks that have not ended (`Executor::allocatedResources`).
@@ -122,6 +147,8 @@ impl Executor {
 pub struct Task {
     /// As the framework gave it.
     pub info: mesos::TaskInfo,
+    /// How long that is, in bytes.
+    pub(super) described: usize,
     /// The newest state that the executor reported.
     pub state: TaskState,
     /// One status per state that it has been in (Mesos keeps no more).
@@ -135,7 +162,8 @@ pub struct Task {
 impl Task {
     /// A task that was just asked for.
     pub fn new(info: mesos::TaskInfo) -> Task {
-        Task { info, state: TaskState::TaskStaging, statuses: Vec::new(), outstanding: None, seen: VecDeque::new() }
+        let (described, state, statuses) = (info.encoded_len(), TaskState::TaskStaging, Vec::new());
+        Task { info, described, state, statuses, outstanding: None, seen: VecDeque::new() }
     }
 
     /// This update was taken in before: a child repeats what it thinks we have not heard.
@@ -151,7 +179,7 @@ impl Task {
         }
         self.seen.push_back(status.uuid().to_vec());
         self.statuses.retain(|each| each.state != status.state);
-        self.statuses.push(status.clone());
+        self.statuses.push(weight::kept(status));
     }
 
     /// The message that describes it to a master.

@@ -1,5 +1,6 @@
 //! Ending what runs: a task, an executor, a framework, everything; and what is left to report when a container is gone.
 
+use super::executor::Via;
 use super::framework::{ExecutorState, Framework, is_terminal};
 use super::updates::SlaveStatus;
 use super::{Action, Now, Purpose, Slave};
@@ -121,9 +122,13 @@ impl Slave {
 
     /// The container is gone. Tasks that have no terminal state get one.
     pub(super) fn container_gone(&mut self, container: &ContainerId, reason: Option<String>, now: Now) {
+        if let Some(owner) = self.find_member(container) {
+            return self.member_gone(&owner, reason.as_deref(), now);
+        }
         let Some((framework_id, executor_id)) = self.find_container(container) else {
             return log::warn!("container {container} is gone, but nobody here owns it");
         };
+        self.count_launch_error(&framework_id, &executor_id, reason.is_some());
         let Some(framework) = self.frameworks.get_mut(&framework_id) else {
             return;
         };
@@ -140,27 +145,42 @@ impl Slave {
         let was = std::mem::replace(&mut executor.state, ExecutorState::Gone);
         if let Some(conversation) = &mut executor.conversation {
             conversation.stop_waiting();
+            // Nothing more comes on its stream, should anybody still hold it.
+            if let Some(Via::Http(Some(stream))) = conversation.reached {
+                self.actions.push(Action::HangUp(stream));
+            }
         }
-        let (is_command, wait_status) = (executor.is_command, executor.wait_status);
-        let open: Vec<mesos::TaskId> = executor
-            .tasks
-            .values()
-            .filter(|task| !is_terminal(task.state))
-            .map(|task| task.info.task_id.clone())
-            .collect();
+        let is_command = executor.is_command;
+        if is_command && reason.is_none() {
+            // What the command's end was is in its task's status; this is the end of what ran it.
+            executor.wait_status.get_or_insert(0);
+        }
         if !terminating {
             let end = executor.conversation.as_mut().and_then(|conversation| conversation.end.take());
-            for task in open {
-                let status = end.clone().unwrap_or_else(|| end_of_task(was, is_command, reason.as_deref()));
+            let reason = reason.as_deref();
+            let status = |id: &TaskId| match executor.played.as_ref().is_some_and(|played| played.is_killing(id)) {
+                true => end_of_task(ExecutorState::Ending, true, reason),
+                false => end.clone().unwrap_or_else(|| end_of_task(was, is_command, reason)),
+            };
+            let open = executor.tasks.iter().filter(|(_, task)| !is_terminal(task.state));
+            let ends: Vec<_> = open.map(|(id, task)| (task.info.task_id.clone(), status(id))).collect();
+            for (task, status) in ends {
                 self.report(&framework_id.to_proto(), Some(&executor_id), &task, status, now);
             }
         }
-        if !is_command {
-            self.report_exit(framework_id.to_proto(), executor_id.to_proto(), wait_status);
-        } else if self.counts_command_executors() {
-            // What the command's end was is in its task's status; this is the end of what ran it.
-            let status = wait_status.or(reason.is_none().then_some(0));
-            self.report_exit(framework_id.to_proto(), executor_id.to_proto(), status);
+        if !self.holder_gone(&framework_id, &executor_id) {
+            self.executor_gone(&framework_id, &executor_id);
+        }
+    }
+
+    /// Nothing of an executor is there any more: its master hears of that, and it stays until its tasks' last updates are acknowledged.
+    pub(super) fn executor_gone(&mut self, framework: &FrameworkId, executor: &ExecutorId) {
+        let own = self.frameworks.get_mut(framework).and_then(|known| known.executors.get_mut(executor));
+        let Some(own) = own else { return };
+        own.state = ExecutorState::Gone;
+        let (is_command, wait_status) = (own.is_command, own.wait_status);
+        if !is_command || self.counts_command_executors() {
+            self.report_exit(framework.to_proto(), executor.to_proto(), wait_status);
         }
         self.remove_what_is_done();
     }
@@ -187,7 +207,7 @@ pub(super) fn lost_state(framework: Option<&mesos::FrameworkInfo>) -> TaskState 
 }
 
 /// What is said of a task whose container ended without a word about it.
-fn end_of_task(was: ExecutorState, is_command: bool, reason: Option<&str>) -> SlaveStatus {
+pub(super) fn end_of_task(was: ExecutorState, is_command: bool, reason: Option<&str>) -> SlaveStatus {
     let why = reason.unwrap_or("the container ended without reporting its task");
     match was {
         // A framework's own executor is asked to end its tasks, and may have been about something else when it died.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::command_executor::command_executor;
 use super::decision::{Verdict, Wish, decide};
+use super::default_executor::DefaultExecutor;
 use super::executor::{Conversation, Together};
 use super::framework::{Executor, ExecutorState, Framework, Task};
 use super::refusal::{Refusal, unsupported};
@@ -18,7 +19,7 @@ use crate::messages::mesos::task_status::Reason;
 use crate::messages::mesos::{Resource, TaskInfo};
 
 /// The version of `container.Spec` and of the channel.
-const SPEC_VERSION: u32 = 1;
+pub(super) const SPEC_VERSION: u32 = 1;
 
 /// Tasks for an executor, all of them or none.
 #[derive(Debug)]
@@ -153,7 +154,10 @@ impl Slave {
             }
             return;
         }
-        if let Some(refusal) = unsupported(&assignment).or_else(|| self.lacking(&assignment, verdict)) {
+        if let Some(refusal) = unsupported(&assignment)
+            .or_else(|| self.lacking(&assignment, verdict))
+            .or_else(|| self.overweight(&assignment))
+        {
             return self.refuse(&assignment, here, &refusal, now);
         }
         match verdict {
@@ -198,7 +202,7 @@ impl Slave {
         executor.framework_id.get_or_insert_with(|| ids.framework.to_proto());
         let sandbox = paths::sandbox(&self.config.work_dir, &slave_id, &ids.framework, &ids.executor, &container);
         // A command's executor in Mesos takes it out of the environment that the command gets (`src/executor/executor.cpp`).
-        let key = self.config.token_key.as_ref().filter(|_| !is_command);
+        let key = self.config.token_key.as_ref().filter(|_| !is_command && !is_default(&executor));
         let token =
             key.map(|key| key.issue(&ids.framework.to_string(), &ids.executor.to_string(), &container.to_string()));
         log::info!("launching executor {} of framework {} in container {container}", ids.executor, ids.framework);
@@ -217,7 +221,8 @@ impl Slave {
             environment: self.environment(&slave_id, &framework, &executor, role, token, &sandbox),
             hostname: Some(self.config.info.hostname.clone()),
             fetcher: None,
-            holds_tasks: None,
+            path_map: Vec::new(),
+            holds_tasks: is_default(&executor).then_some(true),
             joins: None,
         };
         self.actions.push(Action::Launch(Box::new(spec)));
@@ -226,7 +231,8 @@ impl Slave {
         // What waits for acknowledgements is kept.
         let gone = known.executors.remove(&ids.executor);
         let (ended, completed) = gone.map(|gone| (gone.tasks, gone.completed)).unwrap_or_default();
-        let executor = Executor {
+        let mut executor = Executor {
+            played: is_default(&executor).then(DefaultExecutor::default),
             info: executor,
             container,
             sandbox,
@@ -237,6 +243,9 @@ impl Slave {
             tasks: ended.into_iter().chain(named(tasks)).collect(),
             completed,
         };
+        if is_command {
+            executor.tasks.values_mut().for_each(Task::handed_over);
+        }
         known.executors.insert(ids.executor, executor);
     }
 
@@ -258,6 +267,11 @@ impl Slave {
             self.send_tasks(&framework_id, &executor_id, &together);
         }
     }
+}
+
+/// It is the executor that we play.
+pub(super) fn is_default(executor: &mesos::ExecutorInfo) -> bool {
+    executor.r#type() == mesos::executor_info::Type::Default
 }
 
 fn named(tasks: Vec<TaskInfo>) -> BTreeMap<TaskId, Task> {

@@ -16,7 +16,9 @@ mod accounts;
 mod authentication;
 mod command_executor;
 mod constants;
+mod counts;
 mod decision;
+pub mod default_executor;
 mod dialect;
 mod environment;
 pub mod executor;
@@ -33,6 +35,7 @@ mod registration;
 mod tests;
 mod unanswered;
 mod updates;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -43,11 +46,12 @@ use prost::{Message, Name};
 
 pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
+pub use counts::Counts;
 pub use dialect::SLAVE_OF_2012;
 use executor::{FromExecutor, Speaker, ToExecutor, Via};
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};
 pub use message::{FromAuthenticator, FromMaster, Outgoing};
-pub use paths::{resources_info, virtual_sandbox};
+pub use paths::{CONTAINERS, TASKS, resources_info, virtual_sandbox};
 use registration::Registration;
 pub use registration::capabilities;
 use updates::Updates;
@@ -290,6 +294,7 @@ pub struct Slave {
     schedulers: dialect::Schedulers,
     checkpointed_resources: Vec<mesos::Resource>,
     purpose: Purpose,
+    counts: Counts,
     actions: Vec<Action>,
 }
 
@@ -306,6 +311,7 @@ impl Slave {
             schedulers: Default::default(),
             checkpointed_resources: Vec::new(),
             purpose: Purpose::Serve,
+            counts: Counts::default(),
             actions: Vec::new(),
         }
     }
@@ -420,6 +426,7 @@ impl Slave {
         self.actions.push(Action::Send { to: to.clone(), message: Outgoing::new(message) });
     }
 
+    /// The executor whose own container it is.
     fn find_container(&self, container: &ContainerId) -> Option<(FrameworkId, ExecutorId)> {
         self.frameworks.iter().find_map(|(framework_id, framework)| {
             framework

@@ -80,8 +80,14 @@ impl Slave {
     pub(super) fn framework_message(&mut self, from: &Pid, message: &FrameworkToExecutorMessage) {
         let (framework, executor) = (&message.framework_id.value, &message.executor_id.value);
         match self.addressee(from, message) {
-            Ok((framework, executor)) => self.tell(&framework, &executor, ToExecutor::Message(message.clone())),
-            Err(why) => log::warn!("dropped a message of framework {framework:?} to its executor {executor:?}: {why}"),
+            Ok((framework, executor)) => {
+                self.counts.valid_framework_messages += 1;
+                self.tell(&framework, &executor, ToExecutor::Message(message.clone()));
+            }
+            Err(why) => {
+                self.counts.invalid_framework_messages += 1;
+                log::warn!("dropped a message of framework {framework:?} to its executor {executor:?}: {why}");
+            }
         }
     }
 

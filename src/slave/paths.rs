@@ -21,6 +21,19 @@ pub fn sandbox(
     path
 }
 
+/// The sandbox of a task of the default executor, below its executor's: `<sandbox>/containers/<container id>`
+/// (`containerizer::paths::getSandboxPath`).
+pub fn nested_sandbox(executors: &Path, container: &ContainerId) -> PathBuf {
+    executors.join(CONTAINERS).join(container.as_str())
+}
+
+/// The directory of a default executor's sandbox in which its tasks' sandboxes are.
+pub const CONTAINERS: &str = "containers";
+
+/// The directory of a default executor's sandbox in which links to its tasks' sandboxes are, by the tasks' names
+/// (`DefaultExecutor::__launchGroup`): Mesos' web interface asks for `<sandbox>/tasks/<task id>`.
+pub const TASKS: &str = "tasks";
+
 /// The name under which `/files` also serves an executor's newest sandbox:
 /// `/frameworks/<F>/executors/<E>/runs/latest`.
 pub fn virtual_sandbox(framework: &FrameworkId, executor: &ExecutorId) -> String {

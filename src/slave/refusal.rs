@@ -1,10 +1,12 @@
 //! Tasks that are not launched: why, and in which of Mesos' states and reasons that is said.
 
+use std::collections::BTreeSet;
+
 use super::Slave;
 use super::decision::owes_exit;
 use super::framework::ExecutorState;
 use super::kill::lost_state;
-use super::launch::Assignment;
+use super::launch::{Assignment, is_default};
 use super::updates::SlaveStatus;
 use super::{Now, Purpose};
 use crate::checks::{self, Probe, Which};
@@ -136,11 +138,10 @@ pub(super) fn unsupported(assignment: &Assignment) -> Option<Refusal> {
     if let Some(text) = assignment.tasks.iter().find_map(|task| checks::validate::task(task).err()) {
         return Some(Refusal::Invalid(text));
     }
-    if assignment.executor.r#type() == mesos::executor_info::Type::Default {
-        let text = "this slave has no default executor yet; launch the group's tasks one by one, or bring an executor";
-        return Some(Refusal::Container(text.into()));
+    if let Some(text) = malformed(assignment) {
+        return Some(Refusal::Invalid(text));
     }
-    let task = |task: &TaskInfo| match assignment.is_command {
+    let task = |task: &TaskInfo| match assignment.is_command || is_default(&assignment.executor) {
         true => unsupported_task(task),
         // What it is to do for its tasks is the executor's affair.
         false => task.container.as_ref().and_then(unsupported_container),
@@ -149,6 +150,23 @@ pub(super) fn unsupported(assignment: &Assignment) -> Option<Refusal> {
         .or_else(|| assignment.tasks.iter().find_map(task))
         .or_else(|| assignment.resources().find_map(unsupported_resource))
         .map(Refusal::Container)
+}
+
+/// What real masters would not have let pass (`src/master/validation.cpp`), and nothing here is made for.
+fn malformed(assignment: &Assignment) -> Option<String> {
+    let executor = &assignment.executor;
+    let names: BTreeSet<&str> = assignment.tasks.iter().map(|task| task.task_id.value.as_str()).collect();
+    if names.len() != assignment.tasks.len() {
+        return Some("a task group has two tasks of the same id".into());
+    }
+    if !is_default(executor) {
+        return None;
+    }
+    // A master refuses it (`validateTask`). Mesos' default executor ends when it is sent one, which would take the groups along that it runs.
+    if !assignment.is_group {
+        return Some("'ExecutorInfo.type' must be 'CUSTOM': the default executor runs task groups only".into());
+    }
+    executor.command.is_some().then(|| "'ExecutorInfo.command' must not be set for 'DEFAULT' executor".into())
 }
 
 fn unsupported_executor(executor: &mesos::ExecutorInfo) -> Option<String> {
@@ -163,7 +181,8 @@ fn unsupported_task(task: &TaskInfo) -> Option<String> {
     if let Some(text) = task.container.as_ref().and_then(unsupported_container) {
         return Some(text);
     }
-    if let Some(text) = task.command.as_ref().and_then(unsupported_command) {
+    // A task of a group may leave its command to its container image, and here are none.
+    if let Some(text) = unsupported_command(task.command.as_ref().unwrap_or(&CommandInfo::default())) {
         return Some(text);
     }
     let checks = Which::ALL.into_iter().filter_map(|which| checks::probe(task, which));

@@ -202,14 +202,26 @@ impl Slave {
     /// A status from a container's child.
     pub(super) fn container_status(&mut self, container: &ContainerId, mut status: mesos::TaskStatus, now: Now) {
         let uuid = status.uuid().to_vec();
-        let Some((framework_id, executor_id)) = self.find_container(container) else {
+        let member = self.find_member(container);
+        let own = || self.find_container(container);
+        let owner = member.as_ref().map(|own| (own.framework.clone(), own.executor.clone())).or_else(own);
+        let Some((framework_id, executor_id)) = owner else {
+            self.counts.invalid_status_updates += 1;
             return log::warn!("dropped a status of container {container}, which nobody here owns");
         };
         self.actions.push(Action::Acknowledge { container: container.clone(), uuid });
         let own = self.frameworks.get(&framework_id).and_then(|framework| framework.executors.get(&executor_id));
         let Some(own) = own else { return };
-        let Some(task_id) = TaskId::try_from(&status.task_id).ok().filter(|id| own.tasks.contains_key(id)) else {
-            return log::warn!("dropped a status of container {container} for a task that it does not have");
+        let has = |id: &TaskId| match (&member, &own.played) {
+            (Some(member), _) => member.task() == id && !member.has_ended(),
+            (None, Some(_)) => false,
+            (None, None) => own.tasks.contains_key(id),
+        };
+        let Some(task_id) = TaskId::try_from(&status.task_id).ok().filter(has) else {
+            self.counts.invalid_status_updates += 1;
+            return log::warn!(
+                "dropped a status of container {container} for a task that it does not have, or has no more"
+            );
         };
         log::info!(
             "task {task_id} of framework {framework_id} is {}{}",
@@ -219,8 +231,15 @@ impl Slave {
         status.slave_id = self.registration.id().map(|id| id.to_proto());
         status.executor_id = Some(executor_id.to_proto());
         status.timestamp.get_or_insert(now.unix);
-        self.fill_container_status(&mut status, container);
+        let state = status.state();
+        match &member {
+            Some(_) => self.fill_members_status(&mut status, &framework_id, &executor_id, container),
+            None => self.fill_container_status(&mut status, container),
+        }
         self.enqueue(&framework_id, Some(&executor_id), task_id, status, now);
+        if let Some(member) = member.filter(|_| is_terminal(state)) {
+            self.member_ended(&member, state);
+        }
     }
 
     /// The container's id and, for a process of this host, our own address. The child of a guest gives the guest's, or a network
@@ -281,6 +300,10 @@ impl Slave {
     ) {
         let framework = self.frameworks.get_mut(framework_id);
         let terminating = framework.as_ref().is_some_and(|framework| framework.terminating);
+        match terminating {
+            true => self.counts.invalid_status_updates += 1,
+            false => self.counts.valid_status_updates += 1,
+        }
         let is_done = framework.as_ref().is_some_and(|framework| framework.has_completed(&task_id));
         if is_done && status.source() == Source::Executor {
             // Only its own executor speaks of it, which repeats what it thinks we have not heard.

@@ -10,6 +10,7 @@ use crate::checks::{Outcome, Place, Probe, Which, curl, probe, timeout, understa
 use crate::container::status::Answer;
 use crate::messages::container::Spec;
 use crate::messages::mesos::CommandInfo;
+use crate::path_map::PathMap;
 use crate::subprocess::{JobEnd, Spawn};
 
 /// A guest, with the connection to it.
@@ -97,6 +98,6 @@ fn job(spec: &Spec, which: Which, command: &CommandInfo) -> Result<Job, String> 
     let own = command.environment.iter().flat_map(|environment| &environment.variables);
     let own = own.map(|variable| (variable.name.clone(), variable.value().to_string()));
     let inherited = spec.environment.iter().map(|variable| (variable.name.clone(), variable.value.clone()));
-    let program = program(command).map_err(|error| format!("the task's {which}: {error}"))?;
+    let program = program(command, &PathMap::of(spec)).map_err(|error| format!("the task's {which}: {error}"))?;
     Ok(Job { name: name(which), environment: inherited.chain(own).collect(), program })
 }

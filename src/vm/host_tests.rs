@@ -36,7 +36,7 @@ fn run(program: &str, args: &[&str]) -> Output {
 }
 
 fn job(spawn: Spawn) {
-    let end = Job::start(spawn, Instant::now() + Duration::from_secs(60)).and_then(Job::wait).expect("job");
+    let end = Job::start(spawn, Instant::now() + Duration::from_secs(120)).and_then(Job::wait).expect("job");
     assert!(end.is_success(), "{}", end.reason());
 }
 
@@ -226,7 +226,7 @@ fn a_vm_is_started_found_reached_by_ssh_and_leaves_nothing() {
     while TcpStream::connect_timeout(&format!("{address}:22").parse().expect("address"), Duration::from_secs(1))
         .is_err()
     {
-        assert!(begin.elapsed() < Duration::from_secs(60), "no sshd");
+        assert!(begin.elapsed() < Duration::from_secs(120), "no sshd");
         std::thread::yield_now();
     }
     let output = container.ssh(address, "hostname; cat /proc/meminfo | head -1; cat /proc/cpuinfo | grep -i model");
@@ -332,7 +332,7 @@ fn many_in_a_row(network: &TestNetwork, rounds: u32) {
         drop(lock);
         // Without a reservation dnsmasq would choose; the test asks for one after the other, round and round.
         let address = claimed.unwrap_or(Ipv4Addr::new(10, 91, network.subnet, 2 + (round % 20) as u8));
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             port.send(&request(mac, address, server));
             let leases = libvirt::leases(&of, Some(&text)).expect("leases");
@@ -358,7 +358,7 @@ fn a_network_whose_leases_are_all_taken_is_told_before_the_vm_boots() {
     let lock = super::network::Lock::take(&scratch.path().join("lock")).expect("lock");
     let of = super::network::ensure(&libvirt, &network.name, &lock).expect("network");
     let claim = |mac: &str| claim(&of, &network, mac, false, &lock);
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while network.leases() < 3 {
         for last in 2..=4 {
             port.send(&request(

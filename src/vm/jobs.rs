@@ -23,6 +23,7 @@ use crate::container::directory::RuntimeDirectory;
 use crate::fetcher;
 use crate::messages::container::{self, Spec};
 use crate::messages::mesos::CommandInfo;
+use crate::path_map::PathMap;
 use crate::subprocess::{JobEnd, Spawn};
 
 /// How many files and directories are brought back.
@@ -37,7 +38,7 @@ pub struct Plan {
     pub spec: Spec,
     /// Its VM.
     pub vm: container::Vm,
-    /// The VM's directory.
+    /// The container's own directory, `<vm_dir>/vms/<container id>`.
     pub files: PathBuf,
     /// Its image, or why it cannot be used.
     pub image: Result<Image, String>,
@@ -46,19 +47,29 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Keys are made for the VM.
+    /// The container in whose VM this one runs: itself, or the one that it joins.
+    fn holder(&self) -> &str {
+        self.spec.joins.as_ref().map_or(&self.spec.container_id, |joins| &joins.container_id)
+    }
+
+    /// The directory of the VM, with its keys and its console.
+    pub fn vm_files(&self) -> PathBuf {
+        self.files.with_file_name(self.holder())
+    }
+
+    /// The image has us make keys for a VM.
     pub fn makes_keys(&self) -> bool {
         self.image.as_ref().is_ok_and(|image| image.provision == Provision::FwCfg)
     }
 
     /// The name of the VM's domain, which is also the name by which ssh knows the guest.
     pub fn domain(&self) -> String {
-        domain::name(&self.spec.container_id)
+        domain::name(self.holder())
     }
 
     /// The console's log, as QEMU writes it.
     pub fn console(&self) -> PathBuf {
-        self.files.join("console.log")
+        self.vm_files().join("console.log")
     }
 
     /// How much the task may leave, in bytes.
@@ -74,14 +85,14 @@ impl Plan {
         let image = self.image()?;
         let key = match &self.vm.ssh_key {
             Some(key) if !self.makes_keys() => PathBuf::from(key),
-            _ => Key::Client.path(&self.files),
+            _ => Key::Client.path(&self.vm_files()),
         };
         let ssh = Ssh {
             address,
             port: 22,
             user: self.vm.ssh_user.clone().unwrap_or_else(|| image.ssh_user.clone()),
             key,
-            known_hosts: self.files.join("known_hosts"),
+            known_hosts: self.vm_files().join("known_hosts"),
             alias: self.domain(),
             control_path: self.files.join("ssh"),
             strict: self.makes_keys(),
@@ -103,13 +114,14 @@ impl Plan {
         let session = || ssh.ok_or_else(|| Failure::other("there is no ssh connection"));
         let verb = |verb| Ok(run_as_root(session()?, &launcher::verb(&self.state(), verb)));
         match job {
-            JobKind::Overlay => self.overlay(),
+            JobKind::Launcher => Err(Failure::other("the launcher is written without a process")),
+            JobKind::Overlay => Ok(image::overlay_command(self.image()?, &self.files)),
             JobKind::ClientKey => Ok(Key::Client.command(&self.files)),
             JobKind::HostKey => Ok(Key::Host.command(&self.files)),
             JobKind::Fetch => Ok(fetcher::job(&self.directory)),
             JobKind::Start => worker("start"),
             JobKind::Lease => worker("lease"),
-            JobKind::Bring => Ok(bring::job(session()?, &self.state(), Path::new(&self.spec.sandbox))),
+            JobKind::Bring => self.bring(session()?),
             JobKind::Launch => self.launch_session(session()?),
             JobKind::Destroy => worker("destroy"),
             JobKind::Wait => verb("wait"),
@@ -180,14 +192,17 @@ impl Plan {
         }
     }
 
-    /// With everything else that is to be there before the VM is: its directory, its launcher, the note of what to undo.
-    fn overlay(&self) -> Result<Spawn, Failure> {
-        let image = self.image()?;
+    /// Writes the launcher, for it to be there before the connection is.
+    ///
+    /// # Errors
+    /// A command that cannot be run, an image that is not there, or what the system gives.
+    pub fn write_launcher(&self) -> Result<(), Failure> {
+        self.image()?;
         let script = self.script().map_err(|text| Failure { cause: Cause::Fatal, text })?;
         write_private(&self.launcher(), &script)
             .map_err(|error| Failure::other(format!("cannot write {}: {error}", self.launcher().display())))?;
         self.keep_launcher(&script);
-        Ok(image::overlay_command(image, &self.files))
+        Ok(())
     }
 
     fn script(&self) -> Result<Vec<u8>, String> {
@@ -198,12 +213,18 @@ impl Plan {
             sandbox: self.spec.sandbox.clone(),
             user: self.spec.user.clone(),
             environment: variables.map(|variable| (variable.name.clone(), variable.value.clone())).collect(),
-            program: program(command)?,
+            program: program(command, &PathMap::of(&self.spec))?,
             hostname: self.spec.hostname.clone(),
             names_address: self.spec.task.is_none(),
             checks: checks::jobs(&self.spec)?,
         };
         launcher::script(&script).map_err(|error| error.to_string())
+    }
+
+    fn bring(&self, ssh: &Ssh) -> Result<Spawn, Failure> {
+        let files = fetcher::guest_files(&self.spec);
+        let job = bring::job(ssh, &self.state(), Path::new(&self.spec.sandbox), &files);
+        job.map_err(|text| Failure { cause: Cause::Fatal, text })
     }
 
     fn collect(&self, ssh: &Ssh) -> Spawn {
@@ -226,7 +247,12 @@ impl Plan {
             JobKind::Fetch if end.is_success() => Ok(Found::Nothing).into(),
             JobKind::Fetch => Err(Failure::other(fetcher::failure(end))).into(),
             JobKind::Launch => self.launched(end, ssh).map(|()| Found::Nothing).into(),
-            JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => plain(end).map(|()| Found::Nothing).into(),
+            JobKind::Launcher | JobKind::Overlay | JobKind::ClientKey | JobKind::Destroy => {
+                plain(end).map(|()| Found::Nothing).into()
+            }
+            JobKind::Bring if bring::lacks_a_file(end) => {
+                Err(Failure { cause: Cause::Fatal, text: end.reason() }).into()
+            }
             JobKind::Bring => plain(end).map(|()| Found::Nothing).into(),
             JobKind::Term | JobKind::Kill | JobKind::Collect => match end.is_success() {
                 true => Ok(Found::Nothing).into(),
@@ -271,13 +297,15 @@ pub(super) fn run_as_root(ssh: &Ssh, script: &str) -> Spawn {
     if ssh.user == "root" { ssh.run(script) } else { ssh.run_as_root(script) }
 }
 
-pub(super) fn program(command: &CommandInfo) -> Result<Program, String> {
-    let value = command.value.clone();
+/// What is run of a command in the guest: paths of the host's that the guest has elsewhere are the guest's.
+pub(super) fn program(command: &CommandInfo, map: &PathMap) -> Result<Program, String> {
+    let value = command.value.as_deref().map(|value| map.text(value));
     if command.shell() {
         return value.map(Program::Shell).ok_or("the command has no value".to_string());
     }
     let file = value.ok_or("the command has no value; with shell=false it is the file to execute")?;
-    Ok(Program::Exec { file, arguments: command.arguments.clone() })
+    let arguments = command.arguments.iter().map(|argument| map.text(argument)).collect();
+    Ok(Program::Exec { file, arguments })
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -337,3 +365,7 @@ fn verb_failure(error: VerbError, end: &JobEnd, ssh: Option<&Ssh>) -> Failure {
     };
     Failure { cause, text: error.to_string() }
 }
+
+#[cfg(test)]
+#[path = "jobs_tests.rs"]
+mod tests;

@@ -54,21 +54,21 @@ pub fn write_known_hosts(directory: &Path, alias: &str) -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::container::scratch::Scratch;
     use crate::subprocess::Job;
     use std::time::{Duration, Instant};
 
     #[test]
     fn keys_are_made_and_the_host_is_known_by_its_alias() {
-        let directory = std::env::temp_dir().join(format!("mesos-slave-keys-{}", std::process::id()));
-        fs::create_dir(&directory).expect("directory");
+        let scratch = Scratch::new();
+        let directory = scratch.path();
         for key in [Key::Client, Key::Host] {
-            let end = Job::start(key.command(&directory), Instant::now() + Duration::from_secs(60)).and_then(Job::wait);
+            let end = Job::start(key.command(directory), Instant::now() + Duration::from_secs(60)).and_then(Job::wait);
             assert!(end.is_ok_and(|end| end.is_success()));
         }
-        let path = write_known_hosts(&directory, "mesos-x").expect("known_hosts");
+        let path = write_known_hosts(directory, "mesos-x").expect("known_hosts");
         let text = fs::read_to_string(path).expect("known_hosts");
-        let private = fs::read_to_string(Key::Client.path(&directory)).expect("key");
-        fs::remove_dir_all(&directory).expect("clean up");
+        let private = fs::read_to_string(Key::Client.path(directory)).expect("key");
         assert!(text.starts_with("mesos-x ssh-ed25519 AAAA") && text.lines().count() == 1, "{text}");
         assert!(private.starts_with("-----BEGIN OPENSSH PRIVATE KEY-----"));
     }

@@ -18,6 +18,7 @@
 #   ready    a FIFO that tells `start` of the pid
 #   check, health
 #            the pid of a check's command while it runs
+#   ../named the guest has its name
 #
 # `start` may also be read into a shell that is there already (`launcher=FILE; set -- start; . FILE`), which spares one.
 #
@@ -209,6 +210,14 @@ prepare() {
 # front, since the first line that has a name wins; a guest that does not let us keeps its own idea of the name.
 name_guest() {
     [ "$hostname" ] && [ "$address" ] && [ "$me" = 0 ] || return 0
+    # Once: another launcher in this guest may be at it.
+    set -C
+    if true 2>/dev/null >"${state%/*}/named"; then
+        set +C
+    else
+        set +C
+        return 0
+    fi
     line="$address $hostname" rest=
     [ -f "$hosts" ] && while IFS= read -r known || [ "$known" ]; do
         [ "$known" = "$line" ] && return 0

@@ -10,6 +10,16 @@
 //!
 //! Files that the command names are fetched beside all that comes before the connection. Then, `Bringing`, they go into the guest, before `Launching`.
 //!
+//! That is one of three shapes ([`Shape`]). The other two have a part of it each. With the default executor a VM holds tasks, and each of
+//! them is a container that joins it:
+//!
+//! ```text
+//! Holder  Preparing ─► Starting ─► AwaitingAddress ─► AwaitingSsh ─► Holding ─────────────────────────────► Destroying ─► Reporting ─► Ended
+//! Joined  Preparing ────────────────────────────────► AwaitingSsh ─► Launching ─► Running ─► Collecting ──────────────► Reporting ─► Ended
+//! ```
+//!
+//! Where they part is decided in `shape.rs`; what is left to be undone, in `ending.rs`.
+//!
 //! The shell (`shell.rs`) carries out the [`Action`]s and brings their results as [`Event`]s.
 
 mod deadlines;
@@ -17,6 +27,7 @@ mod ending;
 mod launching;
 mod report;
 mod running;
+mod shape;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -32,7 +43,7 @@ use crate::messages::mesos::TaskState;
 use crate::poll::earlier;
 use deadlines::{FOREVER, KILL, PREPARE};
 use state::{Files, Link, State};
-pub use types::{Action, Cause, Event, Failure, Found, JobKind, Settings, Step};
+pub use types::{Action, Cause, Event, Failure, Found, JobKind, Settings, Shape, Step};
 
 /// The life.
 #[derive(Debug)]
@@ -44,6 +55,7 @@ pub struct Life {
     address: Option<Ipv4Addr>,
     boot_id: Option<String>,
     outcome: Option<Report>,
+    /// There may be a domain of ours.
     started: bool,
     orphan: bool,
     watch: Watch,
@@ -54,10 +66,7 @@ pub struct Life {
 impl Life {
     /// A life that begins now, and its first actions.
     pub fn begin(mut settings: Settings, now: Instant) -> (Life, Vec<Action>) {
-        let mut left = vec![JobKind::Overlay];
-        if settings.makes_keys {
-            left.extend([JobKind::ClientKey, JobKind::HostKey]);
-        }
+        let left = shape::preparations(&settings);
         let fetches = settings.fetches;
         let mut life = Life {
             boot_by: now + PREPARE + settings.boot_timeout,
@@ -115,22 +124,22 @@ impl Life {
     fn state_deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Starting { doomed } => doomed.as_ref().map(|(_, until)| *until),
-            State::AwaitingAddress { by } | State::Launching { by } => Some(*by),
+            State::AwaitingAddress { by } | State::Launching { by, .. } => Some(*by),
             State::AwaitingSsh(handshake) => earlier(Some(handshake.by), handshake.retry_at),
-            State::Running { link: Link::Lost { until, retry_at, .. } } => earlier(Some(*until), *retry_at),
-            State::Stopping { kill_at, give_up_at, .. } => earlier(*kill_at, *give_up_at),
+            State::Holding { link, until } => earlier(link.deadline(), *until),
+            State::Running { link } => link.deadline(),
+            State::Stopping { kill, give_up_at } => earlier(kill.at, *give_up_at),
             State::Collecting { until, .. } | State::Reporting { until } => Some(*until),
-            State::Preparing { .. }
-            | State::Bringing
-            | State::Running { link: Link::Up }
-            | State::Destroying
-            | State::Ended => None,
+            State::Preparing { .. } | State::Bringing | State::Destroying | State::Ended => None,
         }
     }
 
     /// The guest's address, once it is known.
     pub fn address(&self) -> Option<Ipv4Addr> {
-        self.address
+        match self.settings.shape {
+            Shape::Command | Shape::Holder => self.address,
+            Shape::Joined(address) => Some(address),
+        }
     }
 
     fn start(&mut self, job: JobKind, deadline: Instant) {
@@ -145,7 +154,9 @@ impl Life {
 
     fn job_ended(&mut self, job: JobKind, result: Result<Found, Failure>, now: Instant) {
         match job {
-            JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => self.prepared(job, result, now),
+            JobKind::Launcher | JobKind::Overlay | JobKind::ClientKey | JobKind::HostKey => {
+                self.prepared(job, result, now);
+            }
             JobKind::Start => self.start_ended(result, now),
             JobKind::Lease => self.lease_ended(result, now),
             JobKind::Fetch => self.fetched(result, now),
@@ -169,7 +180,7 @@ impl Life {
             State::Starting { doomed } => {
                 if let Some((report, _)) = doomed.take_if(|(_, until)| now >= *until) {
                     self.actions.push(Action::Cancel(JobKind::Start));
-                    self.destroy(report, now);
+                    self.end(report, now);
                 }
             }
             State::AwaitingAddress { by } if now >= *by => {
@@ -185,23 +196,32 @@ impl Life {
                     self.connect();
                 }
             }
-            State::Launching { by } if now >= *by => {
-                self.end(report::launch(&self.settings, &Failure::deadline()), now);
+            State::Launching { by, killed } if now >= *by => {
+                let report = match killed {
+                    Some(_) => report::killed(None),
+                    None => report::launch(&self.settings, &Failure::deadline()),
+                };
+                self.abandon(report, now);
             }
-            State::Running { link: Link::Lost { until, retry_at, why, .. } } => {
-                if now >= *until {
-                    let report = report::unreachable(why);
-                    self.end(report, now);
-                } else if retry_at.take_if(|at| now >= *at).is_some() {
-                    self.actions.push(Action::Connect { launch: false });
+            State::Holding { until: Some(until), .. } if now >= *until => self.let_go(now),
+            State::Holding { link, .. } | State::Running { link } => match link {
+                Link::Lost { until, why, .. } if now >= *until => {
+                    let report = report::unreachable(&self.settings, why);
+                    self.abandon(report, now);
                 }
-            }
-            State::Stopping { kill_at, give_up_at, .. } => {
-                if kill_at.take_if(|at| now >= *at).is_some() {
+                Link::Lost { retry_at, .. } => {
+                    if retry_at.take_if(|at| now >= *at).is_some() {
+                        self.actions.push(Action::Connect { launch: false });
+                    }
+                }
+                Link::Up => {}
+            },
+            State::Stopping { kill, give_up_at } => {
+                if kill.at.take_if(|at| now >= *at).is_some() {
                     *give_up_at = Some(now + KILL);
                     self.start(JobKind::Kill, now + KILL);
                 } else if give_up_at.is_some_and(|at| now >= at) {
-                    self.destroy(report::killed(None), now);
+                    self.abandon(report::killed(None), now);
                 }
             }
             State::Collecting { until, .. } if now >= *until => {
@@ -215,7 +235,6 @@ impl Life {
             | State::Preparing { .. }
             | State::Bringing
             | State::Launching { .. }
-            | State::Running { link: Link::Up }
             | State::Destroying
             | State::Ended => {}
         }

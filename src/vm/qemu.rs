@@ -105,6 +105,11 @@ mod tests {
     use super::*;
     use crate::subprocess::{Exit, Spawn, Subprocess};
 
+    /// A name that no other run of the tests on this machine has.
+    fn domain(number: u32) -> String {
+        format!("mesos-qemu-test-{}-{number}", std::process::id())
+    }
+
     /// A process with the arguments of a QEMU, as far as we look.
     fn impostor(guest: &str) -> Subprocess {
         let script = "read line"; // until its stdin ends
@@ -127,22 +132,24 @@ mod tests {
 
     #[test]
     fn qemu_is_known_by_its_guest_and_killed_for_certain() {
-        let process = impostor("guest=mesos-qemu-test-1,debug-threads=on");
+        let name = domain(1);
+        let process = impostor(&format!("guest={name},debug-threads=on"));
         let pid = process.pid().as_raw() as u32;
-        let qemu = Qemu::find("mesos-qemu-test-1").expect("found by its arguments");
+        let qemu = Qemu::find(&name).expect("found by its arguments");
         assert_eq!(qemu.pid, pid);
         qemu.kill(Duration::from_secs(30)).expect("kill");
         assert_eq!(reap(process), Exit::Signal(9));
         assert!(qemu.kill(Duration::from_secs(30)).is_ok(), "gone is killed enough");
-        assert!(Qemu::find("mesos-qemu-test-1").is_none());
+        assert!(Qemu::find(&name).is_none());
     }
 
     #[test]
     fn another_process_with_the_pid_is_not_taken_for_qemu() {
-        let process = impostor("guest=mesos-qemu-test-22,debug-threads=on");
+        let (own, other) = (domain(22), domain(2));
+        let process = impostor(&format!("guest={own},debug-threads=on"));
         let pid = process.pid().as_raw() as u32;
-        assert!(Qemu::open(pid, "mesos-qemu-test-2").is_none());
-        assert!(Qemu::open(std::process::id(), "mesos-qemu-test-22").is_none());
+        assert!(Qemu::open(pid, &other).is_none());
+        assert!(Qemu::open(std::process::id(), &own).is_none());
         assert_eq!(reap(process), Exit::Status(1), "read meets the end of its input");
     }
 }

@@ -15,11 +15,12 @@ use super::checks::Guest;
 use super::collect;
 use super::connection::{Master, News};
 use super::jobs::{self, Plan};
-use super::life::{Action, Event, Failure, JobKind, Life, Settings, Step};
+use super::life::{Action, Event, Failure, Found, JobKind, Life, Settings, Step};
 use super::output::Follower;
 use super::qemu::Qemu;
 use super::record::{self, Record};
 use super::ssh::Ssh;
+use super::turn::Turn;
 use crate::checks::{Runner, Which};
 use crate::container::server::{Channel, FromParent};
 use crate::container::status::{Report, StatusMaker, Update};
@@ -47,6 +48,8 @@ pub struct Shell {
     checks: Runner,
     ssh: Option<Ssh>,
     master: Option<Master>,
+    /// Of a task in another container's VM, until it is connected.
+    turn: Option<Turn>,
     probe: Option<BannerProbe>,
     /// Where sshd has greeted, until ssh goes on there.
     greeted: Option<TcpStream>,
@@ -90,6 +93,7 @@ impl Shell {
             checks: Runner::default(),
             ssh: None,
             master: None,
+            turn: None,
             probe: None,
             greeted: None,
             followers: None,
@@ -101,6 +105,9 @@ impl Shell {
             exit: false,
         };
         shell.perform(actions, now);
+        if shell.plan.spec.joins.is_some() {
+            shell.watch_qemu(Qemu::find(&shell.plan.domain()));
+        }
         shell
     }
 
@@ -147,9 +154,10 @@ impl Shell {
 
     fn deadline(&self) -> Option<Instant> {
         let jobs = self.jobs.iter().filter(|running| !running.cancelled).map(|running| running.job.deadline()).min();
+        let turn = self.turn.as_ref().and_then(Turn::deadline);
         let followers = self.followers.iter().flatten().map(Follower::deadline).fold(None, earlier);
         let probe = self.probe.as_ref().and_then(BannerProbe::deadline);
-        [self.life.deadline(), self.channel.deadline(), self.checks.deadline(), jobs, followers, probe]
+        [self.life.deadline(), self.channel.deadline(), self.checks.deadline(), jobs, followers, probe, turn]
             .into_iter()
             .fold(None, earlier)
     }
@@ -157,15 +165,18 @@ impl Shell {
     fn turn(&mut self, set: &PollSet, now: Instant) {
         // Before anything opens descriptors: a new one may have the number of one that was ready.
         if self.qemu.as_ref().is_some_and(|qemu| set.is_readable(qemu.fd()) && !qemu.is_running()) {
-            self.qemu = None;
-            let panic = record::find_panic(&self.plan.console());
-            self.events.push_back(Event::QemuGone { panic });
+            self.watch_qemu(None);
         }
         self.turn_signals();
         self.turn_channel(now);
         self.turn_jobs(now);
         self.turn_checks(now);
         self.turn_master();
+        if let Some(turn) = self.turn.as_mut()
+            && turn.comes(now)
+        {
+            self.probe = Some(BannerProbe::new(turn.address, 22, now));
+        }
         if self.probe.as_mut().is_some_and(|probe| probe.turn(set, now)) {
             self.greeted = self.probe.take().and_then(BannerProbe::into_connection);
             self.events.push_back(Event::BannerSeen);
@@ -219,13 +230,11 @@ impl Shell {
             None => true,
         });
         for (job, end) in ended {
-            if job == JobKind::Start {
-                let pid = jobs::qemu_pid(&end);
-                self.qemu = pid.and_then(|pid| Qemu::open(pid, &self.plan.domain()));
-                if pid.is_some() && self.qemu.is_none() {
-                    let panic = record::find_panic(&self.plan.console());
-                    self.events.push_back(Event::QemuGone { panic });
-                }
+            if let (JobKind::Start, Some(pid)) = (job, jobs::qemu_pid(&end)) {
+                self.watch_qemu(Qemu::open(pid, &self.plan.domain()));
+            }
+            if job == JobKind::Fetch {
+                self.channel.send_fetched(end.is_success());
             }
             if job == JobKind::Collect {
                 let summary = String::from_utf8_lossy(&end.stdout).into_owned();
@@ -237,6 +246,15 @@ impl Shell {
                 self.sizes = sizes;
             }
             self.events.push_front(Event::Ended { job, result: understood.result });
+        }
+    }
+
+    /// One that cannot be found has ended.
+    fn watch_qemu(&mut self, qemu: Option<Qemu>) {
+        self.qemu = qemu;
+        if self.qemu.is_none() {
+            let panic = record::find_panic(&self.plan.console());
+            self.events.push_back(Event::QemuGone { panic });
         }
     }
 
@@ -255,7 +273,10 @@ impl Shell {
     fn turn_master(&mut self) {
         while let Some(news) = self.master.as_mut().and_then(Master::turn) {
             let event = match news {
-                News::Connected { boot_id } => Event::Connected { boot_id },
+                News::Connected { boot_id } => {
+                    self.turn = None;
+                    Event::Connected { boot_id }
+                }
                 News::Ran(end) => Event::Launched(self.plan.launched(&end, self.ssh.as_ref())),
                 News::Ended(error) => {
                     self.master = None;
@@ -296,8 +317,11 @@ impl Shell {
             Action::Start { job, deadline } => self.start(job, deadline),
             Action::Cancel(kind) => self.cancel(|running| running.kind == kind),
             Action::CancelAll => {
-                self.probe = None;
+                (self.turn, self.probe) = (None, None);
                 self.cancel(|_| true);
+            }
+            Action::Probe(address) if self.plan.spec.joins.is_some() => {
+                self.turn = Some(Turn::wait(&self.plan.vm_files(), address, now));
             }
             Action::Probe(address) => self.probe = Some(BannerProbe::new(address, 22, now)),
             Action::Connect { launch } => self.connect(launch),
@@ -324,6 +348,10 @@ impl Shell {
     }
 
     fn start(&mut self, kind: JobKind, deadline: Instant) {
+        if kind == JobKind::Launcher {
+            let result = self.plan.write_launcher().map(|()| Found::Nothing);
+            return self.events.push_back(Event::Ended { job: kind, result });
+        }
         let started = self.plan.spawn(kind, self.ssh.as_ref()).and_then(|spawn| {
             Job::start(spawn, deadline).map_err(|error| Failure::other(format!("cannot start {kind:?}: {error}")))
         });

@@ -50,7 +50,7 @@ impl Server {
         fs::create_dir_all("/run/sshd").expect("sshd's directory");
         generate(&directory.join("host_key"));
         generate(&directory.join("key"));
-        let port = TcpListener::bind("127.0.0.1:0").expect("port").local_addr().expect("port").port();
+        let port = crate::loopback::port_for_a_server();
         let sshd = Command::new(program)
             .args(["-D", "-e", "-f", "/dev/null", "-o", "UsePAM=no", "-o", "StrictModes=no", "-o", "PidFile=none"])
             .args(["-o", "ListenAddress=127.0.0.1", "-o", &format!("Port={port}")])
@@ -76,7 +76,7 @@ impl Server {
         };
         ssh.check().expect("paths");
         let server = Server { directory, sshd, ssh };
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(120);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < until, "sshd does not listen");
             std::thread::yield_now();
@@ -100,7 +100,7 @@ impl Server {
 }
 
 fn finish(spawn: Spawn) -> JobEnd {
-    Job::start(spawn, Instant::now() + Duration::from_secs(60)).and_then(Job::wait).expect("ssh")
+    Job::start(spawn, Instant::now() + Duration::from_secs(120)).and_then(Job::wait).expect("ssh")
 }
 
 fn ended(mut process: Subprocess) {

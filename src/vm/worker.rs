@@ -4,7 +4,8 @@
 //! start DIR     claim an address, make and start the domain, bind it    qemu_pid=…, address=… if it is reserved
 //! lease DIR     wait for the DHCP lease of the VM's MAC, until killed   address=…
 //! destroy DIR   end the domain, give back lease and reservation, remove the VM's files
-//! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done
+//! cleanup DIR   the same after a child that died, also when libvirt does not answer; leaves DIR/done. For a container that runs in
+//!               another's VM: its own files, and nothing else
 //! network URI NAME VM_DIR ISOLATION   check, or make, the network and the filter   bridge=… gateway=… prefix=… addresses=…
 //! ```
 //!
@@ -236,6 +237,10 @@ fn poll_leases(state: &VmState) -> Result<Ipv4Addr, WorkerError> {
 fn destroy(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     if dir.has_vm() {
         let state = dir.read_vm()?;
+        if state.joins.is_some() {
+            leave(&state)?;
+            return Ok(Vec::new());
+        }
         vm_dir(&state)?;
         undo(&Libvirt::connect(&state.uri)?, &state)?;
         remove_files(&state)?;
@@ -254,13 +259,26 @@ pub fn undo(libvirt: &Libvirt, state: &VmState) -> Result<(), WorkerError> {
     Ok(network::give_back(libvirt, &state.network, &state.mac, Path::new(&state.directory))?)
 }
 
+/// Takes away what a container has that runs in another's VM: its own directory, and nothing of the VM.
+fn leave(state: &VmState) -> Result<(), WorkerError> {
+    let directory = Path::new(&state.directory);
+    let id = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    vm_dir(&VmState { domain: domain::name(id), ..state.clone() })?;
+    if state.joins() == id {
+        return Err(WorkerError::Strange { domain: state.domain.clone(), directory: state.directory.clone() });
+    }
+    remove_files(state)
+}
+
 /// QEMU goes first, so that its memory is free whatever becomes of libvirt.
 fn cleanup(dir: &RuntimeDirectory) -> Result<Findings, WorkerError> {
     if dir.is_done() {
         return Ok(Vec::new());
     }
-    if dir.has_vm() {
-        let state = dir.read_vm()?;
+    let state = if dir.has_vm() { Some(dir.read_vm()?) } else { None };
+    if let Some(state) = state.as_ref().filter(|state| state.joins.is_some()) {
+        leave(state)?;
+    } else if let Some(state) = state {
         let vm_dir = vm_dir(&state)?;
         kill_qemu(&state)?;
         if !destroy_in_time(dir) {
@@ -372,6 +390,42 @@ mod tests {
                 "{domain} {directory}"
             );
         }
+    }
+
+    /// A container `t` in the VM of `holder`, whose directories are both there.
+    fn joined(scratch: &Path) -> VmState {
+        for id in ["holder", "t"] {
+            std::fs::create_dir_all(scratch.join("vms").join(id)).expect("directory");
+        }
+        let directory = scratch.join("vms/t").to_string_lossy().into_owned();
+        // Nobody listens there: whoever asked libvirt would fail.
+        let uri = "test+unix:///?socket=/nonexistent".to_string();
+        VmState { uri, joins: Some("holder".into()), ..state("mesos-holder", &directory) }
+    }
+
+    #[test]
+    fn after_a_container_in_anothers_vm_only_its_own_files_are_removed() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let dir = RuntimeDirectory::new(scratch.path().join("run"));
+        for operation in [cleanup, destroy] {
+            dir.create().expect("directory");
+            dir.write_vm(&joined(scratch.path())).expect("state");
+            operation(&dir).expect("cleaned up");
+            assert!(!scratch.path().join("vms/t").exists() && scratch.path().join("vms/holder").exists());
+            dir.remove().expect("remove");
+        }
+    }
+
+    #[test]
+    fn a_holders_directory_is_never_taken_for_that_of_a_container_in_it() {
+        let scratch = crate::container::scratch::Scratch::new();
+        let right = joined(scratch.path());
+        let holders = scratch.path().join("vms/holder").to_string_lossy().into_owned();
+        for wrong in [holders, "vms/t".to_string(), scratch.path().join("t").to_string_lossy().into_owned()] {
+            let state = VmState { directory: wrong, ..right.clone() };
+            assert!(matches!(leave(&state), Err(WorkerError::Strange { .. })), "{state:?}");
+        }
+        assert!(scratch.path().join("vms/holder").exists() && vm_dir(&right).is_err(), "nor is it started");
     }
 
     #[test]

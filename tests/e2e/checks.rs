@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -13,11 +12,12 @@ fn shell(script: &str) -> Value {
     json!({ "value": script })
 }
 
-/// A check of this type with these particulars, run at once and each half second.
+/// A check of this type with these particulars, run at once and each half second; a guest on a busy host has time for it.
 fn check(kind: &str, mut particulars: Value) -> Value {
     particulars["type"] = json!(kind);
     particulars["delay_seconds"] = json!(0.0);
     particulars["interval_seconds"] = json!(0.5);
+    particulars["timeout_seconds"] = json!(120.0);
     particulars
 }
 
@@ -75,14 +75,16 @@ fn a_task_that_fails_its_health_check_twice_is_killed_as_mesos_does_it() {
     health["grace_period_seconds"] = json!(0.0);
     let more =
         json!({ "health_check": health, "kill_policy": { "grace_period": { "nanoseconds": 1_000_000_000u64 } } });
-    scheduler.launch_with("t", shell("trap '' TERM; sleep 3; touch sick; while :; do sleep 1; done"), more);
+    scheduler.launch_with("t", shell(&format!("trap '' TERM; {GATE}; touch sick; while :; do sleep 1; done")), more);
     assert!(begins(&mut scheduler)["healthy"].is_null());
-    let healthy = [true, false, false].map(|_| {
+    let mut healthy = || {
         let status = running(&mut scheduler);
         assert_eq!(status["reason"], "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED", "{status}");
         status["healthy"].as_bool().expect("healthy")
-    });
-    assert_eq!(healthy, [true, false, false]);
+    };
+    assert!(healthy());
+    world.open_gate(&world.await_vms(1)[0]);
+    assert_eq!([healthy(), healthy()], [false, false]);
     let killing = scheduler.await_status();
     assert_eq!((&killing["state"], &killing["healthy"]), (&json!("TASK_KILLING"), &Value::Null), "{killing}");
     let killed = scheduler.await_status();
@@ -98,7 +100,7 @@ fn a_guest_s_ports_are_asked_by_tcp_and_http() {
     let world = World::with_slave("ports", &[]);
     let mut scheduler = Scheduler::subscribe(&world.master_address, "root");
     let mut health = check("TCP", json!({ "tcp": { "port": 8080 } }));
-    health["grace_period_seconds"] = json!(60.0);
+    health["grace_period_seconds"] = json!(600.0);
     let more =
         json!({ "health_check": health, "check": check("HTTP", json!({ "http": { "port": 8080, "path": "/a" } })) });
     // busybox' server leaves a connection open on which nothing is asked.
@@ -127,20 +129,22 @@ fn a_guest_s_ports_are_asked_by_tcp_and_http() {
 fn a_check_that_hangs_has_failed_and_nothing_of_it_is_left_in_the_guest() {
     let world = World::with_slave("hangs", &[]);
     let mut scheduler = Scheduler::subscribe(&world.master_address, "root");
-    let hangs = "echo x >>runs; [ $(wc -l <runs) -eq 1 ] && exit 0; setsid sleep 6543 & sleep 6543";
+    let hangs = "[ -e hang ] || exit 0; echo x >>runs; setsid sleep 6543 & sleep 6543";
     let mut check = command_check(hangs);
-    check["timeout_seconds"] = json!(2.0);
+    check["timeout_seconds"] = json!(4.0);
     let more = json!({ "check": check });
     scheduler.launch_with("t", shell(GATE), more);
     begins(&mut scheduler);
-    assert_eq!(running(&mut scheduler)["check_status"]["command"], json!({ "exit_code": 0 }));
-    let failed = running(&mut scheduler);
-    assert_eq!(failed["check_status"], json!({ "type": "COMMAND", "command": {} }), "{failed}");
+    // On a busy host one that does not hang may be too slow as well, and is told of as that.
+    let mut comes_to = |command: Value| while running(&mut scheduler)["check_status"]["command"] != command {};
+    comes_to(json!({ "exit_code": 0 }));
     let vm = world.await_vms(1).remove(0);
     let sandbox = world.sandbox_files("stderr").remove(0).parent().expect("sandbox").display().to_string();
+    eventually("it is to hang", || world.in_guest(&vm, &format!("touch '{sandbox}/hang'")));
+    comes_to(json!({}));
     eventually("it has run some times more", || {
         let runs = world.in_guest(&vm, &format!("wc -l <'{sandbox}/runs'"))?;
-        (runs.trim().parse::<u32>().ok()? >= 6).then_some(())
+        (runs.trim().parse::<u32>().ok()? >= 5).then_some(())
     });
     // Two sleeps and the shell that started them, of the last run and perhaps of the one that is just being ended.
     let count = "c=0; for p in /proc/[0-9]*/cmdline; do if grep -q 6543 $p; then c=$((c+1)); fi; done; echo $c";
@@ -159,10 +163,10 @@ fn a_task_that_takes_longer_than_it_may_has_failed_for_that() {
     let mut scheduler = Scheduler::subscribe_to_killing(&world.master_address, "root");
     let more = json!({ "max_completion_time": { "nanoseconds": 2_000_000_000u64 } });
     scheduler.launch_with("t", shell("trap '' TERM; while :; do sleep 1; done"), more);
-    begins(&mut scheduler);
-    let began = Instant::now();
+    let began = begins(&mut scheduler);
     let end = scheduler.await_status();
-    assert!(began.elapsed() > Duration::from_secs(1), "{:?}", began.elapsed());
+    let time = |status: &Value| status["timestamp"].as_f64().expect("a timestamp");
+    assert!(time(&end) - time(&began) > 1.5, "{began} {end}");
     assert_eq!(
         (&end["state"], &end["reason"]),
         (&json!("TASK_FAILED"), &json!("REASON_MAX_COMPLETION_TIME_REACHED")),

@@ -52,12 +52,13 @@ fn a_guest_that_cannot_be_reached_for_a_while_keeps_its_task() {
         run("iptables", &["-w", verb, "OUTPUT", "-d", "10.99.34.0/24", "-p", "tcp", "--dport", "22", "-j", "DROP"]);
         run("iptables", &["-w", verb, "INPUT", "-s", "10.99.34.0/24", "-p", "tcp", "--sport", "22", "-j", "DROP"]);
     };
-    let command = "for n in 1 2 3 4 5; do echo line $n; done; sleep 4; for n in 6 7 8 9 10; do echo line $n; done";
-    let mut task = world.spawn_execute("task", &["--command", command]);
+    let (before, after) = ("for n in 1 2 3 4 5; do echo line $n; done", "for n in 6 7 8 9 10; do echo line $n; done");
+    let mut task = world.spawn_execute("task", &["--command", &format!("{before}; {GATE}; sleep 8; {after}")]);
     task.await_log("line 5");
+    world.open_gate(&world.await_vms(1)[0]);
     rule("-I");
     // The command writes and ends meanwhile; the silence is longer than ssh's interval between questions and shorter than its patience.
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(Duration::from_secs(15));
     let silent = task.log();
     rule("-D");
     assert!(!silent.contains("line 6") && !task.has_ended(), "it was not cut off: {silent}");

@@ -4,6 +4,7 @@
 mod failures;
 mod fetched;
 mod framework;
+mod groups;
 mod in_guest;
 mod masters;
 mod pymesos;

@@ -107,7 +107,7 @@ fn a_guest_that_gets_no_address_fails_its_task_within_the_boot_timeout() {
     let output = world.execute(&["--command=true"]);
     rule("-D");
     assert_failed(&world, &output, &["--vm_boot_timeout", "e2enodhcp"]);
-    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+    assert!(start.elapsed().as_secs() < 120, "{:?}", start.elapsed());
     world.end();
     drop(network);
 }
@@ -130,7 +130,7 @@ fn a_guest_whose_sshd_never_answers_fails_its_task_within_the_boot_timeout() {
         run("iptables", &["-w", verb, "OUTPUT", "-d", "10.99.32.0/24", "-p", "tcp", "--dport", "22", "-j", "DROP"]);
     };
     rule("-I");
-    let world = World::with_slave("nossh", &["--vm_network=e2enossh", "--vm_boot_timeout=20secs"]);
+    let world = World::with_slave("nossh", &["--vm_network=e2enossh", "--vm_boot_timeout=45secs"]);
     let output = world.execute(&["--command=true"]);
     rule("-D");
     assert_failed(&world, &output, &["ssh", "--vm_boot_timeout"]);
@@ -145,7 +145,7 @@ fn a_guest_that_refuses_the_key_fails_its_task_and_says_which() {
     let key = world.path("key");
     run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-f", &key]);
     world.start_master();
-    world.start_slave(&[&images, &format!("--vm_ssh_key={key}"), "--vm_boot_timeout=60secs"]);
+    world.start_slave(&[&images, &format!("--vm_ssh_key={key}"), "--vm_boot_timeout=3mins"]);
     let output = world.execute(&["--command=true"]);
     assert_failed(&world, &output, &["key", "--vm_ssh_key"]);
     world.end();

@@ -1,7 +1,7 @@
 //! Guests against each other and against the slave: what one cannot reach, take, or say. Each thing that must fail is seen to work where it
 //! may, so that no test passes because a guest lacks a program.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::process::Command;
 
@@ -114,8 +114,12 @@ fn guests_reach_their_gateway_and_the_world_and_not_each_other_by_any_way() {
     let (a, b) = (Guest::of(&world, &vms[0]), Guest::of(&world, &vms[1]));
     assert_ne!(a.address, b.address);
     for (guest, neighbour) in [(&a, &b), (&b, &a)] {
-        assert!(guest.pings(&guest.gateway) && guest.pings(OUTSIDE), "{}", guest.address);
-        assert!(guest.says_yes(&format!("busybox timeout 3 busybox nc {} 53 -e true", guest.gateway)), "dnsmasq's DNS");
+        let works = |what: &str, works: &dyn Fn() -> bool| eventually(what, || works().then_some(()));
+        works("the gateway answers", &|| guest.pings(&guest.gateway));
+        works("the world answers", &|| guest.pings(OUTSIDE));
+        works("dnsmasq's DNS answers", &|| {
+            guest.says_yes(&format!("busybox timeout 3 busybox nc {} 53 -e true", guest.gateway))
+        });
         assert_eq!(guest.reaches(neighbour), [false, false], "directly");
         guest.run(&format!("busybox arp -s {} {}", neighbour.address, neighbour.mac));
         assert_eq!(guest.reaches(neighbour), [false, false], "directly, its MAC known");
@@ -149,14 +153,8 @@ fn without_isolation_of_guests_all_of_that_works() {
 }
 
 /// What the slave tells of its frameworks.
-fn frameworks(port: u16) -> Value {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the slave");
-    stream.write_all(b"GET /slave(1)/state HTTP/1.1\r\nConnection: close\r\n\r\n").expect("write");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    serde_json::from_str::<Value>(body).expect("json")["frameworks"].clone()
+fn frameworks(world: &World) -> Value {
+    world.slave_answers("/slave(1)/state")["frameworks"].clone()
 }
 
 /// A libprocess message, as its sender says who it is.
@@ -182,9 +180,7 @@ fn field(number: u8, value: &str) -> String {
 #[test]
 fn a_guest_speaks_for_no_other_executor_and_for_no_master() {
     let world = World::with_slave("forger", &["--executor_registration_timeout=10mins"]);
-    let log = world.slave().await_log("listening on 127.0.0.1:");
-    let port = log.split("listening on 127.0.0.1:").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
-    let port: u16 = port.expect("the slave's port");
+    let port = world.slave_port();
 
     let mut forger = world.spawn_execute("forger", &["--resources=cpus:0.5;mem:128", "--command", GATE]);
     forger.await_log("TASK_RUNNING");
@@ -193,7 +189,7 @@ fn a_guest_speaks_for_no_other_executor_and_for_no_master() {
     let mut scheduler = Scheduler::subscribe(&world.master_address, "root");
     scheduler.launch_executor("victims-task", "victim", "sleep 1000");
     world.slave().await_log("runs; it has to register");
-    let before = frameworks(port);
+    let before = frameworks(&world);
     let framework =
         before.as_array().expect("frameworks").iter().find(|each| each.to_string().contains("victims-task"));
     let framework = text(&framework.expect("the victim's framework")["id"]);
@@ -223,7 +219,7 @@ fn a_guest_speaks_for_no_other_executor_and_for_no_master() {
     let master_port = world.master_address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let refused = guest.posts(master_port, "GET /health HTTP/1.1\r\n\r\n");
     assert!(refused.contains("Connection refused"), "the embedded master is not there for guests: {refused}");
-    assert_eq!(frameworks(port), before, "nothing has changed");
+    assert_eq!(frameworks(&world), before, "nothing has changed");
     // The very same words do what they say where they may be said.
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the slave");
     let end = message(&master, "slave(1)", "ShutdownFrameworkMessage", &field(1, &field(1, &framework)));

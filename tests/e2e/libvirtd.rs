@@ -61,7 +61,7 @@ fn a_libvirtd_that_is_stopped_during_a_launch_does_not_hold_up_the_deadline() {
     let output = world.execute(&["--command=true"]);
     let took = start.elapsed();
     assert_failed(&world, &output, &["libvirt"]);
-    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(took < Duration::from_secs(120), "{took:?}");
     drop(stopped);
     assert_settled(&world);
     world.end();
@@ -80,7 +80,7 @@ fn a_kill_is_not_held_up_by_a_libvirtd_that_is_stopped() {
     task.wait();
     let took = start.elapsed();
     assert!(task.log().contains("TASK_KILLED"), "{}", task.log());
-    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(took < Duration::from_secs(120), "{took:?}");
     drop(stopped);
     world.assert_clean();
     assert_settled(&world);

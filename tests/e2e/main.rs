@@ -9,6 +9,8 @@ mod guests;
 mod hostile;
 mod kill;
 mod libvirtd;
+#[path = "../../src/loopback.rs"]
+mod loopback;
 mod output;
 mod scheduler;
 mod support;

@@ -67,6 +67,11 @@ impl Scheduler {
         scheduler
     }
 
+    /// The framework's id.
+    pub fn id(&self) -> &str {
+        &self.framework
+    }
+
     /// The next event of this type; others are passed over.
     pub fn await_event(&mut self, kind: &str) -> Value {
         loop {

@@ -4,7 +4,7 @@
 //! (`scripts/test` does that); libvirt, bridges and loopback are then the private host's.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -271,6 +271,25 @@ impl World {
 
     pub fn slave(&self) -> &Running {
         self.slave.as_ref().expect("slave")
+    }
+
+    /// The port that the slave listens on.
+    pub fn slave_port(&self) -> u16 {
+        let log = self.slave().log();
+        let port = log.split("listening on 127.0.0.1:").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+        port.expect("the slave's port")
+    }
+
+    /// What the slave answers, in JSON.
+    pub fn slave_answers(&self, path: &str) -> serde_json::Value {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.slave_port())).expect("the slave");
+        let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("write");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        serde_json::from_str(body).expect("json")
     }
 
     /// A path below the world's directory.

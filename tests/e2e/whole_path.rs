@@ -63,11 +63,41 @@ fn five_tasks_at_once_run_in_five_domains_of_their_own() {
         macs.insert(mac);
     }
     assert_eq!((macs.len(), overlays.len(), addresses.len()), (5, 5, 5), "{macs:?} {overlays:?} {addresses:?}");
+    assert_measured(&world, &vms, &addresses);
     vms.iter().for_each(|vm| world.open_gate(vm));
     for mut task in tasks {
         assert!(task.wait().success(), "{}", task.log());
     }
     world.end();
+}
+
+/// Operators see a QEMU of its own behind each container, with the machine's limits, the guest's address, and what a boot takes.
+fn assert_measured(world: &World, vms: &[String], addresses: &BTreeSet<String>) {
+    let seen = world.slave_answers("/containers");
+    let seen = seen.as_array().expect("an array");
+    let mut pids = BTreeSet::new();
+    for container in seen {
+        let (statistics, status) = (&container["statistics"], &container["status"]);
+        assert!(vms.iter().any(|vm| container["container_id"] == vm.as_str()), "{container}");
+        assert_eq!(
+            (statistics["cpus_limit"].as_f64(), statistics["mem_limit_bytes"].as_u64()),
+            (Some(1.0), Some(128 << 20))
+        );
+        let resident = statistics["mem_rss_bytes"].as_u64().expect("memory");
+        assert!((20 << 20..2 << 30).contains(&resident), "{statistics}");
+        let user = statistics["cpus_user_time_secs"].as_f64().expect("time");
+        assert!((0.1..600.0).contains(&user), "{statistics}");
+        let address = status["network_infos"][0]["ip_addresses"][0]["ip_address"].as_str().expect("an address");
+        assert!(addresses.iter().any(|leased| leased.split('/').next() == Some(address)), "{address} of {addresses:?}");
+        let pid = status["executor_pid"].as_u64().expect("a pid");
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).expect("QEMU");
+        let guest = format!("guest=mesos-{}", container["container_id"].as_str().expect("an id"));
+        assert!(String::from_utf8_lossy(&arguments).contains(&guest), "{pid}");
+        pids.insert(pid);
+    }
+    assert_eq!((seen.len(), pids.len()), (vms.len(), vms.len()), "{pids:?}");
+    let monitored = world.slave_answers("/slave(1)/monitor/statistics");
+    assert_eq!(monitored.as_array().map(Vec::len), Some(vms.len()));
 }
 
 #[test]

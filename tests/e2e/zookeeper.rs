@@ -6,9 +6,13 @@ mod three_servers;
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::support::{BINARY, GATE, Running, World, eventually};
 use ensemble::{Client, Ensemble, Kind, Readers};
+
+/// A session that no busy machine brings to its end.
+const LONG: Duration = Duration::from_secs(60);
 
 /// How a master announces itself.
 enum Form {
@@ -124,7 +128,7 @@ impl Slave {
 #[test]
 fn a_slave_waits_for_a_leader_and_follows_from_one_to_the_next_whatever_version_announces_itself() {
     let world = World::new("zk-leader");
-    let ensemble = Ensemble::start(&world, 1);
+    let ensemble = Ensemble::start(&world, 1, LONG);
     let (first, second) = (Announced::start(&world, "first"), Announced::start(&world, "second"));
     let mut slave = Slave::start_hasty(&world, &format!("zk://{}/mesos", ensemble.addresses()));
     slave.says("there is no such path yet");
@@ -158,7 +162,7 @@ fn a_slave_waits_for_a_leader_and_follows_from_one_to_the_next_whatever_version_
 fn a_server_that_hangs_or_dies_costs_the_leader_after_the_sessions_time_and_brings_it_back_and_a_virtual_machine_runs_on()
  {
     let world = World::new("zk-expiry");
-    let mut ensemble = Ensemble::start(&world, 1);
+    let mut ensemble = Ensemble::start(&world, 1, Duration::from_secs(4));
     let master = Announced::start(&world, "first");
     let mut client = ensemble.client(0);
     client.create("/mesos", "", Kind::Plain, Readers::All);
@@ -192,7 +196,7 @@ fn a_server_that_hangs_or_dies_costs_the_leader_after_the_sessions_time_and_brin
 #[test]
 fn nodes_for_those_with_a_password_are_read_with_it_and_without_it_the_slave_says_what_is_missing() {
     let world = World::new("zk-auth");
-    let ensemble = Ensemble::start(&world, 1);
+    let ensemble = Ensemble::start(&world, 1, LONG);
     let master = Announced::start(&world, "first");
     let mut client = ensemble.client(0);
     client.authenticate("mesos:s3cret");

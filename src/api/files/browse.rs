@@ -14,6 +14,7 @@ use super::open::{OpenError, find};
 use super::{Place, refused};
 use crate::api::json_response;
 use crate::libprocess::{Request, Response};
+use crate::messages::mesos::{FileInfo, TimeInfo};
 
 /// How many entries are looked at: a guest can make millions, and the loop must go on.
 const ENTRY_LIMIT: usize = 5000;
@@ -36,6 +37,25 @@ pub(super) fn browse(place: &Place, path: &str, request: &Request) -> Response {
         }
         Err(error) => refused(&error, path),
     }
+}
+
+/// The same as messages.
+pub(super) fn infos(place: &Place, path: &str) -> Result<Vec<FileInfo>, OpenError> {
+    let found = find(place)?;
+    if !found.is_directory() {
+        return Ok(Vec::new());
+    }
+    let mut names = Names::default();
+    let info = |(name, stat): &(String, FileStat)| FileInfo {
+        path: format!("{}/{name}", path.trim_end_matches('/')),
+        nlink: Some(i32::try_from(stat.st_nlink).unwrap_or(i32::MAX)),
+        size: Some(stat.st_size.unsigned_abs()),
+        mtime: Some(TimeInfo { nanoseconds: stat.st_mtime.saturating_mul(1_000_000_000) }),
+        mode: Some(stat.st_mode),
+        uid: Some(names.user(stat.st_uid).to_string()),
+        gid: Some(names.group(stat.st_gid).to_string()),
+    };
+    Ok(found.open().and_then(list)?.iter().map(info).collect())
 }
 
 fn list(directory: File) -> Result<Vec<(String, FileStat)>, OpenError> {

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! What lies in a sandbox was written by a guest that may be hostile. So nothing below an attached directory is opened by
-//! its path: no symbolic link is followed, and only regular files are read. Mesos follows links that stay inside.
+//! its path: no symbolic link is followed, and only regular files are read. Mesos follows links that stay inside. The slave's own at
+//! `tasks/<task id>` in the sandbox of a default executor, for which Mesos' web interface asks, are read, not followed (`open`).
 
 mod browse;
 mod open;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::{bad_request, json_response, not_found, with_text};
 use crate::libprocess::{Request, Response};
+use crate::messages::mesos::FileInfo;
 use open::OpenError;
 
 /// The largest file that `/files/download` gives, in bytes: the answer is made in memory. Longer ones are read in pieces.
@@ -91,6 +93,24 @@ impl Files {
             Some(place) => serve(&place, &path),
             None => nothing_there(),
         }
+    }
+
+    /// What is in the directory at a virtual path; of what is no directory, nothing, as in Mesos.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(super) fn list(&self, path: &str) -> Result<Vec<FileInfo>, Response> {
+        let place = self.resolve(path).ok_or_else(nothing_there)?;
+        browse::infos(&place, path).map_err(|error| refused(&error, path))
+    }
+
+    /// A piece of the file at a virtual path, and the whole file's length.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(super) fn piece(&self, path: &str, offset: u64, length: Option<u64>) -> Result<(u64, Vec<u8>), Response> {
+        let place = self.resolve(path).ok_or_else(nothing_there)?;
+        read::sized_piece(&place, path, offset, length)
     }
 
     fn debug(&self, request: &Request) -> Response {

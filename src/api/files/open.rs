@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
 use super::Place;
+use crate::slave::{CONTAINERS, TASKS};
 
 /// Why nothing was opened.
 #[derive(Debug)]
@@ -41,20 +42,43 @@ pub struct Found {
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
-/// Walks to a place without following a link.
+/// Walks to a place without following a link; one at `tasks/<task>` is taken for the name of what lies at `containers/<name>` beside, so
+/// that it never leads out.
 pub fn find(place: &Place) -> Result<Found, OpenError> {
     let mut fd = open(place.root, LOOK, Mode::empty())?;
+    // The directory before, if we have come from it by `tasks`.
+    let mut with_tasks: Option<OwnedFd> = None;
     for component in &place.below {
-        if matches!(*component, "." | "..") || component.contains('\0') {
-            return Err(OpenError::Inaccessible);
-        }
-        fd = openat(fd.as_fd(), *component, LOOK, Mode::empty())?;
+        let next = step(&fd, component)?;
+        let before = match with_tasks.take() {
+            Some(directory) if kind(&fstat(&next)?) == SFlag::S_IFLNK => {
+                fd = sandbox_of(&directory, &next)?;
+                continue;
+            }
+            Some(_) | None => std::mem::replace(&mut fd, next),
+        };
+        with_tasks = (*component == TASKS).then_some(before);
     }
     let stat = fstat(&fd)?;
     match kind(&stat) {
         SFlag::S_IFLNK => Err(OpenError::Inaccessible),
         _ => Ok(Found { fd, stat }),
     }
+}
+
+fn step(directory: &OwnedFd, component: &str) -> Result<OwnedFd, OpenError> {
+    if matches!(component, "." | "..") || component.contains('\0') {
+        return Err(OpenError::Inaccessible);
+    }
+    Ok(openat(directory.as_fd(), component, LOOK, Mode::empty())?)
+}
+
+/// Where the link of a task leads: its last component is the name of the task's sandbox in the executor's.
+fn sandbox_of(executors: &OwnedFd, link: &OwnedFd) -> Result<OwnedFd, OpenError> {
+    let target = readlinkat(link.as_fd(), "")?;
+    let name = target.to_str().and_then(|target| target.rsplit('/').next());
+    let containers = step(executors, CONTAINERS)?;
+    step(&containers, name.filter(|name| !name.is_empty()).ok_or(OpenError::Inaccessible)?)
 }
 
 fn kind(stat: &FileStat) -> SFlag {

@@ -79,6 +79,23 @@ fn piece(found: &Found, range: &Range) -> Result<(Vec<u8>, u64), OpenError> {
     Ok((data, offset))
 }
 
+/// Bytes from an offset on, as many as may be read at once, and the file's length.
+pub(super) fn sized_piece(
+    place: &Place,
+    path: &str,
+    offset: u64,
+    length: Option<u64>,
+) -> Result<(u64, Vec<u8>), Response> {
+    let failed = |error: OpenError| refused(&error, path);
+    let found = find(place).map_err(failed)?;
+    if let Some(refusal) = unreadable(&found, path, "read") {
+        return Err(refusal);
+    }
+    let (_, size) = piece(&found, &Range { offset: None, length: None }).map_err(failed)?;
+    let (data, _) = piece(&found, &Range { offset: Some(offset), length }).map_err(failed)?;
+    Ok((size, data))
+}
+
 /// Reads until that much is read or the file ends, which may have been cut meanwhile.
 fn read_at(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut data = vec![0; length as usize];

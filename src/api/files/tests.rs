@@ -184,3 +184,29 @@ fn debug_tells_what_is_attached() {
     let real = sandbox.directory.join("box");
     assert_eq!(sandbox.json("debug", ""), serde_json::json!({"/box": real.to_str().map(Path::new)}));
 }
+
+#[test]
+fn a_tasks_link_names_its_sandbox_beside_and_leads_nowhere_else() {
+    let sandbox = Sandbox::new("tasks");
+    for directory in ["tasks", "containers", "containers/c1"] {
+        fs::create_dir(sandbox.path(directory)).expect("mkdir");
+    }
+    fs::write(sandbox.path("containers/c1/stdout"), "hello").expect("write");
+    fs::write(sandbox.directory.join("secret"), "secret").expect("write");
+    // As the slave makes it: by the whole path.
+    symlink(sandbox.path("containers/c1"), sandbox.path("tasks/t")).expect("symlink");
+    assert_eq!(sandbox.json("read", "path=/box/tasks/t/stdout&offset=0")["data"], "hello");
+    assert_eq!(sandbox.json("browse", "path=/box/tasks/t")[0]["path"], "/box/tasks/t/stdout");
+    assert_eq!(sandbox.json("read", "path=/box/containers/c1/stdout&offset=0")["data"], "hello");
+    // As somebody else might.
+    symlink(sandbox.directory.join("secret"), sandbox.path("tasks/out")).expect("symlink");
+    symlink("/", sandbox.path("tasks/root")).expect("symlink");
+    symlink("..", sandbox.path("tasks/up")).expect("symlink");
+    symlink(&sandbox.directory, sandbox.path("containers/above")).expect("symlink");
+    symlink("above", sandbox.path("tasks/above")).expect("symlink");
+    symlink(sandbox.path("tasks"), sandbox.path("containers/c1/tasks")).expect("symlink");
+    for path in ["out", "root", "up", "up/secret", "above", "above/secret", "t/tasks/t/stdout", "t/../t/stdout"] {
+        let (status, _) = sandbox.refusal("read", &format!("path=/box/tasks/{path}&offset=0"));
+        assert!([400, 404].contains(&status), "{path}: {status}");
+    }
+}

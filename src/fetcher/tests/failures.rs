@@ -1,7 +1,7 @@
 //! The ways in which fetching fails, each with the words that the framework reads.
 
 use super::*;
-use std::net::TcpListener;
+use crate::loopback::Nobody;
 
 /// Fetching this fails in these words, and leaves no file.
 fn fails(container: &mut Container, uri: Uri, words: &str) {
@@ -36,10 +36,8 @@ fn a_server_that_does_not_have_it() {
 #[test]
 fn a_server_that_is_not_there() {
     let mut container = Container::new();
-    let port = {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-        listener.local_addr().expect("address").port()
-    };
+    let nobody = Nobody::new();
+    let port = nobody.port();
     let error = container.fetch(&[uri(format!("http://127.0.0.1:{port}/a"))]).expect_err("nobody there");
     let words = format!("Failed to fetch 'http://127.0.0.1:{port}/a': Error downloading resource: ");
     assert!(error.starts_with(&words) && error.contains("Failed to connect"), "{error}");

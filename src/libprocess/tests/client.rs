@@ -5,8 +5,9 @@ use std::net::TcpListener;
 use super::*;
 use crate::libprocess::http::{Headers, Request, Response};
 use crate::libprocess::network::RequestId;
+use crate::loopback::{self, Nobody};
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = PATIENCE;
 
 fn get(path: &str) -> Request {
     Request::new("GET", path, Vec::new())
@@ -86,13 +87,21 @@ fn requests_after_each_other_share_a_connection() {
 
 #[test]
 fn a_kept_connection_that_the_server_closed_is_not_used_again() {
-    let (mut client, mut server) = (Network::client(), listen());
-    client.request(server.address(), get("/x"), TIMEOUT, Instant::now());
+    // One that is nobody else's in the time between the two servers.
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, loopback::port_for_a_server());
+    let (mut client, mut server) = (Network::client(), Network::listen(address).expect("a listener"));
+    client.request(address, get("/x"), TIMEOUT, Instant::now());
     exchange(&mut client, &mut server, 1, echo);
-    let address = server.address();
     drop(server);
     until(&mut [&mut client], |_, network, _| network.counts().1 == 0);
-    let mut server = Network::listen(address).expect("the same port");
+    // A child that another test is just starting may hold the old listener for a moment.
+    let end = Instant::now() + PATIENCE;
+    let mut server = loop {
+        match Network::listen(address) {
+            Ok(server) => break server,
+            Err(error) => assert!(Instant::now() < end, "the same port: {error}"),
+        }
+    };
     client.request(address, get("/x"), TIMEOUT, Instant::now());
     let seen = exchange(&mut client, &mut server, 1, echo);
     assert!(matches!(seen[0], NetworkEvent::Response { .. }), "{seen:?}");
@@ -158,7 +167,8 @@ fn a_request_that_is_not_answered_ends_at_its_deadline() {
 #[test]
 fn a_request_to_nobody_or_with_a_broken_path_fails_with_a_reason() {
     let mut network = Network::client();
-    let address = listen().address();
+    let nobody = Nobody::new();
+    let address = nobody.address();
     for (path, reason) in [("/x", "cannot connect"), ("/x\r\ny", "method or path")] {
         network.request(address, get(path), TIMEOUT, Instant::now());
         let mut seen = Vec::new();

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use super::*;
+use crate::loopback::Nobody;
 
 /// The messages among events, as sender, name and body's length.
 fn messages(events: &[NetworkEvent]) -> Vec<(String, String, usize)> {
@@ -114,7 +115,8 @@ fn a_message_after_a_broken_connection_opens_a_new_one() {
 
 #[test]
 fn a_link_to_nobody_ends_at_once_and_an_unlinked_one_in_silence() {
-    let nobody = Pid { id: "master".to_string(), address: free_address() };
+    let unheard = Nobody::new();
+    let nobody = Pid { id: "master".to_string(), address: unheard.address() };
     let mut network = Network::client();
     network.link(&nobody, Instant::now());
     let mut exited = Vec::new();
@@ -130,11 +132,6 @@ fn a_link_to_nobody_ends_at_once_and_an_unlinked_one_in_silence() {
         assert_eq!(events, []);
         network.deadline().is_none()
     });
-}
-
-/// An address where nobody listens.
-fn free_address() -> SocketAddrV4 {
-    listen().address()
 }
 
 #[test]
@@ -161,8 +158,11 @@ fn a_peer_that_never_reads_is_dropped_at_its_limit_and_the_others_go_on() {
     let (from, to) = (pid("a", &a), pid("b", &b));
     a.link(&deaf_pid, Instant::now());
     let body = vec![0; 16 * 1024 * 1024];
-    let mut exited = false;
-    for _ in 0..8 {
+    let (mut exited, mut sent) = (false, 0);
+    // What the kernel takes of it comes on top of our own limit, and is as much as the machine's owner has said.
+    while !exited {
+        assert!(sent < 64, "the deaf peer's link must break when its buffer is full");
+        sent += 1;
         a.send(&from, &deaf_pid, "Lost", &body, Instant::now());
         a.send(&from, &to, "Ping", b"", Instant::now());
         let mut arrived = false;
@@ -171,8 +171,8 @@ fn a_peer_that_never_reads_is_dropped_at_its_limit_and_the_others_go_on() {
             arrived |= !messages(&events).is_empty();
             arrived
         });
+        assert!(a.waiting().0 <= 5 * body.len(), "{:?}", a.waiting());
     }
-    assert!(exited, "the deaf peer's link must break when its buffer is full");
 }
 
 #[test]

@@ -12,14 +12,19 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
 
 use super::network::{Network, NetworkEvent};
 use super::pid::Pid;
 use crate::poll::{Interest, PollSet, earlier};
 
 /// A test that has not come to its end by then fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How often a test looks again at what no descriptor tells.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What the kernel is to hold of bytes on their way, where a test depends on how much it holds. It may hold twice as much.
+const NARROW: usize = 64 * 1024;
 
 fn any_port() -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)
@@ -38,7 +43,8 @@ fn until(networks: &mut [&mut Network], step: impl FnMut(usize, &mut Network, Ve
     until_with(networks, &[], step);
 }
 
-/// The same, woken also by bytes for the plain sockets of the test.
+/// The same, woken also by bytes for the plain sockets of the test. What else a test looks at may change unseen: a connection that
+/// a listener has got, bytes that the kernel still carries. So no turn waits for long.
 fn until_with(
     networks: &mut [&mut Network],
     plain: &[&TcpStream],
@@ -52,8 +58,10 @@ fn until_with(
         set.clear();
         plain.iter().for_each(|socket| set.add(socket.as_raw_fd(), Interest::Read));
         networks.iter().for_each(|network| network.register(&mut set));
-        let deadline =
-            networks.iter().map(|network| network.deadline()).fold(earlier(first.take(), Some(end)), earlier);
+        let deadline = networks
+            .iter()
+            .map(|network| network.deadline())
+            .fold(earlier(first.take(), Some(Instant::now() + LOOK)), earlier);
         set.wait(deadline).expect("poll");
         for (at, network) in networks.iter_mut().enumerate() {
             let events = network.turn(&set, Instant::now());
@@ -82,6 +90,14 @@ impl Plain {
         Plain::new(TcpStream::connect(to).expect("a connection"))
     }
 
+    /// One for which the kernel holds next to nothing that it has not read.
+    fn connect_narrow(to: SocketAddrV4) -> Plain {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
+        setsockopt(&socket, sockopt::RcvBuf, &NARROW).expect("a small buffer");
+        connect(socket.as_raw_fd(), &SockaddrIn::from(to)).expect("connect");
+        Plain::new(TcpStream::from(socket))
+    }
+
     /// From another address of loopback's.
     fn connect_from(from: Ipv4Addr, to: SocketAddrV4) -> Plain {
         let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("a socket");
@@ -95,6 +111,7 @@ impl Plain {
         Plain { socket, seen: Vec::new(), ended: false }
     }
 
+    /// For what fits into the kernel's buffers, however small they are.
     fn write(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).expect("written");
     }

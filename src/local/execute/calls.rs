@@ -3,8 +3,8 @@
 use crate::messages::mesos::framework_info::{Capability, capability};
 use crate::messages::mesos::scheduler::{Call, call};
 use crate::messages::mesos::{
-    CommandInfo, Environment, Filters, FrameworkId, FrameworkInfo, Offer, SlaveId, TaskId, TaskInfo, TaskStatus,
-    environment, offer,
+    CommandInfo, Environment, ExecutorInfo, Filters, FrameworkId, FrameworkInfo, Offer, SlaveId, TaskGroupInfo, TaskId,
+    TaskInfo, TaskStatus, environment, offer,
 };
 use crate::resources::Resources;
 
@@ -14,7 +14,7 @@ const REFUSE_UNFIT: f64 = 1.0;
 /// How long offers are refused once the task has its own, in seconds: longer than any task.
 const REFUSE_ALL: f64 = 31_536_000.0;
 
-/// The task to be run.
+/// A command to be run as a task.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// Its id, of our own making.
@@ -33,23 +33,79 @@ pub struct Task {
     pub run_as: Option<String>,
 }
 
+impl Task {
+    fn info(&self) -> TaskInfo {
+        let variable = |(name, value): &(String, String)| environment::Variable {
+            name: name.clone(),
+            value: Some(value.clone()),
+            ..Default::default()
+        };
+        let environment = Environment { variables: self.env.iter().map(variable).collect() };
+        TaskInfo {
+            name: self.name.clone(),
+            task_id: TaskId { value: self.id.clone() },
+            resources: self.resources.as_slice().to_vec(),
+            command: Some(CommandInfo {
+                environment: (!self.env.is_empty()).then_some(environment),
+                shell: Some(true),
+                value: Some(self.command.clone()),
+                user: self.run_as.clone(),
+                ..CommandInfo::default()
+            }),
+            ..TaskInfo::default()
+        }
+    }
+}
+
+impl From<Task> for Work {
+    fn from(task: Task) -> Work {
+        Work { tasks: vec![task.info()], name: task.name, user: task.user, executor: None }
+    }
+}
+
+/// What is to be launched, all of it on one offer.
+#[derive(Debug, Clone)]
+pub struct Work {
+    /// A name for people.
+    pub name: String,
+    /// Who submits it.
+    pub user: String,
+    /// One task or, with an executor, those of a group. They name no slave yet.
+    pub tasks: Vec<TaskInfo>,
+    /// The executor of a group.
+    pub executor: Option<ExecutorInfo>,
+}
+
+impl Work {
+    /// All that is needed of an offer. Resources that are none count for nothing: the master will say so.
+    pub fn needed(&self) -> Resources {
+        let executor = self.executor.iter().flat_map(|executor| &executor.resources);
+        self.tasks.iter().flat_map(|task| &task.resources).chain(executor).cloned().collect()
+    }
+
+    /// In a sentence: the task, the tasks.
+    pub fn noun(&self) -> &'static str {
+        if self.executor.is_some() { "the tasks" } else { "the task" }
+    }
+}
+
 /// Makes calls; knows the ids that go into them.
 #[derive(Debug)]
 pub struct Caller {
-    task: Task,
+    work: Work,
     framework: Option<FrameworkId>,
     slave: Option<SlaveId>,
 }
 
 impl Caller {
     /// A caller that is not subscribed.
-    pub fn new(task: Task) -> Caller {
-        Caller { task, framework: None, slave: None }
+    pub fn new(work: Work) -> Caller {
+        Caller { work, framework: None, slave: None }
     }
 
-    /// The task.
-    pub fn task(&self) -> &Task {
-        &self.task
+    /// What is launched.
+    pub fn work(&self) -> &Work {
+        &self.work
     }
 
     /// The framework's id, once it has one.
@@ -57,7 +113,7 @@ impl Caller {
         self.framework.as_ref().map_or("", |id| id.value.as_str())
     }
 
-    /// The slave that the task was launched on.
+    /// The slave that was launched on.
     pub fn slave(&self) -> Option<&SlaveId> {
         self.slave.as_ref()
     }
@@ -67,21 +123,12 @@ impl Caller {
         self.framework = Some(framework);
     }
 
-    /// Takes note of the slave that a call launches the task on.
-    pub fn sent(&mut self, call: &Call) {
-        let launch =
-            call.accept.as_ref().and_then(|accept| accept.operations.first()).and_then(|each| each.launch.as_ref());
-        if let Some(task) = launch.and_then(|launch| launch.task_infos.first()) {
-            self.slave = Some(task.slave_id.clone());
-        }
-    }
-
     /// Without a time to fail over: when our connection ends, the master ends the task.
     pub fn subscribe(&self) -> Call {
         let capability = |kind: capability::Type| Capability { r#type: Some(kind as i32) };
         let framework_info = FrameworkInfo {
-            user: self.task.user.clone(),
-            name: format!("mesos-slave execute ({})", self.task.name),
+            user: self.work.user.clone(),
+            name: format!("mesos-slave execute ({})", self.work.name),
             failover_timeout: Some(0.0),
             checkpoint: Some(false),
             role: Some("*".to_string()),
@@ -102,42 +149,35 @@ impl Caller {
         Call { framework_id: self.framework.clone(), r#type: Some(kind as i32), ..Call::default() }
     }
 
-    /// Launches the task on an offer.
-    pub fn accept(&self, offer: &Offer) -> Call {
-        let launch = offer::Operation {
-            r#type: Some(offer::operation::Type::Launch as i32),
-            launch: Some(offer::operation::Launch { task_infos: vec![self.task_info(&offer.slave_id)] }),
-            ..Default::default()
-        };
+    /// Launches all on an offer.
+    pub fn accept(&mut self, offer: &Offer) -> Call {
+        self.slave = Some(offer.slave_id.clone());
+        let on_slave = |task: &TaskInfo| TaskInfo { slave_id: offer.slave_id.clone(), ..task.clone() };
+        let task_infos: Vec<TaskInfo> = self.work.tasks.iter().map(on_slave).collect();
         let accept = call::Accept {
             offer_ids: vec![offer.id.clone()],
-            operations: vec![launch],
+            operations: vec![self.operation(task_infos)],
             filters: Some(Filters { refuse_seconds: Some(REFUSE_ALL) }),
         };
         Call { accept: Some(accept), ..self.call(call::Type::Accept) }
     }
 
-    fn task_info(&self, slave: &SlaveId) -> TaskInfo {
-        let task = &self.task;
-        let variable = |(name, value): &(String, String)| environment::Variable {
-            name: name.clone(),
-            value: Some(value.clone()),
-            ..Default::default()
-        };
-        let environment = Environment { variables: task.env.iter().map(variable).collect() };
-        TaskInfo {
-            name: task.name.clone(),
-            task_id: TaskId { value: task.id.clone() },
-            slave_id: slave.clone(),
-            resources: task.resources.as_slice().to_vec(),
-            command: Some(CommandInfo {
-                environment: (!task.env.is_empty()).then_some(environment),
-                shell: Some(true),
-                value: Some(task.command.clone()),
-                user: task.run_as.clone(),
-                ..CommandInfo::default()
-            }),
-            ..TaskInfo::default()
+    fn operation(&self, task_infos: Vec<TaskInfo>) -> offer::Operation {
+        match &self.work.executor {
+            None => offer::Operation {
+                r#type: Some(offer::operation::Type::Launch as i32),
+                launch: Some(offer::operation::Launch { task_infos }),
+                ..Default::default()
+            },
+            Some(executor) => {
+                let executor = ExecutorInfo { framework_id: self.framework.clone(), ..executor.clone() };
+                let task_group = TaskGroupInfo { tasks: task_infos };
+                offer::Operation {
+                    r#type: Some(offer::operation::Type::LaunchGroup as i32),
+                    launch_group: Some(offer::operation::LaunchGroup { executor, task_group }),
+                    ..Default::default()
+                }
+            }
         }
     }
 
@@ -150,10 +190,10 @@ impl Caller {
         Call { decline: Some(decline), ..self.call(call::Type::Decline) }
     }
 
-    /// Ends the task.
-    pub fn kill(&self) -> Call {
+    /// Ends a task.
+    pub fn kill(&self, task: &str) -> Call {
         let kill = call::Kill {
-            task_id: TaskId { value: self.task.id.clone() },
+            task_id: TaskId { value: task.to_string() },
             slave_id: self.slave.clone(),
             ..Default::default()
         };

@@ -1,4 +1,4 @@
-//! What goes into the scheduler and what comes out of it.
+//! What goes into the scheduler and what comes out of it. Tasks go by their place among those that are launched.
 
 use std::time::Instant;
 
@@ -15,13 +15,13 @@ pub enum Event {
     Lost(String),
     /// The user has had enough; what the exit status will be.
     Interrupt(Interrupt),
-    /// All output of the task is out.
-    Drained,
+    /// All output of a task is out.
+    Drained(usize),
     /// Nothing but time has passed.
     Tick,
 }
 
-/// Why the task is to be ended.
+/// Why the work is to be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interrupt {
     /// Ctrl-C.
@@ -61,14 +61,14 @@ impl Interrupt {
 pub enum Action {
     /// Post a call to the master.
     Call(Box<Call>),
-    /// Tell the user that the task has this state, why, and since when. The last state is told after the last output.
-    State(TaskState, Option<String>, Instant),
+    /// Tell the user that a task has this state, why, and since when. The last state is told after the last output.
+    State(usize, TaskState, Option<String>, Instant),
     /// Tell the user something.
     Say(String),
-    /// Find the task's sandbox at this agent and show what is written to it.
-    Follow(Box<Target>),
-    /// The task has ended: show the rest, then tell [`Event::Drained`].
-    Drain,
+    /// Find a task's sandbox at this agent and show what is written to it. The place behind the last task is their executor's.
+    Follow(usize, Box<Target>),
+    /// A task has ended: show the rest, then tell [`Event::Drained`].
+    Drain(usize),
     /// Leave with this outcome.
     Exit(Outcome),
 }
@@ -84,6 +84,20 @@ pub struct Target {
     pub framework: String,
     /// The task's id.
     pub task: String,
-    /// The container's id, when the task's status told it.
+    /// The container's id, when the task's status told it: of a nested container, that of the outermost one around it.
     pub container: Option<String>,
+    /// What of it is shown.
+    pub shown: Shown,
+}
+
+/// What is shown of a container's sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Shown {
+    /// The output of the one task, and the steps of its VM's life.
+    #[default]
+    All,
+    /// Those steps alone, of a VM that tasks share.
+    Steps,
+    /// The output of a task that has a sandbox of its own in it, at this place.
+    Output(String),
 }

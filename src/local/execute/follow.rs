@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::answer;
-use super::scheduler::Target;
+use super::scheduler::{Shown, Target};
 use crate::libprocess::{Request, Response};
 use crate::poll::{Backoff, earlier};
 
@@ -140,7 +140,7 @@ impl Follower {
 
     /// `vm.log` has been read to its end since [`Follower::catch_up`], or cannot be.
     pub fn is_caught_up(&self) -> bool {
-        !self.catching_up || self.gave_up
+        !self.catching_up || self.gave_up || matches!(self.target.shown, Shown::Output(_))
     }
 
     /// All has been read, or given up.
@@ -179,7 +179,7 @@ impl Follower {
                 file.pace.asking = true;
                 file.asked_at_end = self.draining;
                 file.asked_to_catch_up = self.catching_up;
-                requests.push((Ask::File(file.kind), read_request(sandbox, file)));
+                requests.push((Ask::File(file.kind), read_request(sandbox, &self.target.shown, file)));
             }
         }
         requests
@@ -199,8 +199,12 @@ impl Follower {
         match sandbox {
             Ok(Some(sandbox)) => {
                 self.sandbox = Some(sandbox);
-                self.files =
-                    [Kind::VmLog, Kind::Stdout, Kind::Stderr].into_iter().map(|kind| File::new(kind, now)).collect();
+                let kinds: &[Kind] = match self.target.shown {
+                    Shown::All => &[Kind::VmLog, Kind::Stdout, Kind::Stderr],
+                    Shown::Steps => &[Kind::VmLog],
+                    Shown::Output(_) => &[Kind::Stdout, Kind::Stderr],
+                };
+                self.files = kinds.iter().map(|kind| File::new(*kind, now)).collect();
                 Found::Nothing
             }
             Ok(None) => {
@@ -287,8 +291,12 @@ impl File {
     }
 }
 
-fn read_request(sandbox: &str, file: &File) -> Request {
-    let path = percent_encode(&format!("{sandbox}/{}", file.kind.file()));
+fn read_request(sandbox: &str, shown: &Shown, file: &File) -> Request {
+    let path = match shown {
+        Shown::Output(below) => format!("{sandbox}/{below}/{}", file.kind.file()),
+        Shown::All | Shown::Steps => format!("{sandbox}/{}", file.kind.file()),
+    };
+    let path = percent_encode(&path);
     let query = format!("path={path}&offset={}&length=65536", file.offset);
     Request { query: Some(query), ..Request::new("GET", "/files/read", Vec::new()) }
 }
@@ -314,7 +322,11 @@ mod tests {
     impl Test {
         /// A follower that has found its sandbox.
         fn new() -> Test {
-            let target = Target { framework: "F".to_string(), container: Some("c".to_string()), ..Target::default() };
+            Test::of(Target::default())
+        }
+
+        fn of(target: Target) -> Test {
+            let target = Target { framework: "F".to_string(), container: Some("c".to_string()), ..target };
             let now = Instant::now();
             let mut test = Test { follower: Follower::new(target, now), now };
             assert_eq!(test.asked(), [Ask::State]);
@@ -374,6 +386,18 @@ mod tests {
         let next = test.requests();
         assert_eq!(next.len(), 1, "the others are still asked for");
         assert_eq!(next[0].1.query.as_deref(), Some("path=/w/a%20b%26c/stdout&offset=5&length=65536"));
+    }
+
+    #[test]
+    fn a_groups_task_has_its_files_below_its_executors_which_has_the_vms_log() {
+        let paths = |shown: Shown| -> Vec<String> {
+            let mut test = Test::of(Target { shown, ..Target::default() });
+            let queries = test.requests().into_iter().filter_map(|(_, request)| request.query);
+            queries.map(|query| query.split('&').next().unwrap_or_default().to_string()).collect()
+        };
+        let streams = ["path=/w/a%20b%26c/containers/n/stdout", "path=/w/a%20b%26c/containers/n/stderr"];
+        assert_eq!(paths(Shown::Output("containers/n".to_string())), streams);
+        assert_eq!(paths(Shown::Steps), ["path=/w/a%20b%26c/vm.log"]);
     }
 
     #[test]

@@ -274,6 +274,8 @@ mod tests {
         let make = |name: &str, age: Duration| {
             let path = temporary.join(name);
             fs::create_dir_all(path.join("work")).expect("mkdir");
+            // As `execute` makes it, whatever the umask is here.
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o711)).expect("mode");
             File::create(path.join("lock")).expect("lock");
             let directory = File::open(&path).expect("open");
             directory.set_modified(std::time::SystemTime::now() - age).expect("utimes");

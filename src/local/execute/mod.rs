@@ -1,4 +1,4 @@
-//! `mesos-slave execute`: submits one command to a master, shows what it prints, and ends as it ends.
+//! `mesos-slave execute`: submits one command or one group of tasks to a master, shows what it prints, and ends as it ends.
 //!
 //! ```text
 //!               v1 scheduler API, JSON             /state, /files/read
@@ -8,13 +8,17 @@
 //! with --master=local:  local-master ◄─ children ─► mesos-slave          local
 //! ```
 //!
-//! stdout carries the task's stdout and nothing else, byte for byte; stderr the task's stderr and the progress. Nothing of it is
-//! peculiar to our own master and slave: it works against Mesos 1.x.
+//! stdout carries the task's stdout and nothing else, byte for byte; stderr the task's stderr and the progress. Of a group, both carry
+//! whole lines, each behind its task's id. Nothing of it is peculiar to our own master and slave: it works against Mesos 1.x.
 
 mod answer;
 mod calls;
 mod events;
 mod follow;
+mod group;
+#[cfg(test)]
+mod group_tests;
+mod launched;
 mod leader;
 mod local;
 mod outcome;
@@ -38,7 +42,7 @@ use crate::flags::{ExecuteFlags, Master};
 use crate::poll::Signals;
 use crate::random::Random;
 use crate::resources::{self, Resources};
-use calls::Task;
+use calls::{Task, Work};
 use local::Cluster;
 use outcome::Outcome;
 use scheduler::Scheduler;
@@ -47,7 +51,7 @@ use shell::{Shell, Streams};
 /// So much of the slave's log is shown when something has failed that is not the command's fault.
 const LOG_LINES: usize = 15;
 
-/// Runs the command. The exit status is the command's own; 130 or 143 after Ctrl-C or SIGTERM, 124 after `--timeout`, 1 for whatever else
+/// Runs the command. The exit status is the command's own, of a group that of the first task that did not finish; 130 or 143 after Ctrl-C or SIGTERM, 124 after `--timeout`, 1 for whatever else
 /// went wrong, with the reason on stderr.
 pub fn main(flags: &ExecuteFlags) -> ExitCode {
     for warning in &flags.warnings {
@@ -65,7 +69,7 @@ fn fail(why: &str) -> ExitCode {
 }
 
 fn run(flags: &ExecuteFlags) -> Result<Outcome, String> {
-    let task = task(flags)?;
+    let work = work(flags)?;
     // Before any child is started: none may be left behind by a signal.
     let mut signals = Signals::block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])
         .map_err(|error| format!("cannot await signals: {error}"))?;
@@ -73,16 +77,16 @@ fn run(flags: &ExecuteFlags) -> Result<Outcome, String> {
         Master::Address { host, port } => {
             let master =
                 shell::resolve(&format!("{host}:{port}")).map_err(|why| format!("cannot find the master: {why}"))?;
-            let outcome = follow(flags, task, master, &mut signals, None);
+            let outcome = follow(flags, work, master, &mut signals, None);
             outcome.inspect(tell)
         }
         Master::ZooKeeper(zookeeper) => {
-            led(flags, task, &mut signals, |random, now| Detector::zookeeper(zookeeper.clone(), random, now))
+            led(flags, work, &mut signals, |random, now| Detector::zookeeper(zookeeper.clone(), random, now))
         }
-        Master::File(path) => led(flags, task, &mut signals, |random, now| Detector::file(path.clone(), random, now)),
+        Master::File(path) => led(flags, work, &mut signals, |random, now| Detector::file(path.clone(), random, now)),
         Master::Local => {
             let mut cluster = Cluster::start(flags)?;
-            let outcome = follow(flags, task, cluster.address(), &mut signals, Some(&mut cluster));
+            let outcome = follow(flags, work, cluster.address(), &mut signals, Some(&mut cluster));
             if let Ok(outcome) = &outcome {
                 tell(outcome);
                 tell_log(outcome, &mut cluster);
@@ -96,7 +100,7 @@ fn run(flags: &ExecuteFlags) -> Result<Outcome, String> {
 /// With the master that leads now; if another does later, the task is followed no longer than its own master is there.
 fn led(
     flags: &ExecuteFlags,
-    task: Task,
+    work: Work,
     signals: &mut Signals,
     detector: impl FnOnce(Random, Instant) -> Detector,
 ) -> Result<Outcome, String> {
@@ -104,7 +108,7 @@ fn led(
     let mut detector = detector(random, Instant::now());
     let found = leader::find(&mut detector, signals, flags.timeout);
     match found.map_err(|error| format!("cannot wait for a master: {error}"))? {
-        Ok(master) => follow(flags, task, master, signals, None).inspect(tell),
+        Ok(master) => follow(flags, work, master, signals, None).inspect(tell),
         Err(interrupt) => {
             fail(&format!("no master was found: {}", interrupt.text()));
             Ok(Outcome::Interrupted(interrupt))
@@ -114,13 +118,13 @@ fn led(
 
 fn follow(
     flags: &ExecuteFlags,
-    task: Task,
+    work: Work,
     master: SocketAddrV4,
     signals: &mut Signals,
     cluster: Option<&mut Cluster>,
 ) -> Result<Outcome, String> {
     let now = Instant::now();
-    let (scheduler, first) = Scheduler::new(task, flags.timeout, now);
+    let (scheduler, first) = Scheduler::new(work, flags.timeout, now);
     let streams = Streams::own().map_err(|error| format!("no standard output: {error}"))?;
     let shell = Shell::new(master, scheduler, signals, cluster, streams, now);
     shell.run(first).map_err(|error| format!("cannot wait for events: {error}"))
@@ -139,6 +143,13 @@ fn tell(outcome: &Outcome) {
 fn tell_log(outcome: &Outcome, cluster: &mut Cluster) {
     if matches!(outcome, Outcome::Failed(_)) && cluster.ended().is_none() {
         eprintln!("the slave's last words:\n{}", output::printable(&cluster.last_lines(LOG_LINES)));
+    }
+}
+
+fn work(flags: &ExecuteFlags) -> Result<Work, String> {
+    match &flags.task_group {
+        Some(group) => group::read(group, own_user()),
+        None => task(flags).map(Work::from),
     }
 }
 

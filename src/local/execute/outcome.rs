@@ -25,17 +25,17 @@ impl Outcome {
     }
 }
 
-/// What a terminal status means, after a kill of ours or without one.
-pub fn of(status: &TaskStatus, killed: Option<Interrupt>) -> Outcome {
+/// What a terminal status means, after a kill of ours or without one. `whose`: the task, for people.
+pub fn of(status: &TaskStatus, killed: Option<Interrupt>, whose: &str) -> Outcome {
     let message = status.message();
     match (status.state(), killed) {
         (TaskState::TaskFinished, _) => Outcome::Command(0),
         (TaskState::TaskKilled, Some(why)) => Outcome::Interrupted(why),
         (TaskState::TaskFailed, _) => match command_status(message) {
             Some(status) => Outcome::Command(status),
-            None => Outcome::Failed(described("the task failed", message)),
+            None => Outcome::Failed(described(&format!("{whose} failed"), message)),
         },
-        (state, _) => Outcome::Failed(described(&format!("the task ended as {}", state.as_str_name()), message)),
+        (state, _) => Outcome::Failed(described(&format!("{whose} ended as {}", state.as_str_name()), message)),
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
 
     fn outcome(state: TaskState, message: &str, killed: Option<Interrupt>) -> Outcome {
         let status = TaskStatus { state: state as i32, message: Some(message.to_string()), ..TaskStatus::default() };
-        of(&status, killed)
+        of(&status, killed, "the task")
     }
 
     fn failed(message: &str) -> u8 {

@@ -95,6 +95,56 @@ impl<W: Write + AsRawFd> Sink<W> {
     }
 }
 
+/// So much of a line waits for its end before what there is of it is shown as a line.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// Marks a task's output with the task's name, since a group's tasks share our streams: whole lines, each behind the name.
+#[derive(Debug)]
+pub struct Label {
+    /// None: the output is left as it is.
+    label: Option<Vec<u8>>,
+    line: Vec<u8>,
+}
+
+impl Label {
+    /// For a task that has the stream for itself.
+    pub fn none() -> Label {
+        Label { label: None, line: Vec::new() }
+    }
+
+    /// Lines begin with `[name] `.
+    pub fn new(name: &str) -> Label {
+        Label { label: Some(format!("[{}] ", printable(name)).into_bytes()), line: Vec::new() }
+    }
+
+    /// What is to be shown, now that these bytes have come. Half a line waits for its rest.
+    pub fn on(&mut self, bytes: Vec<u8>) -> Vec<u8> {
+        let Some(label) = &self.label else {
+            return bytes;
+        };
+        let mut out = Vec::with_capacity(bytes.len());
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(piece);
+            if self.line.len() >= LONGEST_LINE && !self.line.ends_with(b"\n") {
+                self.line.push(b'\n');
+            }
+            if self.line.ends_with(b"\n") {
+                out.extend_from_slice(label);
+                out.append(&mut self.line);
+            }
+        }
+        out
+    }
+
+    /// The half line that has no rest, as a line.
+    pub fn rest(&mut self) -> Vec<u8> {
+        match self.line.is_empty() {
+            true => Vec::new(),
+            false => self.on(b"\n".to_vec()),
+        }
+    }
+}
+
 /// The lines that tell how the task comes on.
 #[derive(Debug)]
 pub struct Progress {
@@ -110,8 +160,8 @@ impl Progress {
         Progress { start: now, colour, steps: Vec::new() }
     }
 
-    /// `TASK_RUNNING       1.23 s  message`.
-    pub fn state(&self, state: TaskState, message: Option<&str>, now: Instant) -> String {
+    /// `TASK_RUNNING       1.23 s  message`; of a group's task, whose it is comes before the message.
+    pub fn state(&self, task: Option<&str>, state: TaskState, message: Option<&str>, now: Instant) -> String {
         let seconds = now.saturating_duration_since(self.start).as_secs_f64();
         let name = format!("{:<14}", state.as_str_name());
         let name = match (self.colour, colour_of(state)) {
@@ -119,7 +169,8 @@ impl Progress {
             (false, _) | (true, None) => name,
         };
         let message = message.map(|message| format!("  {}", printable(message))).unwrap_or_default();
-        format!("{name} {seconds:>8.2} s{message}")
+        let task = task.map(|task| format!("  [{}]", printable(task))).unwrap_or_default();
+        format!("{name} {seconds:>8.2} s{task}{message}")
     }
 
     /// The steps in bytes of `vm.log`, `  boot       0.31 s` each. Half a line waits for its rest.
@@ -165,7 +216,8 @@ mod tests {
     use std::time::Duration;
 
     fn pipe() -> (File, Sink<File>) {
-        let (reader, writer) = nix::unistd::pipe().expect("pipe");
+        // Children of other tests are not to hold it.
+        let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
         (File::from(reader), Sink::new(File::from(writer)))
     }
 
@@ -200,9 +252,16 @@ mod tests {
     fn a_reader_that_is_gone_is_noticed() {
         let (reader, mut sink) = pipe();
         drop(reader);
-        sink.push(b"x");
-        turn(&mut sink);
-        assert!(sink.is_broken() && sink.is_empty());
+        let end = Instant::now() + Duration::from_secs(60);
+        // A child that another test is just starting may hold the reader until it has become its program.
+        while !sink.is_broken() {
+            assert!(Instant::now() < end, "nobody reads, and that is not noticed");
+            if sink.is_empty() {
+                sink.push(b"x");
+            }
+            turn(&mut sink);
+        }
+        assert!(sink.is_empty());
     }
 
     #[test]
@@ -219,13 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn a_labelled_output_is_whole_lines_behind_the_label() {
+        let mut label = Label::new("a");
+        assert_eq!(label.on(b"one\ntw".to_vec()), b"[a] one\n");
+        assert_eq!(label.on(b"o\n\nthr".to_vec()), b"[a] two\n[a] \n");
+        assert_eq!((label.rest(), label.rest()), (b"[a] thr\n".to_vec(), Vec::new()));
+        let long = label.on(vec![b'x'; LONGEST_LINE]);
+        assert_eq!((&long[..5], long.len()), (b"[a] x".as_slice(), LONGEST_LINE + 5));
+        let mut none = Label::none();
+        assert_eq!((none.on(b"hal\nf".to_vec()), none.rest()), (b"hal\nf".to_vec(), Vec::new()));
+    }
+
+    #[test]
     fn progress_is_a_line_per_state_and_per_step() {
         let now = Instant::now();
         let mut progress = Progress { start: now, colour: false, steps: Vec::new() };
         let later = now + Duration::from_millis(1234);
-        assert_eq!(progress.state(TaskState::TaskRunning, None, later), "TASK_RUNNING       1.23 s");
-        let text = progress.state(TaskState::TaskFailed, Some("Command exited\x1b[0m"), later);
-        assert_eq!(text, "TASK_FAILED        1.23 s  Command exited?[0m");
+        assert_eq!(progress.state(None, TaskState::TaskRunning, None, later), "TASK_RUNNING       1.23 s");
+        let text = progress.state(Some("a"), TaskState::TaskFailed, Some("Command exited\x1b[0m"), later);
+        assert_eq!(text, "TASK_FAILED        1.23 s  [a]  Command exited?[0m");
         assert_eq!(
             progress.steps(b"2026-11-24T10:00:00Z overlay 0.05s\n2026-11-24T10:00:01Z bo"),
             ["  overlay          0.05 s"]

@@ -1,20 +1,22 @@
 //! The scheduler's core: what it knows and decides. No I/O, no clock.
 //!
 //! ```text
-//! Subscribing ─ SUBSCRIBED ─► Waiting ─ an offer fits: ACCEPT ─► Launched ─ first UPDATE ─► Following
-//!                                                                    └──── Ctrl-C: KILL ──┴─► Killing
-//! terminal UPDATE ─► Draining ─ all output is out ─► ACKNOWLEDGE, TEARDOWN ─► Done
+//! Subscribing ─ SUBSCRIBED ─► Waiting ─ an offer fits: ACCEPT ─► Launched ──── Ctrl-C: KILL ───► Killing
+//!                                                                    └────────────┬────────────────┘
+//!                                              the last task has ended: TEARDOWN ─┴─► Done
 //! ```
 //!
-//! The terminal update is acknowledged last: until then no slave forgets the task, so its output can still be found.
+//! What becomes of each task is in [`Launched`]. A terminal update is acknowledged last, when all output is out: until then no slave
+//! forgets the task, so its output can still be found.
 
 use std::time::{Duration, Instant};
 
-use super::calls::{Caller, Task};
-pub use super::events::{Action, Event, Interrupt, Target};
+use super::calls::{Caller, Work};
+pub use super::events::{Action, Event, Interrupt, Shown, Target};
+use super::launched::{Launched, Stage};
 use super::outcome::{self, Outcome};
 use crate::messages::mesos::scheduler::{Call, Event as FromMaster, event};
-use crate::messages::mesos::{self, Offer, TaskState, TaskStatus};
+use crate::messages::mesos::{self, Offer, TaskStatus};
 use crate::resources::Resources;
 use crate::slave::is_terminal;
 
@@ -29,40 +31,41 @@ const HEARTBEATS: f64 = 5.0;
 enum State {
     Subscribing,
     Waiting { notice: Option<Instant> },
-    Launched { target: Target },
-    Following,
-    Killing { target: Option<Target>, why: Interrupt },
-    Draining { status: Box<TaskStatus>, outcome: Outcome, at: Instant },
+    Launched,
+    Killing { why: Interrupt },
     Done,
 }
 
-/// The scheduler of one task.
+/// The scheduler of one task, or of one group.
 #[derive(Debug)]
 pub struct Scheduler {
     caller: Caller,
     state: State,
+    tasks: Vec<Launched>,
+    /// What the first task came to that ended otherwise than well.
+    failed: Option<Outcome>,
     heartbeat: Duration,
     last_event: Instant,
     timeout: Option<Duration>,
     kill_at: Option<Instant>,
-    last_state: Option<TaskState>,
     last_offer: Option<Resources>,
     actions: Vec<Action>,
 }
 
 impl Scheduler {
-    /// A scheduler and its first actions. The task is killed when it has run for `timeout`.
-    pub fn new(task: Task, timeout: Option<Duration>, now: Instant) -> (Scheduler, Vec<Action>) {
-        let caller = Caller::new(task);
+    /// A scheduler and its first actions. What is launched is killed when it has run for `timeout`.
+    pub fn new(work: Work, timeout: Option<Duration>, now: Instant) -> (Scheduler, Vec<Action>) {
+        let caller = Caller::new(work);
         let first = vec![Action::Call(Box::new(caller.subscribe()))];
         let scheduler = Scheduler {
             caller,
             state: State::Subscribing,
+            tasks: Vec::new(),
+            failed: None,
             heartbeat: Duration::ZERO,
             last_event: now,
             timeout,
             kill_at: None,
-            last_state: None,
             last_offer: None,
             actions: Vec::new(),
         };
@@ -85,11 +88,18 @@ impl Scheduler {
                 self.give_up(format!("{what}: {why}{advice}"));
             }
             Event::Interrupt(why) => self.interrupt(why),
-            Event::Drained => self.drained(),
+            Event::Drained(task) => self.drained(task),
             Event::Tick => {}
         }
         self.deadlines(now);
         std::mem::take(&mut self.actions)
+    }
+
+    /// What the tasks of a group are called; a task that is alone needs no name.
+    pub fn labels(&self) -> Vec<String> {
+        let work = self.caller.work();
+        let grouped = work.tasks.iter().filter(|_| work.executor.is_some());
+        grouped.map(|task| task.task_id.value.clone()).collect()
     }
 
     /// When [`Event::Tick`] is due.
@@ -123,7 +133,7 @@ impl Scheduler {
     }
 
     fn tell_waiting(&mut self) {
-        let wanted = &self.caller.task().resources;
+        let wanted = self.caller.work().needed();
         let seen = match &self.last_offer {
             Some(offer) => format!("; the last one had {offer}"),
             None => {
@@ -180,9 +190,10 @@ impl Scheduler {
     }
 
     fn offers(&mut self, offers: &[Offer], now: Instant) {
+        let needed = self.caller.work().needed();
         let fitting = match self.state {
-            State::Waiting { .. } => offers.iter().find(|offer| fits(offer, &self.caller.task().resources)),
-            _ => None,
+            State::Waiting { .. } => offers.iter().find(|offer| usable(offer).contains(&needed)),
+            State::Subscribing | State::Launched | State::Killing { .. } | State::Done => None,
         };
         let others: Vec<&Offer> =
             offers.iter().filter(|offer| fitting.is_none_or(|chosen| chosen.id != offer.id)).collect();
@@ -197,112 +208,160 @@ impl Scheduler {
     }
 
     fn launch(&mut self, offer: &Offer, now: Instant) {
-        self.call(self.caller.accept(offer));
+        let call = self.caller.accept(offer);
+        self.call(call);
         self.actions.push(Action::Say(format!("launching on {}", offer.hostname)));
         self.kill_at = self.timeout.map(|timeout| now + timeout);
-        let target = target(offer, self.caller.framework(), &self.caller.task().id);
-        self.state = State::Launched { target };
+        let ids = self.caller.work().tasks.iter().map(|task| task.task_id.value.clone());
+        let launched = |id: String| {
+            let target = target(offer, self.caller.framework(), &id);
+            Launched::new(id, target)
+        };
+        self.tasks = ids.map(launched).collect();
+        self.follow_executor(offer);
+        self.state = State::Launched;
+    }
+
+    /// A group's tasks start when their VM is there: its steps are shown from the beginning, and once.
+    fn follow_executor(&mut self, offer: &Offer) {
+        let Some(first) = self.tasks.first().filter(|_| self.caller.work().executor.is_some()) else {
+            return;
+        };
+        let target = Target { shown: Shown::Steps, ..target(offer, self.caller.framework(), &first.id) };
+        self.actions.push(Action::Follow(self.tasks.len(), Box::new(target)));
     }
 
     fn update(&mut self, status: &TaskStatus, now: Instant) {
-        if status.task_id.value != self.caller.task().id {
+        let Some(index) = self.tasks.iter().position(|task| task.id == status.task_id.value) else {
             return;
-        }
+        };
         let ended = is_terminal(status.state());
-        let repeated = self.last_state == Some(status.state());
-        self.last_state = Some(status.state());
-        if !repeated && !ended {
-            self.actions.push(state_of(status, now));
+        let is_new = self.tasks[index].is_new(status.state());
+        if is_new && !ended {
+            self.actions.push(state_of(index, status, now));
         }
-        if matches!(self.state, State::Draining { .. } | State::Done) {
+        if self.tasks[index].has_ended() || self.state == State::Done {
             return;
         }
-        self.follow(status);
+        self.follow(index, status);
         match ended {
-            true => self.ended(status, now),
+            true => self.ended(index, status, now),
             false => self.acknowledge(status),
         }
     }
 
-    /// The first update tells that there is a sandbox, and in most cases its container's id.
-    fn follow(&mut self, status: &TaskStatus) {
-        let target = match &mut self.state {
-            State::Launched { target } => Some(std::mem::take(target)),
-            State::Killing { target, .. } => target.take(),
-            State::Subscribing | State::Waiting { .. } | State::Following | State::Draining { .. } | State::Done => {
-                None
-            }
-        };
-        if matches!(self.state, State::Launched { .. }) {
-            self.state = State::Following;
-        }
-        if let Some(target) = target {
-            let container = status.container_status.as_ref().and_then(|status| status.container_id.as_ref());
-            let container = container.map(|id| id.value.clone());
-            self.actions.push(Action::Follow(Box::new(Target { container, ..target })));
+    fn follow(&mut self, index: usize, status: &TaskStatus) {
+        let grouped = self.caller.work().executor.is_some();
+        if let Some(target) = self.tasks[index].follow(status, grouped) {
+            self.actions.push(Action::Follow(index, Box::new(target)));
         }
     }
 
-    fn ended(&mut self, status: &TaskStatus, now: Instant) {
-        let why = match self.state {
-            State::Killing { why, .. } => Some(why),
-            _ => None,
+    fn ended(&mut self, index: usize, status: &TaskStatus, now: Instant) {
+        let killed = match self.state {
+            State::Killing { why } => Some(why),
+            State::Subscribing | State::Waiting { .. } | State::Launched | State::Done => None,
         };
-        let outcome = outcome::of(status, why);
-        self.kill_at = None;
-        self.state = State::Draining { status: Box::new(status.clone()), outcome, at: now };
-        self.actions.push(Action::Drain);
+        let task = &mut self.tasks[index];
+        let whose = match self.caller.work().executor {
+            Some(_) => format!("task {}", task.id),
+            None => "the task".to_string(),
+        };
+        let outcome = outcome::of(status, killed, &whose);
+        if outcome != Outcome::Command(0) {
+            self.failed.get_or_insert_with(|| outcome.clone());
+        }
+        task.outcome = Some(outcome);
+        task.stage = Stage::Draining { status: Box::new(status.clone()), at: now };
+        if self.tasks.iter().all(Launched::has_ended) {
+            self.kill_at = None;
+        }
+        self.actions.push(Action::Drain(index));
     }
 
-    fn drained(&mut self) {
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Draining { status, outcome, at } => {
-                self.actions.push(state_of(&status, at));
-                self.acknowledge(&status);
-                self.leave(outcome);
-            }
-            other => self.state = other,
+    fn drained(&mut self, index: usize) {
+        if self.state == State::Done || index >= self.tasks.len() {
+            return;
         }
+        self.settle(index, true);
+        if self.tasks.iter().all(|task| task.stage == Stage::Ended) {
+            self.leave(self.outcome());
+        }
+    }
+
+    /// Shows a task's last state and, if the master is there to hear it, acknowledges it.
+    fn settle(&mut self, index: usize, acknowledge: bool) {
+        let stage = &mut self.tasks[index].stage;
+        match std::mem::replace(stage, Stage::Ended) {
+            Stage::Draining { status, at } => {
+                self.actions.push(state_of(index, &status, at));
+                if acknowledge {
+                    self.acknowledge(&status);
+                }
+            }
+            other @ (Stage::Launched(_) | Stage::Following | Stage::Ended) => *stage = other,
+        }
+    }
+
+    fn settle_all(&mut self, acknowledge: bool) {
+        (0..self.tasks.len()).for_each(|index| self.settle(index, acknowledge));
+    }
+
+    /// What it all came to: the first that did not go well.
+    fn outcome(&self) -> Outcome {
+        self.failed.clone().unwrap_or(Outcome::Command(0))
+    }
+
+    /// Everything has ended, though not all output is out.
+    fn is_over(&self) -> bool {
+        !self.tasks.is_empty() && self.tasks.iter().all(Launched::has_ended)
     }
 
     fn interrupt(&mut self, why: Interrupt) {
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Subscribing => self.actions.push(Action::Exit(Outcome::Interrupted(why))),
+        match self.state {
+            State::Subscribing => {
+                self.state = State::Done;
+                self.actions.push(Action::Exit(Outcome::Interrupted(why)));
+            }
             State::Waiting { .. } => self.leave(Outcome::Interrupted(why)),
-            State::Launched { target } => self.kill(Some(target), why),
-            State::Following => self.kill(None, why),
-            State::Killing { target, why: first } if why == Interrupt::Timeout => {
-                self.state = State::Killing { target, why: first };
-            }
-            State::Killing { why: first, .. } => {
-                self.actions
-                    .push(Action::Say(format!("{} again: leaving at once; the master ends the task", why.text())));
-                self.leave(Outcome::Interrupted(first));
-            }
-            State::Draining { status, outcome, at } => {
+            State::Launched | State::Killing { .. } if self.is_over() => {
                 self.actions.push(Action::Say(format!("{}: the rest of the output is left out", why.text())));
-                self.actions.push(state_of(&status, at));
-                self.acknowledge(&status);
-                self.leave(outcome);
+                self.settle_all(true);
+                self.leave(self.outcome());
+            }
+            State::Launched => self.kill(why),
+            State::Killing { .. } if why == Interrupt::Timeout => {}
+            State::Killing { why: first } => {
+                let what = self.caller.work().noun();
+                self.actions
+                    .push(Action::Say(format!("{} again: leaving at once; the master ends {what}", why.text())));
+                self.leave(Outcome::Interrupted(first));
             }
             State::Done => {}
         }
     }
 
-    fn kill(&mut self, target: Option<Target>, why: Interrupt) {
+    fn kill(&mut self, why: Interrupt) {
         let hint = match why {
             Interrupt::CtrlC => " (again to leave at once)",
             Interrupt::Terminate | Interrupt::BrokenPipe | Interrupt::Timeout => "",
         };
-        self.actions.push(Action::Say(format!("{}: killing the task{hint}", why.text())));
-        self.call(self.caller.kill());
-        self.state = State::Killing { target, why };
+        let what = self.caller.work().noun();
+        self.actions.push(Action::Say(format!("{}: killing {what}{hint}", why.text())));
+        let running = self.tasks.iter().filter(|task| !task.has_ended());
+        let kills: Vec<Call> = running.map(|task| self.caller.kill(&task.id)).collect();
+        kills.into_iter().for_each(|kill| self.call(kill));
+        self.state = State::Killing { why };
     }
 
     fn failure(&mut self, failure: &event::Failure) {
         let ours = failure.slave_id.is_some() && failure.slave_id.as_ref() == self.caller.slave();
         if ours && failure.executor_id.is_none() {
-            self.actions.push(Action::Say("the master has lost the slave that the task is on".into()));
+            let what = match self.caller.work().executor {
+                Some(_) => "the tasks are",
+                None => "the task is",
+            };
+            self.actions.push(Action::Say(format!("the master has lost the slave that {what} on")));
         }
     }
 
@@ -313,18 +372,16 @@ impl Scheduler {
     }
 
     fn give_up(&mut self, why: String) {
-        match std::mem::replace(&mut self.state, State::Done) {
-            State::Done => {}
-            State::Draining { status, outcome, at } => {
-                self.actions.push(state_of(&status, at));
-                self.actions.push(Action::Exit(outcome));
-            }
-            State::Subscribing
-            | State::Waiting { .. }
-            | State::Launched { .. }
-            | State::Following
-            | State::Killing { .. } => self.actions.push(Action::Exit(Outcome::Failed(why))),
+        if self.state == State::Done {
+            return;
         }
+        let outcome = match self.is_over() {
+            true => self.outcome(),
+            false => Outcome::Failed(why),
+        };
+        self.settle_all(false);
+        self.state = State::Done;
+        self.actions.push(Action::Exit(outcome));
     }
 
     fn leave(&mut self, outcome: Outcome) {
@@ -334,14 +391,13 @@ impl Scheduler {
     }
 
     fn call(&mut self, call: Call) {
-        self.caller.sent(&call);
         self.actions.push(Action::Call(Box::new(call)));
     }
 }
 
-fn state_of(status: &TaskStatus, at: Instant) -> Action {
+fn state_of(task: usize, status: &TaskStatus, at: Instant) -> Action {
     let message = status.message.clone().filter(|message| !message.is_empty());
-    Action::State(status.state(), message, at)
+    Action::State(task, status.state(), message, at)
 }
 
 /// What a plain task may take of an offer: nothing that is reserved or may be revoked.
@@ -357,10 +413,6 @@ fn usable(offer: &Offer) -> Resources {
     Resources::checked(&plain).unwrap_or_default()
 }
 
-fn fits(offer: &Offer, wanted: &Resources) -> bool {
-    usable(offer).contains(wanted)
-}
-
 fn target(offer: &Offer, framework: &str, task: &str) -> Target {
     let address = offer.url.as_ref().map(|url| &url.address);
     let host = address.and_then(|address| address.ip.clone().or_else(|| address.hostname.clone()));
@@ -370,6 +422,6 @@ fn target(offer: &Offer, framework: &str, task: &str) -> Target {
         port: port.unwrap_or(5051),
         framework: framework.to_string(),
         task: task.to_string(),
-        container: None,
+        ..Target::default()
     }
 }

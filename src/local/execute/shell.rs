@@ -1,5 +1,6 @@
 //! The shell around the scheduler and the follower: sockets, signals, deadlines, our streams.
 
+mod following;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,16 +12,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::follow::{Ask, Follower, Found, Kind};
+use super::follow::Ask;
 use super::local::Cluster;
 use super::outcome::Outcome;
 use super::output::{Progress, Sink, printable};
-use super::scheduler::{Action, Event, Interrupt, Scheduler, Target};
+use super::scheduler::{Action, Event, Interrupt, Scheduler};
 use crate::libprocess::{Network, Request, RequestId, Response};
 use crate::messages::mesos::scheduler::Call;
 use crate::messages::mesos::scheduler::call;
 use crate::messages::to_v1_json;
 use crate::poll::{PollSet, Signals, earlier};
+use following::Followings;
 use stream::Stream;
 
 /// The v1 scheduler API.
@@ -65,16 +67,16 @@ pub struct Shell<'a> {
     scheduler: Scheduler,
     stream: Option<Stream>,
     calls: BTreeMap<RequestId, call::Type>,
-    agent: Option<SocketAddrV4>,
-    follower: Option<Follower>,
-    asks: BTreeMap<RequestId, Ask>,
-    drained: bool,
+    /// What the tasks of a group are called in what is shown of them; empty for a task that is alone.
+    labels: Vec<String>,
+    following: Followings,
+    asks: BTreeMap<RequestId, (usize, Ask)>,
     told_broken: bool,
     stdout: Sink<File>,
     stderr: Sink<File>,
     progress: Progress,
-    /// A state that is shown once the steps before it have been, or at this time.
-    held: Option<(String, Instant)>,
+    /// States of tasks that are shown once the steps before them have been, or at this time.
+    held: Vec<(usize, String, Instant)>,
     leaving: Option<(Outcome, Instant)>,
 }
 
@@ -88,6 +90,7 @@ impl<'a> Shell<'a> {
         streams: Streams,
         now: Instant,
     ) -> Shell<'a> {
+        let labels = scheduler.labels();
         Shell {
             network: Network::client(),
             signals,
@@ -96,15 +99,14 @@ impl<'a> Shell<'a> {
             scheduler,
             stream: None,
             calls: BTreeMap::new(),
-            agent: None,
-            follower: None,
+            labels,
+            following: Followings::new(),
             asks: BTreeMap::new(),
-            drained: false,
             told_broken: false,
             stdout: Sink::new(streams.stdout),
             stderr: Sink::new(streams.stderr),
             progress: Progress::new(now),
-            held: None,
+            held: Vec::new(),
             leaving: None,
         }
     }
@@ -138,11 +140,9 @@ impl<'a> Shell<'a> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let (stdout, stderr) = (self.stdout.has_room(), self.stderr.has_room());
-        let follower = self.follower.as_ref().and_then(|follower| follower.deadline(|kind| room(kind, stdout, stderr)));
-        let held = self.held.as_ref().map(|(_, until)| *until);
         let leaving = self.leaving.as_ref().map(|(_, deadline)| *deadline);
-        [self.network.deadline(), self.scheduler.deadline(), leaving, held].into_iter().fold(follower, earlier)
+        let others = [self.network.deadline(), self.scheduler.deadline(), leaving];
+        others.into_iter().fold(self.follow_deadline(), earlier)
     }
 
     fn turn(&mut self, set: &PollSet, now: Instant) -> io::Result<()> {
@@ -205,44 +205,21 @@ impl<'a> Shell<'a> {
                     Ok(()) => {}
                     Err(why) => actions.extend(self.scheduler.handle(Event::Lost(why), now)),
                 },
-                Action::State(state, message, at) => {
-                    let line = self.progress.state(state, message.as_deref(), at);
-                    self.show_in_order(line, now);
+                Action::State(task, state, message, at) => {
+                    self.show_in_order(task, state, message.as_deref(), at, now);
                 }
                 Action::Say(text) => self.say(&text),
-                Action::Follow(target) => self.start_following(*target, now),
-                Action::Drain => match &mut self.follower {
-                    Some(follower) => follower.drain(now),
-                    None => actions.extend(self.scheduler.handle(Event::Drained, now)),
-                },
+                Action::Follow(task, target) => self.start_following(task, *target, now),
+                Action::Drain(task) => {
+                    if let Some(event) = self.drain(task, now) {
+                        actions.extend(self.scheduler.handle(event, now));
+                    }
+                }
                 Action::Exit(outcome) => {
                     if self.leaving.is_none() {
                         self.leaving = Some((outcome, now + FAREWELL));
                     }
                 }
-            }
-        }
-    }
-
-    /// Shows a state after the steps of the VM that led to it, which come from another place.
-    fn show_in_order(&mut self, line: String, now: Instant) {
-        self.release(true, now);
-        match &mut self.follower {
-            Some(follower) if !self.drained => {
-                follower.catch_up(now);
-                self.held = Some((line, now + HOLD));
-            }
-            _ => self.stderr.push_line(&line),
-        }
-    }
-
-    /// Shows the state that was held back, when it is time.
-    fn release(&mut self, at_once: bool, now: Instant) {
-        let caught_up = self.follower.as_ref().is_none_or(Follower::is_caught_up);
-        if let Some((line, until)) = self.held.take() {
-            match at_once || caught_up || now >= until || self.leaving.is_some() {
-                true => self.stderr.push_line(&line),
-                false => self.held = Some((line, until)),
             }
         }
     }
@@ -272,22 +249,8 @@ impl<'a> Shell<'a> {
         if let Some(kind) = self.calls.remove(&request) {
             return self.call_answered(kind, answer, now);
         }
-        let Some(ask) = self.asks.remove(&request) else {
-            return;
-        };
-        let Some(follower) = &mut self.follower else {
-            return;
-        };
-        match follower.answered(ask, answer, now) {
-            Found::Bytes(Kind::Stdout, bytes) => self.stdout.push(&bytes),
-            Found::Bytes(Kind::Stderr, bytes) => self.stderr.push(&bytes),
-            Found::Bytes(Kind::VmLog, bytes) => {
-                for line in self.progress.steps(&bytes) {
-                    self.stderr.push_line(&line);
-                }
-            }
-            Found::Problem(text) => self.say(&text),
-            Found::Nothing => {}
+        if let Some((task, ask)) = self.asks.remove(&request) {
+            self.read(task, ask, answer, now);
         }
     }
 
@@ -302,40 +265,6 @@ impl<'a> Shell<'a> {
             call::Type::Accept | call::Type::Kill => self.handle(Event::Lost(format!("{name}: {why}")), now),
             _ => log::debug!("{name}: {why}"),
         }
-    }
-
-    fn start_following(&mut self, target: Target, now: Instant) {
-        let agent = format!("{}:{}", target.host, target.port);
-        match resolve(&agent) {
-            Ok(address) => {
-                self.agent = Some(address);
-                self.follower = Some(Follower::new(target, now));
-            }
-            Err(why) => self.say(&format!("the task's output cannot be shown: {why}")),
-        }
-    }
-
-    /// Asks the agent for what is due, and tells the scheduler when all has been read.
-    fn follow(&mut self, now: Instant) {
-        let (Some(agent), Some(follower)) = (self.agent, &mut self.follower) else {
-            return;
-        };
-        let (stdout, stderr) = (self.stdout.has_room(), self.stderr.has_room());
-        for (ask, request) in follower.requests(|kind| room(kind, stdout, stderr), now) {
-            let id = self.network.request(agent, request, ANSWER, now);
-            self.asks.insert(id, ask);
-        }
-        if follower.is_done() && !self.drained {
-            self.drained = true;
-            self.handle(Event::Drained, now);
-        }
-    }
-}
-
-fn room(kind: Kind, stdout: bool, stderr: bool) -> bool {
-    match kind {
-        Kind::Stdout => stdout,
-        Kind::Stderr | Kind::VmLog => stderr,
     }
 }
 

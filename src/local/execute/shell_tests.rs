@@ -98,7 +98,7 @@ fn run(name: &str, master: SocketAddrV4) -> Ran {
     let streams = Streams { stdout: File::create(&out).expect("file"), stderr: File::create(&err).expect("file") };
     let mut signals = Signals::block(&[]).expect("signals");
     let now = Instant::now();
-    let (scheduler, first) = Scheduler::new(task(), Some(Duration::from_secs(60)), now);
+    let (scheduler, first) = Scheduler::new(task().into(), Some(Duration::from_secs(60)), now);
     let outcome = Shell::new(master, scheduler, &mut signals, None, streams, now).run(first).expect("poll");
     let ran = Ran { outcome, stdout: fs::read(&out).expect("file"), stderr: fs::read_to_string(&err).expect("file") };
     let _ = (fs::remove_file(out), fs::remove_file(err));

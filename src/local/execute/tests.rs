@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::calls::Task;
 use super::outcome::Outcome;
-use super::scheduler::{Action, Event, Interrupt, Scheduler, Target};
+use super::scheduler::{Action, Event, Interrupt, Scheduler, Shown, Target};
 use crate::messages::mesos::scheduler::{Call, Event as FromMaster, call};
 use crate::messages::mesos::{self, TaskState};
 use crate::messages::{from_v1_json, to_v1_json};
@@ -45,7 +45,7 @@ impl Test {
 
     fn with(task: Task, timeout: Option<Duration>) -> Test {
         let now = Instant::now();
-        let (scheduler, first) = Scheduler::new(task, timeout, now);
+        let (scheduler, first) = Scheduler::new(task.into(), timeout, now);
         assert_eq!(calls(&first), [call::Type::Subscribe]);
         Test { scheduler, now }
     }
@@ -81,22 +81,22 @@ fn calls(actions: &[Action]) -> Vec<call::Type> {
 fn call_of(action: &Action) -> Option<&Call> {
     match action {
         Action::Call(call) => Some(call),
-        Action::State(..) | Action::Say(_) | Action::Follow(_) | Action::Drain | Action::Exit(_) => None,
+        Action::State(..) | Action::Say(_) | Action::Follow(..) | Action::Drain(_) | Action::Exit(_) => None,
     }
 }
 
 fn said(actions: &[Action]) -> String {
     let texts = actions.iter().filter_map(|action| match action {
         Action::Say(text) => Some(text.as_str()),
-        Action::Call(_) | Action::State(..) | Action::Follow(_) | Action::Drain | Action::Exit(_) => None,
+        Action::Call(_) | Action::State(..) | Action::Follow(..) | Action::Drain(_) | Action::Exit(_) => None,
     });
     texts.collect::<Vec<_>>().join("\n")
 }
 
 fn states(actions: &[Action]) -> Vec<TaskState> {
     let states = actions.iter().filter_map(|action| match action {
-        Action::State(state, ..) => Some(*state),
-        Action::Call(_) | Action::Say(_) | Action::Follow(_) | Action::Drain | Action::Exit(_) => None,
+        Action::State(_, state, ..) => Some(*state),
+        Action::Call(_) | Action::Say(_) | Action::Follow(..) | Action::Drain(_) | Action::Exit(_) => None,
     });
     states.collect()
 }
@@ -104,7 +104,7 @@ fn states(actions: &[Action]) -> Vec<TaskState> {
 fn exit(actions: &[Action]) -> Option<&Outcome> {
     actions.iter().find_map(|action| match action {
         Action::Exit(outcome) => Some(outcome),
-        Action::Call(_) | Action::State(..) | Action::Say(_) | Action::Follow(_) | Action::Drain => None,
+        Action::Call(_) | Action::State(..) | Action::Say(_) | Action::Follow(..) | Action::Drain(_) => None,
     })
 }
 
@@ -119,11 +119,12 @@ fn a_task_is_launched_followed_drained_acknowledged_and_torn_down() {
         framework: "a079e6e4-9fb8-4efd-86dc-bd8b7e16d936-0004".to_string(),
         task: "j".to_string(),
         container: Some("54ba4b7b-fbbe-476c-a6bc-81a09c774b1b".to_string()),
+        shown: Shown::All,
     };
-    assert!(starting.contains(&Action::Follow(Box::new(target))));
+    assert!(starting.contains(&Action::Follow(0, Box::new(target))));
     assert_eq!(calls(&test.master(RUNNING)), [call::Type::Acknowledge]);
-    assert_eq!(test.master(FINISHED), [Action::Drain], "the last output comes before the last state");
-    let drained = test.handle(Event::Drained);
+    assert_eq!(test.master(FINISHED), [Action::Drain(0)], "the last output comes before the last state");
+    let drained = test.handle(Event::Drained(0));
     assert_eq!(states(&drained), [TaskState::TaskFinished]);
     assert_eq!(calls(&drained), [call::Type::Acknowledge, call::Type::Teardown]);
     assert_eq!(exit(&drained), Some(&Outcome::Command(0)));
@@ -189,8 +190,8 @@ fn an_update_that_comes_twice_is_acknowledged_twice_and_shown_once() {
 fn an_update_of_the_masters_own_is_not_acknowledged() {
     let mut test = Test::launched();
     let lost = r#"{"type":"UPDATE","update":{"status":{"task_id":{"value":"j"},"state":"TASK_LOST","source":"SOURCE_MASTER","message":"Agent is gone"}}}"#;
-    assert_eq!(test.master(lost).last(), Some(&Action::Drain));
-    let drained = test.handle(Event::Drained);
+    assert_eq!(test.master(lost).last(), Some(&Action::Drain(0)));
+    let drained = test.handle(Event::Drained(0));
     assert_eq!(calls(&drained), [call::Type::Teardown]);
     assert_eq!(exit(&drained), Some(&Outcome::Failed("the task ended as TASK_LOST: Agent is gone".to_string())));
 }
@@ -204,7 +205,7 @@ fn ctrl_c_kills_the_task_once_and_waits_for_its_end() {
     assert!(said(&killed).contains("killing the task"));
     let killed = FINISHED.replace("TASK_FINISHED", "TASK_KILLED");
     test.master(&killed);
-    let drained = test.handle(Event::Drained);
+    let drained = test.handle(Event::Drained(0));
     assert_eq!(exit(&drained).map(Outcome::exit_status), Some(130));
 }
 
@@ -233,7 +234,7 @@ fn a_task_killed_before_its_first_update_is_still_followed() {
     let mut test = Test::launched();
     test.handle(Event::Interrupt(Interrupt::CtrlC));
     let starting = test.master(STARTING);
-    assert!(starting.iter().any(|action| matches!(action, Action::Follow(_))));
+    assert!(starting.iter().any(|action| matches!(action, Action::Follow(..))));
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn a_task_that_runs_too_long_is_killed() {
     assert_eq!(calls(&test.wait()), [call::Type::Kill]);
     assert_eq!(test.now - launched, Duration::from_secs(10));
     test.master(&FINISHED.replace("TASK_FINISHED", "TASK_KILLED"));
-    assert_eq!(exit(&test.handle(Event::Drained)).map(Outcome::exit_status), Some(124));
+    assert_eq!(exit(&test.handle(Event::Drained(0))).map(Outcome::exit_status), Some(124));
 }
 
 #[test]
@@ -271,7 +272,7 @@ fn a_master_lost_after_the_tasks_end_does_not_change_its_outcome() {
     let mut test = Test::launched();
     test.master(FINISHED);
     assert_eq!(exit(&test.handle(Event::Lost("gone".to_string()))), Some(&Outcome::Command(0)));
-    assert!(test.handle(Event::Drained).is_empty());
+    assert!(test.handle(Event::Drained(0)).is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! (those of Mesos' `Master::Http::scheduler`, in its order).
 
 use super::tasks::UUID_LENGTH;
-pub use crate::api::v1::{Format, Posted, Refusal};
+pub use crate::api::v1::{Format, Posted, Refusal, refuse};
 use crate::messages::mesos::scheduler::{Call, call};
 
 /// The v1 twin of [`Call`].

@@ -20,6 +20,7 @@ use crate::messages::mesos::internal::ShutdownFrameworkMessage;
 use crate::messages::mesos::scheduler::call;
 use crate::messages::mesos::task_status::Reason;
 use crate::messages::mesos::{FrameworkInfo, Task, TaskState};
+use crate::resources::check_role;
 
 /// Time between two HEARTBEAT events (`DEFAULT_HEARTBEAT_INTERVAL`).
 pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
@@ -328,13 +329,11 @@ fn check_info(info: &FrameworkInfo) -> Result<(), String> {
     if !multi_role && !info.roles.is_empty() {
         return Err("'FrameworkInfo.roles' must not be set when the framework is not MULTI_ROLE capable".into());
     }
-    let invalid = |role: &&str| {
-        role.is_empty() || role.starts_with('-') || role.contains(|c: char| c.is_control() || c == ' ' || c == '\\')
-    };
-    match info.role.as_deref().into_iter().chain(info.roles.iter().map(String::as_str)).find(invalid) {
-        Some(role) => Err(format!("'FrameworkInfo.role' is not a valid role: {role:?}")),
-        None => Ok(()),
+    if let Some(Err(why)) = info.role.as_deref().map(check_role) {
+        return Err(format!("'FrameworkInfo.role' is not a valid role: {why}"));
     }
+    let roles = info.roles.iter().try_for_each(|role| check_role(role));
+    roles.map_err(|why| format!("'FrameworkInfo.roles' contains invalid role: {why}"))
 }
 
 /// What a framework may not change of itself while it is there, if it does (`validation::framework::validateUpdate`).
@@ -346,4 +345,28 @@ fn fixed_field(old: &FrameworkInfo, new: &FrameworkInfo) -> Option<&'static str>
         return Some("user");
     }
     (old.checkpoint() != new.checkpoint()).then_some("checkpoint")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::mesos::framework_info;
+
+    #[test]
+    fn a_role_that_is_none_is_refused() {
+        let of = |role: Option<&str>, roles: &[&str]| {
+            let capabilities = vec![framework_info::Capability { r#type: Some(Capability::MultiRole as i32) }];
+            let capabilities = if roles.is_empty() { Vec::new() } else { capabilities };
+            let roles = roles.iter().map(|role| role.to_string()).collect();
+            check_info(&FrameworkInfo { role: role.map(str::to_owned), roles, capabilities, ..Default::default() })
+        };
+        assert_eq!(of(Some("a/b"), &[]), Ok(()));
+        assert_eq!(of(None, &["a", "*", "b/c"]), Ok(()));
+        for role in ["", "-a", "a/../b", "/a", "a/", "a b", "a/*"] {
+            let one = of(Some(role), &[]).expect_err(role);
+            assert!(one.starts_with("'FrameworkInfo.role' is not a valid role: "), "{one}");
+            let several = of(None, &["a", role]).expect_err(role);
+            assert!(several.starts_with("'FrameworkInfo.roles' contains invalid role: "), "{several}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::accounts;
 use super::core::{Core, ExecutorKey};
-use super::slaves::Slave;
+use super::slaves::{self, Slave};
 use super::validate;
 use crate::ids::{ExecutorId, FrameworkId, SlaveId, TaskId};
 use crate::messages::mesos::internal::{ResourceVersionUuid, RunTaskGroupMessage, RunTaskMessage};
@@ -54,6 +54,18 @@ impl Core {
         self.tasks.contains_key(&key) || self.unreachable_tasks.contains_key(&key)
     }
 
+    /// An executor that runs, with what it runs.
+    fn group_executor(&self, key: &ExecutorKey) -> Option<validate::group::Running<'_>> {
+        let (slave, framework, executor) = key;
+        let info = self.executors.get(key)?;
+        let is_of_it = |task: &Task| {
+            slaves::on(task, slave) && task.executor_id.as_ref().is_some_and(|id| id.value == executor.as_str())
+        };
+        let tasks = self.tasks.iter().chain(&self.unreachable_tasks).filter(|((of, _), _)| of == framework);
+        let containers = tasks.filter(|(_, task)| is_of_it(task)).map(|(_, task)| task.container.as_ref()).collect();
+        Some(validate::group::Running { info, containers })
+    }
+
     /// Launches a group of tasks, all of them or none.
     pub(super) fn launch_group(&mut self, id: &FrameworkId, group: operation::LaunchGroup, allotment: &mut Allotment) {
         let operation::LaunchGroup { mut executor, task_group } = group;
@@ -65,9 +77,10 @@ impl Core {
             own.resources = accounts::normalized(&own.resources);
         }
         let key = executor_key(&allotment.slave, id, &executor);
-        let running = key.as_ref().and_then(|key| self.executors.get(key));
+        let running = key.as_ref().and_then(|key| self.group_executor(key));
         let is_taken = |task: TaskId| self.has_task(id, task);
-        let checked = validate::group(&tasks, &executor, id, &allotment.slave, running, is_taken, &allotment.left);
+        let (slave, left) = (&allotment.slave, &allotment.left);
+        let checked = validate::group::group(&tasks, &executor, id, slave, running.as_ref(), is_taken, left);
         let needed = match checked {
             Ok(needed) => needed,
             Err(error) => {

@@ -86,7 +86,9 @@ impl Core {
             map.iter().filter(|((framework, _), _)| framework == id).map(|(_, one)| task(one)).collect()
         };
         let used = self.tasks.iter().filter(|((framework, _), one)| framework == id && !is_terminal(one.state()));
-        let used = used.fold(Vec::new(), |all, (_, one)| accounts::plus(all, &one.resources));
+        let executors = self.executors.iter().filter(|((_, of, _), _)| of == id).map(|(_, one)| &one.resources);
+        let used = used.map(|(_, one)| &one.resources).chain(executors);
+        let used = used.fold(Vec::new(), |all, more| accounts::plus(all, more));
         let offers = self.offers.iter().filter(|(_, offer)| offer.framework == *id);
         let connected = framework.peer().is_some();
         let own = json!({

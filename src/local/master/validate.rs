@@ -1,10 +1,14 @@
 //! What makes a task fit to be launched, in the order and with the texts of Mesos' `master/validation.cpp`.
 
+pub(super) mod group;
+
 use super::accounts;
 use crate::checks;
 use crate::ids::{self, FrameworkId, SlaveId, TaskId};
 use crate::messages::mesos::environment::variable;
-use crate::messages::mesos::{CommandInfo, ExecutorInfo, Resource, TaskInfo, executor_info};
+use crate::messages::mesos::{
+    CommandInfo, ContainerInfo, ExecutorInfo, Resource, TaskInfo, container_info, executor_info,
+};
 
 /// Checks a task against what is left of the accepted offers; `running` is its executor if that runs on the slave already. Gives
 /// the resources that the task takes, with those of its executor if that is to be launched.
@@ -24,58 +28,23 @@ pub(super) fn task(
         return Err("Task should have at least one (but not both) of CommandInfo or ExecutorInfo present".into());
     }
     let mut needed = task.resources.clone();
+    if shares_cgroups(task.container.as_ref()) == Some(false) {
+        return Err("Only tasks in a task group may have 'share_cgroups' set to 'false'".into());
+    }
     if let Some(info) = &task.executor {
+        executor(info, framework, running)?;
         if info.r#type.is_some() && info.r#type() != executor_info::Type::Custom {
             return Err("'ExecutorInfo.type' must be 'CUSTOM'".into());
         }
-        executor(info, framework, running)?;
+        if info.command.is_none() {
+            return Err("'ExecutorInfo.command' must be set".into());
+        }
+        holds_groups(info)?;
         if running.is_none() {
             needed = accounts::plus(needed, &info.resources);
         }
     }
     fitting(needed, left, "task and its executor is")
-}
-
-/// Checks a group of tasks, each of which names the group's executor. Gives the resources that they take, with those of their executor
-/// if that is to be launched (`validation::task::group::validate`).
-///
-/// # Errors
-/// The text for the framework, about the first thing that is wrong.
-pub(super) fn group(
-    tasks: &[TaskInfo],
-    executor_info: &ExecutorInfo,
-    framework: &FrameworkId,
-    slave: &SlaveId,
-    running: Option<&ExecutorInfo>,
-    is_taken: impl Fn(TaskId) -> bool,
-    left: &[Resource],
-) -> Result<Vec<Resource>, String> {
-    for (place, task) in tasks.iter().enumerate() {
-        let twice = |id: TaskId| is_taken(id) || tasks[..place].iter().any(|other| other.task_id == task.task_id);
-        itself(task, slave, twice).map_err(|error| format!("Task '{}' is invalid: {error}", task.task_id.value))?;
-    }
-    executor(executor_info, framework, running)?;
-    let name = &executor_info.executor_id.value;
-    if executor_info.r#type.is_none() {
-        return Err("'ExecutorInfo.type' must be set".into());
-    }
-    if let Some(task) = tasks.iter().find(|task| task.executor.as_ref().is_some_and(|own| own != executor_info)) {
-        let task = &task.task_id.value;
-        return Err(format!("The `ExecutorInfo` of task '{task}' is different from executor '{name}'"));
-    }
-    for (least, resource, of_it) in [(0.01, "cpus", "CPUs"), (32.0, "mem", "memory")] {
-        if accounts::total(&executor_info.resources, resource) < least {
-            return Err(format!("Executor '{name}' uses less {of_it} than the minimum required ({least})"));
-        }
-    }
-    if accounts::total(&executor_info.resources, "disk") <= 0.0 {
-        return Err(format!("Executor '{name}' uses no disk"));
-    }
-    let mut needed = tasks.iter().fold(Vec::new(), |all, task| accounts::plus(all, &task.resources));
-    if running.is_none() {
-        needed = accounts::plus(needed, &executor_info.resources);
-    }
-    fitting(needed, left, "task group and its executor are")
 }
 
 /// What is needed, if there is so much left; `whose` with its verb, for Mesos' text.
@@ -112,24 +81,23 @@ fn itself(task: &TaskInfo, slave: &SlaveId, is_taken: impl Fn(TaskId) -> bool) -
 }
 
 fn executor(info: &ExecutorInfo, framework: &FrameworkId, running: Option<&ExecutorInfo>) -> Result<(), String> {
+    kind(info)?;
     ids::validate(&info.executor_id.value).map_err(|error| format!("Executor has an invalid ExecutorID: {error}"))?;
-    if info.framework_id.as_ref().is_none_or(|id| id.value != framework.as_str()) {
-        return Err(format!("ExecutorInfo has an invalid FrameworkID: {framework} is expected"));
-    }
     if info.shutdown_grace_period.as_ref().is_some_and(|grace| grace.nanoseconds < 0) {
         return Err("ExecutorInfo's 'shutdown_grace_period' must be non-negative".into());
-    }
-    accounts::check(&info.resources).map_err(|error| format!("Executor uses invalid resources: {error}"))?;
-    if info.r#type() == executor_info::Type::Default && info.r#type.is_some() {
-        if info.command.is_some() {
-            return Err("'ExecutorInfo.command' must not be set for 'DEFAULT' executor".into());
-        }
-    } else if info.command.is_none() {
-        return Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".into());
     }
     if let Some(error) = info.command.as_ref().and_then(command_error) {
         return Err(format!("Executor's `CommandInfo` is invalid: {error}"));
     }
+    match &info.framework_id {
+        None => return Err("'ExecutorInfo.framework_id' must be set".into()),
+        Some(id) if id.value != framework.as_str() => {
+            let actual = &id.value;
+            return Err(format!("ExecutorInfo has an invalid FrameworkID (Actual: {actual} vs Expected: {framework})"));
+        }
+        Some(_) => {}
+    }
+    accounts::check(&info.resources).map_err(|error| format!("Executor uses invalid resources: {error}"))?;
     if running.is_some_and(|running| running != info) {
         return Err(format!(
             "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID '{}'",
@@ -137,6 +105,42 @@ fn executor(info: &ExecutorInfo, framework: &FrameworkId, running: Option<&Execu
         ));
     }
     Ok(())
+}
+
+/// What an executor of its type must and must not have. One whose type is not known is left to who launches it.
+fn kind(info: &ExecutorInfo) -> Result<(), String> {
+    match info.r#type() {
+        executor_info::Type::Unknown => Ok(()),
+        executor_info::Type::Custom if info.command.is_none() => {
+            Err("'ExecutorInfo.command' must be set for 'CUSTOM' executor".into())
+        }
+        executor_info::Type::Custom => Ok(()),
+        executor_info::Type::Default if info.command.is_some() => {
+            Err("'ExecutorInfo.command' must not be set for 'DEFAULT' executor".into())
+        }
+        executor_info::Type::Default => match &info.container {
+            Some(container) if container.r#type() != container_info::Type::Mesos => {
+                Err("'ExecutorInfo.container.type' must be 'MESOS' for 'DEFAULT' executor".into())
+            }
+            Some(container) if container.mesos.as_ref().is_some_and(|mesos| mesos.image.is_some()) => {
+                Err("'ExecutorInfo.container.mesos.image' must not be set for 'DEFAULT' executor".into())
+            }
+            Some(_) | None => Ok(()),
+        },
+    }
+}
+
+/// Whether an executor's container is one that tasks may share their cgroups with: its own are its own.
+fn holds_groups(info: &ExecutorInfo) -> Result<(), String> {
+    match shares_cgroups(info.container.as_ref()) {
+        Some(true) => Err("The 'share_cgroups' field cannot be set to 'true' on executor containers".into()),
+        Some(false) | None => Ok(()),
+    }
+}
+
+/// `share_cgroups`, if it is set.
+fn shares_cgroups(container: Option<&ContainerInfo>) -> Option<bool> {
+    container?.linux_info.as_ref()?.share_cgroups
 }
 
 /// What is wrong with a command's environment, if anything (`validateEnvironment` in Mesos).

@@ -33,6 +33,28 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Decodes as Mesos does (`base64::decode` in stout): white space, which encoders break lines with, is passed over, the first `=` ends it,
+/// and a digit too many is dropped.
+///
+/// # Errors
+/// The first character that is none of base64's.
+pub fn decode_leniently(text: &str) -> Result<Vec<u8>, char> {
+    let digits = text.chars().take_while(|letter| *letter != '=').filter(|letter| !is_space(*letter));
+    let values = digits.map(|letter| u8::try_from(letter).ok().and_then(value_of).ok_or(letter));
+    let values: Vec<u32> = values.collect::<Result<_, _>>()?;
+    let mut bytes = Vec::with_capacity(values.len() * 3 / 4);
+    for chunk in values.chunks(4) {
+        let bits = (0..4).fold(0, |bits, place| bits << 6 | chunk.get(place).copied().unwrap_or(0));
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..chunk.len()]);
+    }
+    Ok(bytes)
+}
+
+/// C's `isspace`.
+fn is_space(letter: char) -> bool {
+    matches!(letter, ' ' | '\t'..='\r')
+}
+
 fn value_of(digit: u8) -> Option<u32> {
     Some(u32::from(match digit {
         b'A'..=b'Z' => digit - b'A',
@@ -73,5 +95,19 @@ mod tests {
         for text in ["Z", "Zg=", "Zg===", "Zm9v=", "Zm 9v", "Zm9v\n", "Z=9v", "Zm9-", "====", "é+++"] {
             assert_eq!(decode(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_mesos_reads_as_base64_is_read_too() {
+        let read = |text: &str| decode_leniently(text);
+        for text in ["Zm9vYg==", "Zm9vYg", "Zm9v\nYg==\n", " Zm 9v\tYg= =", "Zm9vYg=", "Zm9vYg==Zm9v", "Zm9vYgA"] {
+            let expected: &[u8] = if text == "Zm9vYgA" { b"foob\0" } else { b"foob" };
+            assert_eq!(read(text).as_deref(), Ok(expected), "{text:?}");
+        }
+        assert_eq!(read("Zm9vY").as_deref(), Ok(b"foo".as_slice()), "a digit too many");
+        assert_eq!(read("Zm9-"), Err('-'));
+        assert_eq!(read("é+++"), Err('é'));
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(read(&encode(&all)), Ok(all));
     }
 }

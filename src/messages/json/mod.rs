@@ -5,7 +5,7 @@
 //! | field name | the same, never camelCase; "agent" where the unversioned message says "slave" |
 //! | integer, 64 bits included | number; a string with a number in it is taken as well |
 //! | double | number; `"Infinity"`, `"-Infinity"` |
-//! | bytes | base64 |
+//! | bytes | base64; white space in it is taken as well |
 //! | enum | the value's name; an unknown one is as if not set |
 //! | not set | absent; `null` is taken as well |
 //! | a field that we do not know | ignored |
@@ -33,9 +33,10 @@ pub fn from_v1_json<M: Message + Default + Name>(v1_type: &str, text: &[u8]) -> 
     let schema = schema_of::<M>(v1_type)?;
     check_size(v1_type, text)?;
     let json = |source| DecodeError::Json { message: v1_type.to_owned(), source };
-    let value = serde_json::from_slice(text).map_err(json)?;
+    // Mesos takes any bytes for text.
+    let value = serde_json::from_str(&String::from_utf8_lossy(text)).map_err(json)?;
     let bytes = read::message(schema, &value).map_err(|fault| fault.of(v1_type))?;
-    required::check(schema, &bytes, Layout::Plain)?;
+    required::check(schema, &bytes, Layout::Plain).map_err(|error| required::all_missing(schema, &bytes, error))?;
     let protobuf = |source| DecodeError::Protobuf { message: v1_type.to_owned(), source };
     M::decode(bytes.as_slice()).map_err(protobuf)
 }

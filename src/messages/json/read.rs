@@ -14,7 +14,7 @@ const SHOWN: usize = 60;
 pub(super) fn message(schema: &Message, value: &Value) -> Result<Vec<u8>, Fault> {
     match value {
         Value::Object(object) => fields(schema, object, 0),
-        other => Err(Fault::new(mismatch("an object".into(), other))),
+        _ => Err(Fault::new(Problem::Unfit("Expecting a JSON object".into()))),
     }
 }
 
@@ -41,7 +41,7 @@ fn fields(schema: &Message, object: &Map<String, Value>, depth: usize) -> Result
 
 /// Appends one value of a field. Faults are told from the value, the field is added by the caller.
 fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
-    let wrong = || Fault::new(mismatch(field.kind.to_string(), value));
+    let wrong = || Fault::new(Problem::Unfit(unfit(field, value)));
     let number = field.plain;
     match (field.kind, value) {
         (_, Value::Null) => {}
@@ -52,12 +52,18 @@ fn single(field: &Field, value: &Value, out: &mut Vec<u8>, depth: usize) -> Resu
         }
         (Kind::String, Value::String(text)) => wire::write(out, number, Wire::Bytes(text.as_bytes())),
         (Kind::Bytes, Value::String(text)) => {
-            wire::write(out, number, Wire::Bytes(&base64::decode(text).ok_or_else(wrong)?));
+            let bytes = base64::decode_leniently(text).map_err(|strange| not_base64(field, strange))?;
+            wire::write(out, number, Wire::Bytes(&bytes));
         }
         (Kind::Enum(place), Value::String(name)) => {
-            // Newer senders have values that we do not know; required ones are found missing.
-            if let Some(value) = Enum::at(place).number_of(name) {
-                wire::write(out, number, Wire::Varint(i64::from(value) as u64));
+            // Newer senders have values that we do not know; they are as if not set.
+            match Enum::at(place).number_of(name) {
+                Some(value) => wire::write(out, number, Wire::Varint(i64::from(value) as u64)),
+                None if field.label == Label::Required => {
+                    let text = format!("Failed to find enum for '{}'", shortened(name));
+                    return Err(Fault::new(Problem::Unfit(text)));
+                }
+                None => {}
             }
         }
         (Kind::Enum(_) | Kind::Message(_) | Kind::Map(_) | Kind::String | Kind::Bytes, _) => {
@@ -126,11 +132,41 @@ fn integer(kind: Kind, value: &Value) -> Option<u64> {
     }
 }
 
-fn mismatch(expected: String, found: &Value) -> Problem {
-    let text = found.to_string();
+/// What Mesos says of a value that does not fit its field.
+fn unfit(field: &Field, value: &Value) -> String {
+    let name = field.name;
+    let what = match (field.kind, value) {
+        (Kind::Double | Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64, Value::String(_)) => "number",
+        (Kind::Bool, Value::String(_)) => "boolean",
+        (Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64, Value::Number(number)) => {
+            return format!("Not expecting {number} for field '{name}': it does not fit");
+        }
+        (_, other) => return format!("Not expecting a JSON {} for field '{name}'", kind_of(other)),
+    };
+    let text = shortened(value.as_str().unwrap_or_default());
+    format!("Failed to parse '{text}' as a JSON {what} for field '{name}': syntax error at line 1 near: {text}")
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn not_base64(field: &Field, strange: char) -> Fault {
+    let text = format!("Failed to base64 decode bytes field '{}': Invalid character '{strange}'", field.name);
+    Fault::new(Problem::Unfit(text))
+}
+
+fn shortened(text: &str) -> String {
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
         shown.push_str("...");
     }
-    Problem::Mismatch { expected, found: shown }
+    shown
 }

@@ -34,6 +34,12 @@ impl Slave {
         if address.is_some() {
             conversation.address = address;
         }
+        if own.played.is_some() {
+            if runs && waits {
+                self.default_executor_runs(&framework, &executor, now);
+            }
+            return;
+        }
         if runs && waits && conversation.register_by.is_none() {
             let within = format_duration(timeout);
             log::info!("executor {executor} of framework {framework} runs; it has to register within {within}");
@@ -54,7 +60,8 @@ impl Slave {
         };
         let own = self.frameworks.get_mut(&framework).and_then(|framework| framework.executors.get_mut(&executor));
         let Some(own) = own else { return };
-        own.wait_status = wait_status;
+        // One of ours that was to end has ended as we saw it.
+        own.wait_status = own.wait_status.filter(|_| own.played.is_some()).or(wait_status);
         let Some(conversation) = &mut own.conversation else { return };
         let message = match (reason, message) {
             // Mesos says the two words (`Slave::sendExecutorTerminatedStatusUpdate`); how it ended helps who has to find out why, and
@@ -168,6 +175,7 @@ impl Slave {
                     self.actions.push(Action::Kill { container, grace: Duration::ZERO });
                 } else if conversation.kill_at.take_if(|at| *at <= now.instant).is_some() {
                     log::warn!("executor {executor} of framework {framework} does not end; killing its container");
+                    self.actions.extend(own.kill_played());
                     self.actions.push(Action::Kill { container, grace: Duration::ZERO });
                 }
             }

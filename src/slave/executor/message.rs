@@ -29,6 +29,8 @@ pub enum Via {
     Driver(Pid),
     /// A v1 client. Its subscription is this connection; its other calls come over others and have `None`.
     Http(Option<ConnectionId>),
+    /// Mesos' default executor, which the slave itself plays: nobody speaks this way.
+    Default,
 }
 
 /// Which executor speaks, as it says itself.
@@ -144,6 +146,14 @@ impl From<crate::ids::IdError> for ExecutorMessageError {
 }
 
 impl FromExecutor {
+    /// With it an executor's part begins, or begins again.
+    pub fn is_greeting(&self) -> bool {
+        match self {
+            FromExecutor::Register | FromExecutor::Subscribe { .. } => true,
+            FromExecutor::Update(_) | FromExecutor::Message(_) => false,
+        }
+    }
+
     /// A driver's message, by its full name, and who it says that it is from.
     ///
     /// # Errors

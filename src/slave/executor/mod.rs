@@ -100,8 +100,9 @@ impl Slave {
             return Standing::NoFramework;
         };
         let executor = framework.executors.get(executor);
+        let speaks = executor.filter(|executor| executor.speaks_for_itself());
         let Some((executor, conversation)) =
-            executor.and_then(|executor| Some((executor, executor.conversation.as_ref()?)))
+            speaks.and_then(|executor| Some((executor, executor.conversation.as_ref()?)))
         else {
             return Standing::NoExecutor;
         };
@@ -118,6 +119,11 @@ impl Slave {
             ExecutorState::Launching => Standing::Unregistered,
             ExecutorState::Running | ExecutorState::Ending | ExecutorState::Gone => Standing::Registered,
         }
+    }
+
+    /// Whether a framework has something here.
+    pub fn has_framework(&self, framework: &FrameworkId) -> bool {
+        self.frameworks.contains_key(framework)
     }
 
     /// The container of an executor of a framework's own.

@@ -7,6 +7,7 @@ use crate::messages::mesos;
 use crate::messages::mesos::internal::{ExecutorToFrameworkMessage, StatusUpdateAcknowledgementMessage};
 use crate::messages::mesos::task_status::{Reason, Source};
 use crate::messages::mesos::{TaskGroupInfo, TaskInfo, TaskState};
+use crate::slave::framework::Task;
 use crate::slave::kill::lost_state;
 use crate::slave::updates::SlaveStatus;
 use crate::slave::{Action, Executor, ExecutorState, Now, Purpose, Slave};
@@ -21,7 +22,14 @@ impl Slave {
             FromExecutor::Register => self.take_in(speaker, None, now),
             FromExecutor::Subscribe { tasks, updates } => self.take_in(speaker, Some((tasks, updates)), now),
             FromExecutor::Update(status) => self.executor_update(speaker, *status, now),
-            FromExecutor::Message(data) => self.executor_message(speaker, data),
+            FromExecutor::Message(data) => match self.executor_message(speaker, data) {
+                Ok(()) => self.counts.valid_framework_messages += 1,
+                Err(why) => {
+                    self.counts.invalid_framework_messages += 1;
+                    let Speaker { framework, executor, .. } = speaker;
+                    log::warn!("dropped a message of executor {executor} to its framework {framework}: {why}");
+                }
+            },
         }
     }
 
@@ -54,11 +62,15 @@ impl Slave {
             self.actions.push(Action::Link(pid.clone()));
         }
         log::info!("executor {} of framework {} has registered", speaker.executor, speaker.framework);
-        // A driver that comes back is told so, and no more; a v1 client hears the same each time.
+        // A driver that comes back is told so, and no more; a v1 client hears the same each time. Nothing comes before that.
         let is_back = again.is_some() && matches!(speaker.via, Via::Driver(_));
         if is_back {
             let slave = Box::new(self.own_info());
             self.tell(&speaker.framework, &speaker.executor, ToExecutor::Reregistered(slave));
+        } else if self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+            return;
+        } else {
+            self.greet(speaker);
         }
         if let Some((tasks, updates)) = again {
             for status in updates {
@@ -66,13 +78,10 @@ impl Slave {
             }
             self.drop_unheard_of(speaker, &tasks, now);
         }
-        if self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
+        if is_back && self.shut_down_if_useless(&speaker.framework, &speaker.executor, now) {
             return;
         }
-        if !is_back {
-            self.greet(speaker);
-        }
-        self.send_waiting(speaker);
+        self.send_waiting(&speaker.framework, &speaker.executor);
     }
 
     /// Why an executor is not taken in.
@@ -87,7 +96,7 @@ impl Slave {
             return Some("its framework is being removed");
         }
         let executor = framework.executors.get(&speaker.executor);
-        let Some(executor) = executor.filter(|executor| executor.conversation.is_some()) else {
+        let Some(executor) = executor.filter(|executor| executor.speaks_for_itself()) else {
             return Some("it is not one that was launched here");
         };
         match (executor.state, &speaker.via) {
@@ -146,12 +155,12 @@ impl Slave {
     }
 
     /// Gives it the tasks that waited for it to register.
-    fn send_waiting(&mut self, speaker: &Speaker) {
-        let own = self.own_executor(&speaker.framework, &speaker.executor);
+    pub(in crate::slave) fn send_waiting(&mut self, framework: &FrameworkId, executor: &ExecutorId) {
+        let own = self.own_executor(framework, executor);
         let conversation = own.and_then(|own| own.conversation.as_mut());
         let waiting = conversation.map(|conversation| std::mem::take(&mut conversation.queue)).unwrap_or_default();
         for together in waiting {
-            self.send_tasks(&speaker.framework, &speaker.executor, &together);
+            self.send_tasks(framework, executor, &together);
         }
     }
 
@@ -163,6 +172,9 @@ impl Slave {
         let Some(own) = known.executors.get_mut(executor) else { return };
         let tasks = together.tasks.iter().filter_map(|task| own.tasks.get(task));
         let infos: Vec<TaskInfo> = tasks.map(|task| task.info.clone()).collect();
+        for id in &together.tasks {
+            own.tasks.get_mut(id).into_iter().for_each(Task::handed_over);
+        }
         if let Some(conversation) = &mut own.conversation {
             conversation.was_sent_a_task |= !infos.is_empty();
         }
@@ -182,41 +194,50 @@ impl Slave {
     pub(in crate::slave) fn tell(&mut self, framework: &FrameworkId, executor: &ExecutorId, message: ToExecutor) {
         let via = self.own_executor(framework, executor).and_then(|own| own.conversation.as_ref()?.reached.clone());
         match via {
-            Some(via) => self.actions.push(Action::ToExecutor { via, message: Box::new(message) }),
+            Some(Via::Default) => self.tell_default_executor(framework, executor, message),
+            Some(via @ (Via::Driver(_) | Via::Http(_))) => {
+                self.actions.push(Action::ToExecutor { via, message: Box::new(message) })
+            }
             None => log::debug!("executor {executor} of framework {framework} is not there to be told"),
         }
     }
 
-    fn executor_update(&mut self, speaker: &Speaker, mut status: mesos::TaskStatus, now: Now) {
-        let Speaker { framework, executor, .. } = speaker;
-        let drop = |why: &str| {
+    fn executor_update(&mut self, speaker: &Speaker, status: mesos::TaskStatus, now: Now) {
+        if let Err(why) = self.take_update(speaker, status, now) {
+            self.counts.invalid_status_updates += 1;
+            let Speaker { framework, executor, .. } = speaker;
             log::warn!("dropped an update of executor {executor} of framework {framework}: {why}");
-        };
+        }
+    }
+
+    fn take_update(&mut self, speaker: &Speaker, mut status: mesos::TaskStatus, now: Now) -> Result<(), &'static str> {
+        let Speaker { framework, executor, .. } = speaker;
         if status.uuid().len() != UUID_LENGTH {
-            return drop("it has no uuid");
+            return Err("it has no uuid");
         }
         let ours = self.registration.id().map(|id| id.to_proto());
         if status.slave_id.is_some() && status.slave_id != ours {
-            return drop("it is for another slave");
+            return Err("it is for another slave");
         }
         let Some(known) = self.frameworks.get_mut(framework) else {
-            return drop("its framework has nothing here");
+            return Err("its framework has nothing here");
         };
         if known.terminating {
-            return drop("its framework is being removed, and acknowledges nothing");
+            return Err("its framework is being removed, and acknowledges nothing");
         }
         let Ok(task) = TaskId::try_from(&status.task_id) else {
-            return drop("its task's id is none");
+            return Err("its task's id is none");
         };
         let owner = known.executors.iter().find(|(_, each)| each.tasks.contains_key(&task));
         let container = match owner {
-            Some((owner, _)) if owner != executor => return drop("its task is another executor's"),
+            Some((owner, _)) if owner != executor => return Err("its task is another executor's"),
+            Some((_, own)) if !own.speaks_for_itself() => return Err("its task is run by the slave itself"),
             Some((_, own)) => Some(own.container.clone()),
             None => None,
         };
         if status.state() == TaskState::TaskStaging {
-            drop("no executor may send TASK_STAGING");
-            return self.shut_down_executor(framework, executor, now);
+            self.shut_down_executor(framework, executor, now);
+            return Err("no executor may send TASK_STAGING");
         }
         status.source = Some(Source::Executor as i32);
         status.slave_id = ours;
@@ -240,13 +261,29 @@ impl Slave {
         // To whoever sent it, be it an executor that we do not know as registered.
         let via = match &speaker.via {
             Via::Driver(_) => Some(speaker.via.clone()),
-            Via::Http(_) => None,
+            Via::Http(_) | Via::Default => None,
         };
         let acknowledgement = ToExecutor::Acknowledge(acknowledgement);
         match via {
             Some(via) => self.actions.push(Action::ToExecutor { via, message: Box::new(acknowledgement) }),
             None => self.tell(framework, executor, acknowledgement),
         }
+        Ok(())
+    }
+
+    /// As [`Slave::fill_executors_status`], of a task in a container of its own inside the executor's.
+    pub(in crate::slave) fn fill_members_status(
+        &self,
+        status: &mut mesos::TaskStatus,
+        framework: &FrameworkId,
+        executor: &ExecutorId,
+        container: &crate::ids::ContainerId,
+    ) {
+        let own = self.frameworks.get(framework).and_then(|known| known.executors.get(executor));
+        let parent = own.map(|own| Box::new(own.container.to_proto()));
+        let id = mesos::ContainerId { parent, ..container.to_proto() };
+        status.container_status.get_or_insert_default().container_id = Some(id);
+        self.fill_executors_status(status, framework, executor, container);
     }
 
     /// The container's id and, where the executor does not say, the guest's address, or ours.
@@ -273,20 +310,17 @@ impl Slave {
     }
 
     /// Bytes for the scheduler: to its own address or, where it has none, through the master.
-    fn executor_message(&mut self, speaker: &Speaker, data: Vec<u8>) {
+    fn executor_message(&mut self, speaker: &Speaker, data: Vec<u8>) -> Result<(), &'static str> {
         let Speaker { framework, executor, .. } = speaker;
-        let drop = |why: &str| {
-            log::warn!("dropped a message of executor {executor} to its framework {framework}: {why}");
-        };
         let Some(id) = self.registration.id().map(|id| id.to_proto()) else {
-            return drop("the slave is not registered");
+            return Err("the slave is not registered");
         };
         let Some(known) = self.frameworks.get(framework).filter(|framework| !framework.terminating) else {
-            return drop("its framework has nothing here, or is being removed");
+            return Err("its framework has nothing here, or is being removed");
         };
         let to = known.pid.clone().or_else(|| self.registration.registered_master().cloned());
         let Some(to) = to else {
-            return drop("no master is there to pass it on");
+            return Err("no master is there to pass it on");
         };
         let message = ExecutorToFrameworkMessage {
             slave_id: id,
@@ -295,6 +329,7 @@ impl Slave {
             data,
         };
         self.send(&to, &message);
+        Ok(())
     }
 
     /// What an executor is told of us.

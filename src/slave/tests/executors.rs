@@ -99,14 +99,14 @@ impl World {
     }
 
     /// An executor that was launched with task `a`, runs in its guest, and has registered.
-    fn talking(via: Via) -> (World, ContainerId) {
+    pub(super) fn talking(via: Via) -> (World, ContainerId) {
         let mut world = World::registered();
         let spec = world.run_own("a", true).launched.remove(0);
         let container = ContainerId::new(spec.container_id).expect("container id");
         world.started(&container);
         let hello = match via {
             Via::Driver(_) => FromExecutor::Register,
-            Via::Http(_) => again(),
+            Via::Http(_) | Via::Default => again(),
         };
         let wanted = world.say(via, hello);
         assert_eq!(names(&wanted), ["registered", "launch"]);
@@ -236,7 +236,7 @@ fn what_a_v1_client_missed_or_could_not_say_is_settled_when_it_comes_back() {
     let statuses: Vec<_> =
         wanted.statuses().into_iter().map(|each| (each.task_id.value.clone(), each.state())).collect();
     assert_eq!(statuses, [("a".to_string(), TaskState::TaskRunning), ("b".to_string(), TaskState::TaskDropped)]);
-    assert_eq!(names(&wanted), ["acknowledge", "registered"]);
+    assert_eq!(names(&wanted), ["registered", "acknowledge"], "SUBSCRIBED comes first");
 }
 
 #[test]
@@ -254,6 +254,8 @@ fn an_executor_that_ends_with_tasks_running_leaves_a_terminal_update_for_each_an
     assert_eq!(ends, [failed("a"), failed("b")]);
     let exit: ExitedExecutorMessage = wanted.only();
     assert_eq!((exit.executor_id.value.as_str(), exit.status), ("E", 256));
+    let (mut world, container) = World::talking(stream(7));
+    assert_eq!(world.ended(&container, Some(0)).hung_up, [ConnectionId(7)], "nothing more comes on its stream");
 }
 
 #[test]

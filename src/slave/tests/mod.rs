@@ -3,10 +3,12 @@
 mod absence;
 mod accounting;
 mod authentication;
+mod counting;
 mod dialect;
 mod driver;
 mod executors;
 mod executors_of_2012;
+mod groups;
 mod killing;
 mod properties;
 mod refusing;
@@ -15,6 +17,7 @@ mod requests;
 mod streams;
 mod times;
 mod touch;
+mod weight;
 mod world;
 
 use std::time::{Duration, Instant};

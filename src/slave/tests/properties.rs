@@ -12,6 +12,7 @@
 //! part of a sequence is a sequence too, and to shorten one is to leave steps out.
 
 mod executors;
+mod groups;
 mod observe;
 mod rest;
 mod steps;

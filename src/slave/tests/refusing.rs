@@ -32,6 +32,7 @@ impl World {
         let container = ContainerId::new(format!("container-of-{name}")).expect("id");
         let info = custom("", name).executor.expect("executor");
         let executor = Executor {
+            played: None,
             info,
             container: container.clone(),
             sandbox: "/sandbox".into(),
@@ -147,6 +148,7 @@ fn limits_are_dropped_as_by_an_agent_that_cannot_enforce_them() {
 #[test]
 fn each_task_of_a_group_is_refused_and_the_groups_executor_told_of_once() {
     let mut world = World::registered();
+    let without_command = mesos::TaskInfo { command: None, ..task("b") };
     let message = RunTaskGroupMessage {
         framework: framework(),
         executor: mesos::ExecutorInfo {
@@ -154,7 +156,7 @@ fn each_task_of_a_group_is_refused_and_the_groups_executor_told_of_once() {
             command: None,
             ..custom("", "group").executor.expect("executor")
         },
-        task_group: mesos::TaskGroupInfo { tasks: vec![task("a"), task("b")] },
+        task_group: mesos::TaskGroupInfo { tasks: vec![task("a"), without_command] },
         launch_executor: Some(true),
         ..Default::default()
     };

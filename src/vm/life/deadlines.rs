@@ -1,4 +1,5 @@
-//! How long each part of a life may take; `--vm_boot_timeout` bounds what lies between the start and a working connection.
+//! How long each part of a life may take; `--vm_boot_timeout` bounds what lies between the start, or that of a task in a VM that is there,
+//! and a working connection.
 
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub const KILL: Duration = Duration::from_secs(5);
 pub const OVERTAKEN: Duration = Duration::from_secs(5);
 /// The grace period when the slave is gone.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+/// How long a VM whose slave is gone stays for the tasks in it, which end by themselves: their grace, KILL, and their files.
+pub const ORPHANS: Duration = Duration::from_secs(15);
 /// How long output and files may take to come back.
 pub const COLLECT: Duration = Duration::from_secs(60);
 /// How long output and files may take to come back when the container was killed.

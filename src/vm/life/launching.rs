@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-use super::deadlines::{FOREVER, LAUNCH, LIBVIRT, OVERTAKEN};
+use super::deadlines::{FOREVER, LIBVIRT, OVERTAKEN};
 use super::state::{Files, Handshake, Link, State};
-use super::types::{Action, Failure, Found, JobKind, Step};
+use super::types::{Action, Cause, Failure, Found, JobKind, Step};
 use super::{Life, report};
 use crate::container::status::Report;
 use crate::messages::mesos::TaskState;
@@ -21,12 +21,16 @@ impl Life {
         }
         left.retain(|other| *other != job);
         if left.is_empty() {
-            self.step(Step::Overlay, now);
-            self.state = State::Starting { doomed: None };
-            self.started = true;
-            self.boot_by = now + self.settings.boot_timeout;
-            self.start(JobKind::Start, (now + LIBVIRT).min(self.boot_by));
+            self.all_prepared(now);
         }
+    }
+
+    pub(super) fn boot(&mut self, now: Instant) {
+        self.step(Step::Overlay, now);
+        self.state = State::Starting { doomed: None };
+        self.started = true;
+        self.boot_by = now + self.settings.boot_timeout;
+        self.start(JobKind::Start, (now + LIBVIRT).min(self.boot_by));
     }
 
     pub(super) fn start_ended(&mut self, result: Result<Found, Failure>, now: Instant) {
@@ -34,7 +38,7 @@ impl Life {
             return;
         };
         if let Some((report, _)) = doomed.take() {
-            return self.destroy(report, now);
+            return self.end(report, now);
         }
         match result {
             Ok(found) => {
@@ -94,9 +98,8 @@ impl Life {
         self.connect();
     }
 
-    /// Without files, the connection's first session starts the command.
     pub(super) fn connect(&mut self) {
-        self.actions.push(Action::Connect { launch: self.files == Files::None });
+        self.actions.push(Action::Connect { launch: self.launches_at_once() });
     }
 
     pub(super) fn fetched(&mut self, result: Result<Found, Failure>, now: Instant) {
@@ -118,6 +121,7 @@ impl Life {
                 self.end(report, now);
             }
             State::Launching { .. }
+            | State::Holding { .. }
             | State::Running { .. }
             | State::Stopping { .. }
             | State::Collecting { .. }
@@ -128,7 +132,7 @@ impl Life {
     }
 
     /// A guest that takes the files slowly is let; one that is gone is noticed by its connection.
-    fn bring(&mut self, now: Instant) {
+    pub(super) fn bring(&mut self, now: Instant) {
         self.state = State::Bringing;
         self.start(JobKind::Bring, now + FOREVER);
     }
@@ -138,11 +142,18 @@ impl Life {
         match result {
             Ok(_) => {
                 self.step(Step::Files, now);
-                self.state = State::Launching { by: now + LAUNCH };
-                self.start(JobKind::Launch, now + LAUNCH);
+                let by = self.launching(now);
+                self.start(JobKind::Launch, by);
             }
-            Err(failure) => self.end(report::bring(&failure), now),
+            Err(failure) => self.end(report::bring(&self.settings, &failure), now),
         }
+    }
+
+    /// Until when the launcher has to be heard of.
+    pub(super) fn launching(&mut self, now: Instant) -> Instant {
+        let by = now + self.launch_time();
+        self.state = State::Launching { by, killed: None };
+        by
     }
 
     pub(super) fn unanswered(&mut self, why: String) {
@@ -156,26 +167,31 @@ impl Life {
             State::AwaitingSsh(_) => {
                 self.boot_id = Some(boot_id);
                 self.step(Step::Ssh, now);
-                match self.files {
-                    Files::None => self.state = State::Launching { by: now + LAUNCH },
-                    Files::Fetching => self.state = State::Bringing,
-                    Files::Fetched => self.bring(now),
-                }
+                self.reached(now);
             }
-            State::Running { link: Link::Lost { .. } } if self.boot_id.as_deref() == Some(boot_id.as_str()) => {
-                self.actions.push(Action::Note("connected again".to_string()));
-                self.state = State::Running { link: Link::Up };
-                self.start(JobKind::Wait, now + FOREVER);
-            }
-            State::Running { .. } => self.end(report::rebooted(), now),
+            State::Holding { .. } | State::Running { .. } => self.connected_again(&boot_id, now),
             _ => {}
         }
     }
 
+    fn connected_again(&mut self, boot_id: &str, now: Instant) {
+        if self.boot_id.as_deref() != Some(boot_id) {
+            return self.end(report::rebooted(&self.settings), now);
+        }
+        self.actions.push(Action::Note("connected again".to_string()));
+        match &mut self.state {
+            State::Holding { link, .. } => *link = Link::Up,
+            _ => {
+                self.state = State::Running { link: Link::Up };
+                self.start(JobKind::Wait, now + FOREVER);
+            }
+        }
+    }
+
     pub(super) fn launched(&mut self, result: Result<(), Failure>, now: Instant) {
-        let State::Launching { .. } = self.state else { return };
-        match result {
-            Ok(()) => {
+        let State::Launching { killed, .. } = self.state else { return };
+        match (result, killed) {
+            (Ok(()), None) => {
                 self.step(Step::Run, now);
                 self.state = State::Running { link: Link::Up };
                 self.actions.push(Action::Report(Report::plain(TaskState::TaskRunning)));
@@ -183,7 +199,27 @@ impl Life {
                 self.start(JobKind::Wait, now + FOREVER);
                 self.actions.push(Action::Follow);
             }
-            Err(failure) => self.end(report::launch(&self.settings, &failure), now),
+            (Ok(()), Some(kill)) => {
+                self.step(Step::Run, now);
+                self.start(JobKind::Wait, now + FOREVER);
+                self.actions.push(Action::Follow);
+                self.stop(kill, now);
+            }
+            (Err(failure), _) => self.not_started(&failure, killed.is_some(), now),
+        }
+    }
+
+    fn not_started(&mut self, failure: &Failure, killed: bool, now: Instant) {
+        let report = match killed {
+            true => report::killed_during_launch("was given the command"),
+            false => report::launch(&self.settings, failure),
+        };
+        match failure.cause {
+            // The launcher says so before it starts anything.
+            Cause::NoUser | Cause::Fatal => self.end(report, now),
+            Cause::Deadline | Cause::KeyRefused | Cause::Rebooted | Cause::Supervisor | Cause::Other => {
+                self.abandon(report, now);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::types::{Cause, Failure, JobKind, Settings};
+use super::types::{Cause, Failure, JobKind, Settings, Shape};
 use crate::container::status::{Report, command_ended};
 use crate::messages::mesos::TaskState;
 use crate::messages::mesos::task_status::Reason;
@@ -13,8 +13,28 @@ fn failed(reason: Reason, message: String) -> Report {
     Report { reason: Some(reason), message: Some(message), ..Report::plain(TaskState::TaskFailed) }
 }
 
-fn not_launched(step: &str, cause: &str) -> Report {
-    failed(Reason::ContainerLaunchFailed, format!("virtual machine not started, step {step}: {cause}"))
+fn not_launched(settings: &Settings, step: &str, cause: &str) -> Report {
+    let what = match settings.shape {
+        Shape::Command | Shape::Holder => "virtual machine not started",
+        Shape::Joined(_) => "not started in its executor's virtual machine",
+    };
+    failed(Reason::ContainerLaunchFailed, format!("{what}, step {step}: {cause}"))
+}
+
+/// Where an operator finds the guest's console.
+fn console(settings: &Settings) -> &'static str {
+    match settings.shape {
+        Shape::Command | Shape::Holder => "console.log in the sandbox",
+        Shape::Joined(_) => "console.log in the executor's sandbox",
+    }
+}
+
+/// What was in the guest.
+fn what(settings: &Settings) -> &'static str {
+    match settings.shape {
+        Shape::Command | Shape::Joined(_) => "the command",
+        Shape::Holder => "all that joined it",
+    }
 }
 
 /// The overlay or a key could not be made.
@@ -27,7 +47,7 @@ pub fn prepare(settings: &Settings, job: JobKind, failure: &Failure) -> Report {
         }
         _ => "; check that ssh-keygen is installed, and the space on --vm_dir's file system".to_string(),
     };
-    not_launched("overlay", &format!("{}{advice}", failure.text))
+    not_launched(settings, "overlay", &format!("{}{advice}", failure.text))
 }
 
 /// A file that the command names could not be fetched.
@@ -36,15 +56,18 @@ pub fn fetch(failure: &Failure) -> Report {
 }
 
 /// What was fetched did not get into the guest.
-pub fn bring(failure: &Failure) -> Report {
-    not_launched("files", &format!("{}; is there room for them in the guest?", failure.text))
+pub fn bring(settings: &Settings, failure: &Failure) -> Report {
+    if failure.cause == Cause::Fatal {
+        return failed(Reason::ContainerLaunchFailed, format!("Failed to launch container: {}", failure.text));
+    }
+    not_launched(settings, "files", &format!("{}; is there room for them in the guest?", failure.text))
 }
 
 /// libvirt did not start the domain.
 pub fn start(settings: &Settings, failure: &Failure) -> Report {
     match failure.cause {
-        Cause::Deadline => not_launched("boot", &no_libvirt(settings)),
-        _ => not_launched("boot", &failure.text),
+        Cause::Deadline => not_launched(settings, "boot", &no_libvirt(settings)),
+        _ => not_launched(settings, "boot", &failure.text),
     }
 }
 
@@ -56,6 +79,7 @@ fn no_libvirt(settings: &Settings) -> String {
 pub fn lease(settings: &Settings, failure: &Failure) -> Report {
     match failure.cause {
         Cause::Deadline => not_launched(
+            settings,
             "address",
             &format!(
                 "no DHCP lease for {} on network {} within --vm_boot_timeout ({} s); console.log in the sandbox shows how far the guest \
@@ -67,25 +91,27 @@ pub fn lease(settings: &Settings, failure: &Failure) -> Report {
                 settings.network
             ),
         ),
-        _ => not_launched("address", &failure.text),
+        _ => not_launched(settings, "address", &failure.text),
     }
 }
 
 /// No connection could be made, and trying again is of no use.
 pub fn ssh(settings: &Settings, address: Option<Ipv4Addr>, failure: &Failure) -> Report {
-    not_launched("ssh", &format!("{}: {}; the image is {}", guest(address), failure.text, settings.image))
+    not_launched(settings, "ssh", &format!("{}: {}; the image is {}", guest(address), failure.text, settings.image))
 }
 
 /// No connection was made in time.
 pub fn ssh_deadline(settings: &Settings, address: Option<Ipv4Addr>, last: Option<&str>) -> Report {
     let last = last.map(|last| format!(" (last try: {last})")).unwrap_or_default();
     not_launched(
+        settings,
         "ssh",
         &format!(
-            "{}: no ssh connection within --vm_boot_timeout ({} s){last}; console.log in the sandbox shows whether sshd runs; check \
+            "{}: no ssh connection within --vm_boot_timeout ({} s){last}; {} shows whether sshd runs; check \
              the host's firewall towards the guests, and give a slow host a longer --vm_boot_timeout",
             guest(address),
-            settings.boot_timeout.as_secs_f64()
+            settings.boot_timeout.as_secs_f64(),
+            console(settings)
         ),
     )
 }
@@ -95,32 +121,41 @@ fn guest(address: Option<Ipv4Addr>) -> String {
 }
 
 /// The connection broke before the command ran.
-pub fn session(failure: &Failure) -> Report {
-    not_launched("run", &format!("{}; console.log in the sandbox may say why", failure.text))
+pub fn session(settings: &Settings, failure: &Failure) -> Report {
+    not_launched(settings, "run", &format!("{}; {} may say why", failure.text, console(settings)))
 }
 
 /// The launcher did not start the command.
 pub fn launch(settings: &Settings, failure: &Failure) -> Report {
     match failure.cause {
         Cause::NoUser => not_launched(
+            settings,
             "run",
             &format!(
                 "user '{}' is not in the guest image {}; make it there, or choose another user",
                 settings.user, settings.image
             ),
         ),
-        _ => not_launched("run", &failure.text),
+        _ => not_launched(settings, "run", &failure.text),
     }
 }
 
 /// The VM ended by itself before the command ran.
-pub fn ended_at_boot(panic: Option<&str>) -> Report {
-    not_launched("boot", &format!("{}; see console.log in the sandbox", ended(panic)))
+pub fn ended_at_boot(settings: &Settings, panic: Option<&str>) -> Report {
+    let step = match settings.shape {
+        Shape::Command | Shape::Holder => "boot",
+        Shape::Joined(_) => "ssh",
+    };
+    not_launched(settings, step, &format!("{}; see {}", ended(panic), console(settings)))
 }
 
 /// The VM ended by itself, and with it the command.
-pub fn ended_while_running(panic: Option<&str>) -> Report {
-    lost(&format!("{} while the command ran; see console.log in the sandbox", ended(panic)))
+pub fn ended_while_running(settings: &Settings, panic: Option<&str>) -> Report {
+    let ran = match settings.shape {
+        Shape::Command | Shape::Joined(_) => "while the command ran",
+        Shape::Holder => "while it was in use",
+    };
+    lost(&format!("{} {ran}; see {}", ended(panic), console(settings)))
 }
 
 fn ended(panic: Option<&str>) -> String {
@@ -131,13 +166,13 @@ fn ended(panic: Option<&str>) -> String {
 }
 
 /// The guest is another one now.
-pub fn rebooted() -> Report {
-    lost("the guest was booted again, and the command is gone; see console.log in the sandbox")
+pub fn rebooted(settings: &Settings) -> Report {
+    lost(&format!("the guest was booted again, and {} is gone; see {}", what(settings), console(settings)))
 }
 
 /// The guest is not heard of any more.
-pub fn unreachable(why: &str) -> Report {
-    lost(&format!("no ssh connection to the guest for two minutes ({why}); see console.log in the sandbox"))
+pub fn unreachable(settings: &Settings, why: &str) -> Report {
+    lost(&format!("no ssh connection to the guest for two minutes ({why}); see {}", console(settings)))
 }
 
 /// The command is gone with its VM.
@@ -172,6 +207,15 @@ pub fn killed_during_launch(when: &str) -> Report {
     Report {
         reason: Some(Reason::TaskKilledDuringLaunch),
         message: Some(format!("killed while the virtual machine {when}")),
+        ..Report::plain(TaskState::TaskKilled)
+    }
+}
+
+/// A holder is not needed any more. What is run in the executor's place, the slave itself, has ended as it should.
+pub fn let_go() -> Report {
+    Report {
+        message: Some("the virtual machine was told to end".to_string()),
+        exit: Some(Exit::Status(0)),
         ..Report::plain(TaskState::TaskKilled)
     }
 }

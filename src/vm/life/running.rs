@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::deadlines::{COLLECT_KILLED, KILL, ORPHAN_GRACE, OVERTAKEN};
-use super::state::{Link, State};
+use super::deadlines::{COLLECT_KILLED, KILL, ORPHAN_GRACE, ORPHANS, OVERTAKEN};
+use super::state::{Kill, Link, State};
 use super::types::{Action, Cause, Failure, Found, JobKind};
 use super::{Life, report};
 use crate::container::status::Report;
@@ -18,12 +18,16 @@ impl Life {
                     self.end(report, now);
                 }
             }
-            State::Bringing | State::Launching { .. } => self.end(report::session(&failure), now),
+            State::Bringing => self.end(report::session(&self.settings, &failure), now),
+            State::Launching { killed: None, .. } => self.abandon(report::session(&self.settings, &failure), now),
+            State::Launching { killed: Some(_), .. } | State::Stopping { .. } => {
+                self.abandon(report::killed(None), now);
+            }
+            State::Holding { link, .. } => link.lose(failure.text, now),
             State::Running { link } => {
                 link.lose(failure.text, now);
                 self.actions.push(Action::Cancel(JobKind::Wait));
             }
-            State::Stopping { .. } => self.destroy(report::killed(None), now),
             State::Collecting { .. } => self.collected(true, true, now),
             State::Preparing { .. }
             | State::Starting { .. }
@@ -46,14 +50,17 @@ impl Life {
             }
             Ok(Found::CommandEnded(exit)) => self.collect(report::exited(exit), killed, now),
             Ok(Found::OutOfMemory(exit)) => self.collect(report::out_of_memory(exit), killed, now),
-            Ok(_) => self.end(report::lost("the guest did not say how the command ended"), now),
+            Ok(_) => self.abandon(report::lost("the guest did not say how the command ended"), now),
             Err(failure) if killed => {
                 self.actions.push(Action::Note(failure.text));
-                self.destroy(report::killed(None), now);
+                match failure.cause {
+                    Cause::Rebooted => self.end(report::killed(None), now),
+                    _ => self.abandon(report::killed(None), now),
+                }
             }
             Err(failure) => match failure.cause {
-                Cause::Rebooted => self.end(report::rebooted(), now),
-                Cause::Supervisor => self.end(report::lost(&failure.text), now),
+                Cause::Rebooted => self.end(report::rebooted(&self.settings), now),
+                Cause::Supervisor => self.abandon(report::lost(&failure.text), now),
                 // The session is broken, and so perhaps the connection: a new one tells.
                 Cause::Deadline | Cause::KeyRefused | Cause::Fatal | Cause::NoUser | Cause::Other => {
                     self.actions.push(Action::Disconnect);
@@ -66,12 +73,16 @@ impl Life {
     }
 
     pub(super) fn qemu_gone(&mut self, panic: Option<String>, now: Instant) {
+        let panic = panic.as_deref();
         match &self.state {
-            State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Bringing | State::Launching { .. } => {
-                self.end(report::ended_at_boot(panic.as_deref()), now);
+            State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Bringing => {
+                self.end(report::ended_at_boot(&self.settings, panic), now);
             }
-            State::Running { .. } => self.end(report::ended_while_running(panic.as_deref()), now),
-            State::Stopping { .. } => self.destroy(report::killed(None), now),
+            State::Launching { killed: None, .. } => self.end(report::ended_at_boot(&self.settings, panic), now),
+            State::Holding { .. } | State::Running { .. } => {
+                self.end(report::ended_while_running(&self.settings, panic), now);
+            }
+            State::Launching { killed: Some(_), .. } | State::Stopping { .. } => self.end(report::killed(None), now),
             State::Collecting { .. } => self.collected(true, true, now),
             State::Preparing { .. }
             | State::Starting { .. }
@@ -89,35 +100,42 @@ impl Life {
                 doomed.get_or_insert((report, now + OVERTAKEN));
             }
             State::AwaitingAddress { .. } | State::AwaitingSsh(_) => {
-                self.end(report::killed_during_launch("booted"), now);
+                let report = report::killed_during_launch(self.awaits());
+                self.end(report, now);
             }
             State::Bringing => self.end(report::killed_during_launch("was given its files"), now),
-            State::Launching { .. } => {
-                self.end(report::killed_during_launch("was given the command"), now);
-            }
-            State::Running { link: Link::Lost { .. } } => self.end(report::killed(None), now),
+            State::Launching { .. } => self.kill_while_launching(grace, now),
+            State::Holding { .. } => self.let_go(now),
+            State::Running { link: Link::Lost { .. } } => self.abandon(report::killed(None), now),
             State::Running { link: Link::Up } => {
                 if self.settings.tells_of_killing && self.watch.tells_of_killing() {
                     self.actions.push(Action::Report(Report::plain(TaskState::TaskKilling)));
                 }
-                self.state = State::Stopping { began: now, kill_at: now.checked_add(grace), give_up_at: None };
-                self.start(JobKind::Term, now + KILL.max(grace));
-                self.tick(now);
+                self.stop(Kill::new(grace, now), now);
             }
-            // It can only hasten the end: its grace period counts from the first kill (`CommandExecutor::kill` in Mesos).
-            State::Stopping { began, kill_at: Some(at), .. } => {
-                *at = began.checked_add(grace).map_or(*at, |sooner| sooner.min(*at));
+            State::Stopping { kill, .. } => {
+                kill.hasten(grace);
                 self.tick(now);
             }
             State::Collecting { until, .. } => *until = (*until).min(now + COLLECT_KILLED),
-            State::Stopping { kill_at: None, .. } | State::Destroying | State::Reporting { .. } | State::Ended => {}
+            State::Destroying | State::Reporting { .. } | State::Ended => {}
         }
+    }
+
+    /// TERM now, KILL when it is time.
+    pub(super) fn stop(&mut self, kill: Kill, now: Instant) {
+        let soon = now + KILL;
+        self.state = State::Stopping { kill, give_up_at: None };
+        self.start(JobKind::Term, kill.at.map_or(soon, |at| at.max(soon)));
+        self.tick(now);
     }
 
     pub(super) fn parent_gone(&mut self, now: Instant) {
         self.orphan = true;
-        match self.state {
+        match &mut self.state {
             State::Reporting { .. } => self.exit(),
+            // Its tasks' slave is gone as well.
+            State::Holding { until, .. } => *until = Some(now + ORPHANS),
             _ => self.kill(ORPHAN_GRACE, now),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::deadlines::{RECONNECT, REFUSED};
 use super::types::{Cause, Failure, JobKind};
 use crate::container::status::Report;
-use crate::poll::Backoff;
+use crate::poll::{Backoff, earlier};
 
 #[derive(Debug)]
 pub(super) enum State {
@@ -19,17 +19,24 @@ pub(super) enum State {
         by: Instant,
     },
     AwaitingSsh(Handshake),
+    /// A holder's guest is reached.
+    Holding {
+        link: Link,
+        /// With the slave gone.
+        until: Option<Instant>,
+    },
     /// Connected; what is fetched is awaited, or on its way.
     Bringing,
     Launching {
         by: Instant,
+        /// It is to end as soon as it is known to have begun.
+        killed: Option<Kill>,
     },
     Running {
         link: Link,
     },
     Stopping {
-        began: Instant,
-        kill_at: Option<Instant>,
+        kill: Kill,
         give_up_at: Option<Instant>,
     },
     Collecting {
@@ -42,6 +49,14 @@ pub(super) enum State {
         until: Instant,
     },
     Ended,
+}
+
+/// The way from TERM to KILL.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kill {
+    began: Instant,
+    /// Until KILL is sent.
+    pub(super) at: Option<Instant>,
 }
 
 /// What the command has to find in its sandbox.
@@ -72,6 +87,19 @@ pub(super) enum Link {
     Lost { until: Instant, retry_at: Option<Instant>, backoff: Backoff, why: String },
 }
 
+impl Kill {
+    pub(super) fn new(grace: Duration, now: Instant) -> Kill {
+        Kill { began: now, at: now.checked_add(grace) }
+    }
+
+    /// A later kill can only hasten the end: its grace period counts from the first (`CommandExecutor::kill` in Mesos).
+    pub(super) fn hasten(&mut self, grace: Duration) {
+        if let Some(at) = &mut self.at {
+            *at = self.began.checked_add(grace).map_or(*at, |sooner| sooner.min(*at));
+        }
+    }
+}
+
 impl Handshake {
     pub(super) fn new(by: Instant) -> Handshake {
         Handshake {
@@ -97,6 +125,14 @@ impl Handshake {
 }
 
 impl Link {
+    /// When something is to be done about it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Link::Up => None,
+            Link::Lost { until, retry_at, .. } => earlier(Some(*until), *retry_at),
+        }
+    }
+
     pub(super) fn lose(&mut self, reason: String, now: Instant) {
         match self {
             Link::Up => {

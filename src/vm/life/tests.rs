@@ -1,6 +1,8 @@
 //! A VM's life by scenario, with an invented clock and no VM.
 
 mod files;
+mod holding;
+mod joining;
 
 use super::deadlines::*;
 use super::*;

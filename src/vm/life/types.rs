@@ -8,10 +8,23 @@ use crate::checks::{Outcome, Watch, Which};
 use crate::container::status::Report;
 use crate::subprocess::Exit;
 
+/// What kind of container it is: what its life begins with, what it does in a guest that is reached, and what is to be undone at its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// A VM of its own, for one command.
+    Command,
+    /// A VM of its own, in which nothing is run but what joins it.
+    Holder,
+    /// A command in the VM of a holder, which has this address.
+    Joined(Ipv4Addr),
+}
+
 /// What a life has to know beforehand.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// From `start` to a working ssh connection.
+    /// What kind of container it is.
+    pub shape: Shape,
+    /// From `start`, or from the life's beginning in a VM that is there, to a working ssh connection.
     pub boot_timeout: Duration,
     /// Keys are made for this VM, and the image takes them.
     pub makes_keys: bool,
@@ -25,7 +38,7 @@ pub struct Settings {
     pub user: String,
     /// The VM's MAC.
     pub mac: String,
-    /// Files are fetched for the command.
+    /// Files are fetched for the command. (A holder has none.)
     pub fetches: bool,
     /// The framework wants to hear that its task is being killed.
     pub tells_of_killing: bool,
@@ -38,6 +51,8 @@ pub struct Settings {
 /// What is done in a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JobKind {
+    /// The launcher is written, to be there before the connection is. It takes no process.
+    Launcher,
     /// `qemu-img create` of the overlay.
     Overlay,
     /// `ssh-keygen` of the key that we log in with.
@@ -262,7 +277,7 @@ pub enum Action {
     KillQemu,
     /// Remove the VM's directory.
     RemoveFiles,
-    /// Everything is cleaned up.
+    /// Everything is cleaned up, in the guest too.
     MarkDone,
     /// End the process.
     Exit,

@@ -41,13 +41,14 @@ const TASKS: [&str; 3] = ["a", "b", "c"];
 
 #[test]
 fn an_executor_that_never_registers_fails_its_tasks_when_its_time_is_over() {
-    let (world, mut framework) = world("mute", &["--executor_registration_timeout=2secs"]);
+    // As long as it takes the one that behaves to register on a busy host.
+    let (world, mut framework) = world("mute", &["--executor_registration_timeout=15secs"]);
     let start = Instant::now();
     framework.launch(&with_command("mute", "exec sleep 600"), &TASKS);
     let (message, status) = all_end(&mut framework, "mute", TASKS, "REASON_EXECUTOR_REGISTRATION_TIMEOUT");
-    assert_eq!(message, "Executor did not register within 2secs");
+    assert_eq!(message, "Executor did not register within 15secs");
     assert!([SIGTERM, SIGKILL].contains(&status), "{status}");
-    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_secs(15), "{:?}", start.elapsed());
     end(world, framework);
 }
 

@@ -31,8 +31,12 @@ pub fn with_command(id: &str, command: &str) -> Value {
         "command": { "value": command }, "resources": resources(0.1, 160.0) })
 }
 
-fn resources(cpus: f64, mem: f64) -> Value {
-    let scalar = |name: &str, value: f64| json!({ "name": name, "type": "SCALAR", "scalar": { "value": value } });
+fn scalar(name: &str, value: f64) -> Value {
+    json!({ "name": name, "type": "SCALAR", "scalar": { "value": value } })
+}
+
+/// So much of a CPU and of memory.
+pub fn resources(cpus: f64, mem: f64) -> Value {
     json!([scalar("cpus", cpus), scalar("mem", mem)])
 }
 
@@ -40,6 +44,11 @@ impl Framework {
     /// Subscribes.
     pub fn subscribe(world: &World) -> Framework {
         Framework::of(Scheduler::subscribe(&world.master_address, "root"))
+    }
+
+    /// Subscribes a framework that hears of it when a task of its is being killed.
+    pub fn subscribe_to_killing(world: &World) -> Framework {
+        Framework::of(Scheduler::subscribe_to_killing(&world.master_address, "root"))
     }
 
     /// Subscribes a framework that outlives its scheduler.
@@ -78,6 +87,25 @@ impl Framework {
         self.scheduler.call(json!({ "type": "ACCEPT", "accept": { "offer_ids": [offer["id"]],
             "filters": { "refuse_seconds": 1 },
             "operations": [{ "type": "LAUNCH", "launch": { "task_infos": tasks } }] } }));
+    }
+
+    /// Launches a group of tasks on the next offer, with an executor of ours that Mesos' default executor is to be.
+    pub fn launch_group(&mut self, executor: &str, tasks: Vec<Value>) {
+        let offer = self.await_offers().remove(0);
+        self.slaves.insert(executor.to_string(), offer["agent_id"].clone());
+        let mut resources = resources(0.1, 32.0);
+        resources.as_array_mut().expect("a list").push(scalar("disk", 32.0));
+        let info = json!({ "type": "DEFAULT", "executor_id": { "value": executor }, "resources": resources,
+            "framework_id": { "value": self.scheduler.id() } });
+        let on_offer = |mut task: Value| {
+            task["agent_id"] = offer["agent_id"].clone();
+            task
+        };
+        let tasks: Vec<Value> = tasks.into_iter().map(on_offer).collect();
+        let group = json!({ "executor": info, "task_group": { "tasks": tasks } });
+        self.scheduler.call(json!({ "type": "ACCEPT", "accept": { "offer_ids": [offer["id"]],
+            "filters": { "refuse_seconds": 1 },
+            "operations": [{ "type": "LAUNCH_GROUP", "launch_group": group }] } }));
     }
 
     /// The first event of which `which` makes something; the others stay to be asked for.

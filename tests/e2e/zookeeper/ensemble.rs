@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::loopback;
 use crate::support::{Running, World, eventually};
 
 /// Where Debian and Ubuntu have it; the jar names the others that it needs.
 const JAR: &str = "/usr/share/java/zookeeper.jar";
-/// With a tick of 200 ms a session lives 4 s at most, if nothing else is said, however long the slave would have it.
 const CONFIG: &str = "tickTime=200\ninitLimit=100\nsyncLimit=50\nadmin.enableServer=false\nstandaloneEnabled=true\n\
     4lw.commands.whitelist=*\n";
 
@@ -24,19 +24,17 @@ pub struct Ensemble {
 }
 
 impl Ensemble {
-    /// Starts so many servers and waits until they serve.
-    pub fn start(world: &World, count: usize) -> Ensemble {
-        let ports = free_ports(count);
-        let peers = free_ports(count * 2);
-        let mut ensemble = Ensemble { servers: Vec::new(), ports, dir: world.path("zookeeper") };
+    /// Starts so many servers and waits until they serve. A session lives as long as is said, however long the slave would have it.
+    pub fn start(world: &World, count: usize, session: Duration) -> Ensemble {
+        let (clients, peers) = (ports(count), ports(count * 2));
+        let mut ensemble = Ensemble { servers: Vec::new(), ports: clients, dir: world.path("zookeeper") };
         for place in 0..count {
             let data = format!("{}/{place}", ensemble.dir);
             fs::create_dir_all(&data).expect("data directory");
             let mut config = format!("{CONFIG}dataDir={data}\nclientPort={}\n", ensemble.ports[place]);
             config.push_str("clientPortAddress=127.0.0.1\n");
+            config.push_str(&format!("maxSessionTimeout={}\n", session.as_millis()));
             if count > 1 {
-                // An election on a busy machine is to be no end of a session.
-                config.push_str("maxSessionTimeout=6000\n");
                 for (id, pair) in peers.chunks(2).enumerate() {
                     config.push_str(&format!("server.{}=127.0.0.1:{}:{}\n", id + 1, pair[0], pair[1]));
                 }
@@ -111,10 +109,9 @@ impl Ensemble {
     }
 }
 
-/// Ports that nobody has now.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("port").port()).collect()
+/// Ports that are these servers', also while they do not run.
+fn ports(count: usize) -> Vec<u16> {
+    (0..count).map(|_| loopback::port_for_a_server()).collect()
 }
 
 /// How often a client says that it lives.
@@ -154,7 +151,7 @@ impl Client {
     pub fn connect(port: u16) -> Option<Client> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
         stream.set_nodelay(true).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
         let timeout = 60_000i32.to_be_bytes();
         stream.write_all(&frame(&[&[0; 12], &timeout, &[0; 8], &16i32.to_be_bytes(), &[0; 16]])).ok()?;
         let mut client = Client { stream: stream.try_clone().ok()?, xid: 0, pings: None };

@@ -46,7 +46,8 @@ impl Play<'_> {
             Parsed::Call(call) => (call, None),
             Parsed::Heartbeat => return true,
         };
-        let (framework, executor) = api::caller(&call).unwrap_or_else(|refusal| panic!("{place}: {refusal:?}"));
+        let (framework, executor) =
+            api::caller(&call, |_| true).unwrap_or_else(|refusal| panic!("{place}: {refusal:?}"));
         let via = Via::Http(stream.map(|(connection, _)| connection));
         self.formats.extend(stream);
         let message = FromExecutor::of_call(*call).expect("a call that says something");
@@ -88,7 +89,7 @@ impl Play<'_> {
         let is_its = |executor: &Executor| match executor.conversation.as_ref().and_then(|each| each.reached.as_ref()) {
             Some(Via::Driver(reached)) => reached.to_string() == pid,
             Some(Via::Http(stream)) => *stream == Some(connection(pid)),
-            None => false,
+            Some(Via::Default) | None => false,
         };
         let named = |executor: &Executor| executor.info.executor_id.value == ids.1;
         if self.container(&ids.0, |executor| named(executor) && is_its(executor)).is_some() {

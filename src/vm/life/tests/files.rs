@@ -67,6 +67,10 @@ fn files_that_do_not_get_into_the_guest_are_a_failed_launch() {
     let story = connected(fetching().ok(JobKind::Fetch)).fails(JobKind::Bring, Cause::Other, "no space");
     let words = "virtual machine not started, step files: no space; is there room for them in the guest?";
     assert_eq!(told(&story), (TaskState::TaskFailed, Some(Reason::ContainerLaunchFailed), words.to_string()));
+    let absent =
+        connected(fetching().ok(JobKind::Fetch)).fails(JobKind::Bring, Cause::Fatal, "Failed to fetch 'x': none");
+    let words = "Failed to launch container: Failed to fetch 'x': none";
+    assert_eq!(told(&absent), (TaskState::TaskFailed, Some(Reason::ContainerLaunchFailed), words.to_string()));
     let broken = connected(fetching().ok(JobKind::Fetch)).breaks("lost");
     assert!(broken.started(JobKind::Destroy) && told(&broken).2.contains("lost"));
     let gone = connected(fetching()).event(Event::QemuGone { panic: None });

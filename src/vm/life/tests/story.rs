@@ -35,7 +35,12 @@ impl Story {
     }
 
     pub(super) fn of(fetches: bool, watch: Watch) -> Story {
+        Story::shaped(Shape::Command, fetches, watch)
+    }
+
+    pub(super) fn shaped(shape: Shape, fetches: bool, watch: Watch) -> Story {
         let settings = Settings {
+            shape,
             boot_timeout: BOOT,
             makes_keys: true,
             uri: "qemu:///system".into(),
@@ -96,7 +101,7 @@ impl Story {
     }
 
     pub(super) fn prepared(self) -> Story {
-        self.ok(JobKind::ClientKey).ok(JobKind::Overlay).ok(JobKind::HostKey)
+        self.ok(JobKind::Launcher).ok(JobKind::ClientKey).ok(JobKind::Overlay).ok(JobKind::HostKey)
     }
 
     pub(super) fn booting() -> Story {
