@@ -188,15 +188,7 @@ impl Life {
                 let report = report::lease(&self.settings, &Failure::deadline());
                 self.end(report, now);
             }
-            State::AwaitingSsh(handshake) => {
-                if now >= handshake.by {
-                    let last = handshake.last.clone();
-                    let report = report::ssh_deadline(&self.settings, self.address, last.as_deref());
-                    self.end(report, now);
-                } else if handshake.retry_at.take_if(|at| now >= *at).is_some() {
-                    self.connect();
-                }
-            }
+            State::AwaitingSsh(_) => self.look_at_handshake(now),
             State::Launching { by, killed } if now >= *by => {
                 let report = match killed {
                     Some(_) => report::killed(None),

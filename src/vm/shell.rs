@@ -1,6 +1,8 @@
 //! Carries out what a VM's life decides, and brings it what happens: jobs, the ssh connection, QEMU's end, the slave's
 //! channel, signals and deadlines meet in one `poll`.
 
+mod telling;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -23,9 +25,7 @@ use super::ssh::Ssh;
 use super::turn::Turn;
 use crate::checks::{Runner, Which};
 use crate::container::server::{Channel, FromParent};
-use crate::container::status::{Report, StatusMaker, Update};
-use crate::container::text::printable;
-use crate::messages::mesos::TaskState;
+use crate::container::status::{StatusMaker, Update};
 use crate::poll::{Interest, PollSet, Signals, earlier};
 use crate::subprocess::Job;
 
@@ -409,77 +409,6 @@ impl Shell {
                 stderr.finish(self.sizes.1, now);
             }
             None => self.events.push_back(Event::OutputDone),
-        }
-    }
-
-    fn step(&mut self, step: Step, took: Duration) {
-        log::info!("{step}: {:.3} s", took.as_secs_f64());
-        self.record.step(&step.to_string(), took);
-        self.channel.send_step(&step.to_string(), took);
-    }
-
-    fn note(&mut self, text: &str) {
-        log::warn!("{}", printable(text));
-        self.record.note(text);
-    }
-
-    fn write_outcome(&mut self, report: &Report) {
-        if let Some(message) = &report.message {
-            self.record.note(message);
-        }
-        let Some(update) = self.update(report) else {
-            return;
-        };
-        if let Err(error) = self.plan.directory.write_outcome(&update) {
-            log::error!("{error}");
-        }
-        self.outcome = Some(update);
-        if self.plan.spec.joins.is_some() {
-            self.channel.send_decided(report.state);
-        }
-    }
-
-    fn report(&mut self, report: Report) {
-        // What checks say goes on for days.
-        let level = if report.is_of_check() { log::Level::Debug } else { log::Level::Info };
-        log::log!(
-            level,
-            "{}{}",
-            report.state.as_str_name(),
-            report.message.as_deref().map(|text| format!(": {}", printable(text))).unwrap_or_default()
-        );
-        let terminal =
-            !matches!(report.state, TaskState::TaskStarting | TaskState::TaskRunning | TaskState::TaskKilling);
-        let update =
-            if terminal { self.outcome.take().map(|outcome| self.with_losses(outcome)) } else { self.update(&report) };
-        if let Some(update) = update {
-            self.channel.send_update(update);
-        }
-        self.told |= terminal;
-    }
-
-    /// The terminal update, with what is missing on the host: the note in the sandbox may not have found room there.
-    fn with_losses(&self, mut update: Update) -> Update {
-        if let (Some(message), false) = (&mut update.status.message, self.lost.is_empty()) {
-            message.push_str("; ");
-            message.push_str(&self.lost.join("; "));
-        }
-        update
-    }
-
-    fn update(&self, report: &Report) -> Option<Update> {
-        self.statuses
-            .make(report, self.life.address())
-            .inspect_err(|error| log::error!("no random bytes for an update: {error}"))
-            .ok()
-    }
-
-    fn keep_console(&mut self) {
-        match self.record.keep_console(&self.plan.console()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::warn!("the guest's console is not kept: {error}");
-            }
-            _ => {}
         }
     }
 

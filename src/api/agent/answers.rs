@@ -142,7 +142,12 @@ fn of_container(call: &Call, source: &dyn Source, not_found: impl Fn(&str) -> St
         &call.kill_container,
     ];
     let named = all.into_iter().flatten().next().map_or("", |of| of.container_id.value.as_str());
-    let is_here = source.state().executors().any(|executor| executor.container == named);
+    // Of a default executor's task, its own.
+    let of_status = |status: &mesos::TaskStatus| status.container_status.as_ref()?.container_id.clone();
+    let is_tasks = |task: &mesos::Task| task.statuses.iter().filter_map(of_status).any(|id| id.value == named);
+    let is_here = source.state().executors().any(|executor| {
+        executor.container == named || executor.tasks.iter().any(|task| !is_terminal(task.state()) && is_tasks(task))
+    });
     if is_here { not_implemented() } else { (404, not_found(named)) }
 }
 

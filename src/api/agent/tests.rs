@@ -238,3 +238,20 @@ fn what_is_not_here_or_not_done_here_is_said() {
     }
     assert_eq!(said(&post(r#"{"type":"PRUNE_IMAGES"}"#)), (200, String::new()));
 }
+
+#[test]
+fn the_container_of_a_default_executors_task_is_here_while_the_task_is() {
+    let nested = |task_state: mesos::TaskState| {
+        let mut slave = state();
+        let task = &mut slave.frameworks[0].executors[0].tasks[0];
+        let container_id = Some(mesos::ContainerId { value: "nested".into(), ..Default::default() });
+        let container_status = Some(mesos::ContainerStatus { container_id, ..Default::default() });
+        task.statuses = vec![mesos::TaskStatus { container_status, ..Default::default() }];
+        task.set_state(task_state);
+        let mut source = Still { state: Some(slave), ..source() };
+        let call = r#"{"type":"WAIT_NESTED_CONTAINER","wait_nested_container":{"container_id":{"value":"nested"}}}"#;
+        said(&post_to(&mut source, call, &[("Content-Type", "application/json")])).0
+    };
+    assert_eq!(nested(mesos::TaskState::TaskRunning), 501);
+    assert_eq!(nested(mesos::TaskState::TaskFinished), 404);
+}

@@ -29,6 +29,9 @@ use open::OpenError;
 /// The largest file that `/files/download` gives, in bytes: the answer is made in memory. Longer ones are read in pieces.
 pub const DOWNLOAD_LIMIT: u64 = 16 << 20;
 
+/// Longest virtual path, in bytes, Linux' `PATH_MAX`: each entry of a listing repeats it.
+const LONGEST_PATH: usize = 4096;
+
 /// Virtual paths and the real directories or files behind them.
 #[derive(Debug, Default)]
 pub struct Files {
@@ -64,8 +67,11 @@ impl Files {
         }
     }
 
-    /// The longest attached prefix, and the rest.
+    /// The longest attached prefix, and the rest. A call of the v1 API may name a path of megabytes.
     fn resolve<'a>(&'a self, path: &'a str) -> Option<Place<'a>> {
+        if path.len() > LONGEST_PATH {
+            return None;
+        }
         let components: Vec<&str> = path.split('/').filter(|each| !each.is_empty()).collect();
         (0..=components.len()).rev().find_map(|length| {
             let prefix = format!("/{}", components[..length].join("/"));

@@ -217,3 +217,14 @@ fn a_tasks_link_names_its_sandbox_beside_and_leads_nowhere_else() {
         assert!([400, 404].contains(&status), "{path}: {status}");
     }
 }
+
+#[test]
+fn a_path_that_no_file_can_have_is_looked_for_nowhere() {
+    let sandbox = Sandbox::new("long");
+    fs::write(sandbox.path("f"), "x").expect("write");
+    let long = |length: usize| format!("{}/box", "/".repeat(length - 4));
+    assert_eq!(sandbox.files.list(&long(4096)).expect("a listing").len(), 1);
+    assert_eq!(sandbox.files.list(&long(4097)).expect_err("too long").status, 404);
+    let deep = format!("/box/f{}", "/a".repeat(1 << 20));
+    assert_eq!(sandbox.files.piece(&deep, 0, None).expect_err("too long").status, 404);
+}

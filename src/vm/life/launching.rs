@@ -99,7 +99,31 @@ impl Life {
     }
 
     pub(super) fn connect(&mut self) {
-        self.actions.push(Action::Connect { launch: self.launches_at_once() });
+        let launch = self.launches_at_once();
+        if let State::AwaitingSsh(handshake) = &mut self.state {
+            handshake.begins = launch;
+        }
+        self.actions.push(Action::Connect { launch });
+    }
+
+    /// No connection yet.
+    pub(super) fn look_at_handshake(&mut self, now: Instant) {
+        let State::AwaitingSsh(handshake) = &mut self.state else { return };
+        if now < handshake.by {
+            if handshake.retry_at.take_if(|at| now >= *at).is_some() {
+                self.connect();
+            }
+            return;
+        }
+        let begins = handshake.begins;
+        let report = match handshake.killed {
+            Some(_) => report::killed_during_launch(self.awaits()),
+            None => report::ssh_deadline(&self.settings, self.address, handshake.last.as_deref()),
+        };
+        match begins {
+            true => self.abandon(report, now),
+            false => self.end(report, now),
+        }
     }
 
     pub(super) fn fetched(&mut self, result: Result<Found, Failure>, now: Instant) {
@@ -164,10 +188,14 @@ impl Life {
 
     pub(super) fn connected(&mut self, boot_id: String, now: Instant) {
         match &self.state {
-            State::AwaitingSsh(_) => {
+            State::AwaitingSsh(handshake) => {
+                let told = handshake.killed;
                 self.boot_id = Some(boot_id);
                 self.step(Step::Ssh, now);
                 self.reached(now);
+                if let (Some(kill), State::Launching { by, killed }) = (told, &mut self.state) {
+                    (*by, *killed) = (kill.known_by(*by), Some(kill));
+                }
             }
             State::Holding { .. } | State::Running { .. } => self.connected_again(&boot_id, now),
             _ => {}

@@ -188,9 +188,10 @@ pub fn exited(exit: Exit) -> Report {
 
 /// The command ended badly after the guest's kernel had killed a process for want of memory: what Mesos says of a container that
 /// reached its limit (`MemorySubsystemProcess::oom`).
-pub fn out_of_memory(exit: Exit) -> Report {
+pub fn out_of_memory(settings: &Settings, exit: Exit) -> Report {
     let message = format!(
-        "Memory limit exceeded: the guest's kernel had to kill processes for want of memory (console.log in the sandbox tells which); {}",
+        "Memory limit exceeded: the guest's kernel had to kill processes for want of memory ({} tells which); {}",
+        console(settings),
         command_ended(exit)
     );
     Report { exit: Some(exit), ..failed(Reason::ContainerLimitationMemory, message) }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::deadlines::{COLLECT_KILLED, ORPHAN_GRACE, ORPHANS, OVERTAKEN};
-use super::state::{Kill, Link, State};
+use super::state::{Handshake, Kill, Link, State};
 use super::types::{Action, Cause, Failure, Found, JobKind};
 use super::{Life, report};
 use crate::container::status::Report;
@@ -12,6 +12,9 @@ use crate::messages::mesos::TaskState;
 impl Life {
     pub(super) fn connection_ended(&mut self, failure: Failure, now: Instant) {
         match &mut self.state {
+            State::AwaitingSsh(Handshake { killed: Some(_), .. }) => {
+                self.end(report::killed_during_launch(self.awaits()), now);
+            }
             State::AwaitingSsh(handshake) => {
                 if !handshake.retry(&failure, now) {
                     let report = report::ssh(&self.settings, self.address, &failure);
@@ -49,7 +52,7 @@ impl Life {
                 self.collect(report::killed(Some(exit)), killed, now);
             }
             Ok(Found::CommandEnded(exit)) => self.collect(report::exited(exit), killed, now),
-            Ok(Found::OutOfMemory(exit)) => self.collect(report::out_of_memory(exit), killed, now),
+            Ok(Found::OutOfMemory(exit)) => self.collect(report::out_of_memory(&self.settings, exit), killed, now),
             Ok(_) => self.abandon(report::lost("the guest did not say how the command ended"), now),
             Err(failure) if killed => {
                 self.actions.push(Action::Note(failure.text));
@@ -75,6 +78,7 @@ impl Life {
     pub(super) fn qemu_gone(&mut self, panic: Option<String>, now: Instant) {
         let panic = panic.as_deref();
         match &self.state {
+            State::AwaitingSsh(Handshake { killed: Some(_), .. }) => self.end(report::killed(None), now),
             State::AwaitingAddress { .. } | State::AwaitingSsh(_) | State::Bringing => {
                 self.end(report::ended_at_boot(&self.settings, panic), now);
             }
@@ -99,10 +103,7 @@ impl Life {
                 let report = report::killed_during_launch("was started");
                 doomed.get_or_insert((report, now + OVERTAKEN));
             }
-            State::AwaitingAddress { .. } | State::AwaitingSsh(_) => {
-                let report = report::killed_during_launch(self.awaits());
-                self.end(report, now);
-            }
+            State::AwaitingAddress { .. } | State::AwaitingSsh(_) => self.kill_while_connecting(grace, now),
             State::Bringing => self.end(report::killed_during_launch("was given its files"), now),
             State::Launching { .. } => self.kill_while_launching(grace, now),
             State::Holding { .. } => self.let_go(now),

@@ -75,17 +75,22 @@ impl Life {
         }
     }
 
+    /// Before there is a connection nothing has begun, but that which is being made may begin the command.
+    pub(super) fn kill_while_connecting(&mut self, grace: Duration, now: Instant) {
+        match (self.settings.shape, &mut self.state) {
+            (Shape::Joined(_), State::AwaitingSsh(Handshake { begins: true, killed, by, .. })) => {
+                Kill::ahead(killed, by, grace, now);
+            }
+            _ => self.end(report::killed_during_launch(self.awaits()), now),
+        }
+    }
+
     /// With its own VM the command ends in any case. In another's it may be beginning right now: it is killed as soon as that is known.
     pub(super) fn kill_while_launching(&mut self, grace: Duration, now: Instant) {
         let State::Launching { by, killed } = &mut self.state else { return };
         match self.settings.shape {
             Shape::Command | Shape::Holder => self.end(report::killed_during_launch("was given the command"), now),
-            Shape::Joined(_) => {
-                let kill = killed.get_or_insert(Kill::new(grace, now));
-                kill.hasten(grace);
-                let known_by = kill.at.and_then(|at| at.checked_add(KILL)).unwrap_or(*by);
-                *by = known_by.min(*by);
-            }
+            Shape::Joined(_) => Kill::ahead(killed, by, grace, now),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::deadlines::{RECONNECT, REFUSED};
+use super::deadlines::{KILL, RECONNECT, REFUSED};
 use super::types::{Cause, Failure, JobKind};
 use crate::container::status::Report;
 use crate::poll::{Backoff, earlier};
@@ -78,6 +78,10 @@ pub(super) struct Handshake {
     pub(super) backoff: Backoff,
     pub(super) refused_until: Option<Instant>,
     pub(super) last: Option<String>,
+    /// The connection that is being made begins the command: whoever cuts it off does not know whether it has.
+    pub(super) begins: bool,
+    /// It is to end as soon as it is known to have begun.
+    pub(super) killed: Option<Kill>,
 }
 
 /// The connection while the command runs.
@@ -90,6 +94,17 @@ pub(super) enum Link {
 impl Kill {
     pub(super) fn new(grace: Duration, now: Instant) -> Kill {
         Kill { began: now, at: now.checked_add(grace) }
+    }
+
+    /// Tells what may be beginning to end, and until when, at the latest, it has to be known whether it has begun.
+    pub(super) fn ahead(killed: &mut Option<Kill>, by: &mut Instant, grace: Duration, now: Instant) {
+        let kill = killed.get_or_insert(Kill::new(grace, now));
+        kill.hasten(grace);
+        *by = kill.known_by(*by);
+    }
+
+    pub(super) fn known_by(&self, by: Instant) -> Instant {
+        self.at.and_then(|at| at.checked_add(KILL)).map_or(by, |known_by| known_by.min(by))
     }
 
     /// A later kill can only hasten the end: its grace period counts from the first (`CommandExecutor::kill` in Mesos).
@@ -108,6 +123,8 @@ impl Handshake {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
             refused_until: None,
             last: None,
+            begins: false,
+            killed: None,
         }
     }
 
@@ -118,6 +135,7 @@ impl Handshake {
             Cause::KeyRefused => now >= *self.refused_until.get_or_insert((now + REFUSED).min(self.by)),
             Cause::Deadline | Cause::NoUser | Cause::Rebooted | Cause::Supervisor | Cause::Other => false,
         };
+        self.begins = false;
         self.last = Some(failure.text.clone());
         self.retry_at = Some(now + self.backoff.next_wait());
         !hopeless

@@ -117,10 +117,33 @@ fn a_user_that_the_guest_lacks_ends_the_task_alone() {
 
 #[test]
 fn a_kill_before_the_launcher_is_on_its_way_ends_it_at_once() {
-    for story in [begun(), prepared(), prepared().event(Event::BannerSeen), bringing(), bringing().ok(JobKind::Fetch)] {
+    let refused = prepared().event(Event::BannerSeen).breaks("closed by remote host");
+    for story in [begun(), prepared(), refused, bringing(), bringing().ok(JobKind::Fetch)] {
         let report = story.kill(GRACE).leaves_nothing();
         assert_report(&report, TaskState::TaskKilled, Some(Reason::TaskKilledDuringLaunch), &[]);
     }
+}
+
+#[test]
+fn a_kill_while_the_connection_that_begins_it_is_made_waits_for_what_comes_of_that() {
+    let killed = || prepared().event(Event::BannerSeen).kill(GRACE);
+    assert_eq!(killed().last, [], "the guest may have it already");
+    let story = killed().wait(ms(1000)).connected("boot-1").event(Event::Launched(Ok(())));
+    assert!(story.started(JobKind::Term) && !story.started(JobKind::Kill));
+    let story = story.wait(ms(2000));
+    assert!(story.started(JobKind::Kill), "its grace counts from the kill");
+    let report = story.exits(Exit::Signal(9)).collected().leaves_nothing();
+    assert_report(&report, TaskState::TaskKilled, None, &["Killed"]);
+    let during = Some(Reason::TaskKilledDuringLaunch);
+    let none = killed().breaks("refused").leaves_nothing();
+    assert_report(&none, TaskState::TaskKilled, during, &[]);
+    assert_report(&killed().wait(GRACE + KILL).leaves_the_command(), TaskState::TaskKilled, during, &[]);
+    assert_report(&killed().kill(ms(0)).wait(KILL).leaves_the_command(), TaskState::TaskKilled, during, &[]);
+    let silent = killed().connected("boot-1").wait(GRACE + KILL);
+    assert_report(&silent.leaves_the_command(), TaskState::TaskKilled, None, &[]);
+    let deaf = prepared().event(Event::BannerSeen).wait(BOOT);
+    assert_not_launched(&deaf.leaves_the_command(), &["step ssh", "no ssh connection"]);
+    assert_report(&killed().event(gone()).leaves_nothing(), TaskState::TaskKilled, None, &[]);
 }
 
 #[test]
@@ -154,6 +177,13 @@ fn a_launch_that_is_not_heard_of_any_more_may_have_begun() {
     assert_report(&hastened.leaves_the_command(), TaskState::TaskKilled, None, &[]);
     let broken = launching().kill(GRACE).breaks("lost");
     assert_report(&broken.leaves_the_command(), TaskState::TaskKilled, None, &[]);
+}
+
+#[test]
+fn want_of_memory_is_told_with_where_the_executors_console_is() {
+    let story = running().found(JobKind::Wait, Found::OutOfMemory(Exit::Signal(9))).collected();
+    let words = ["Memory limit exceeded", "console.log in the executor's sandbox"];
+    assert_report(&story.leaves_nothing(), TaskState::TaskFailed, Some(Reason::ContainerLimitationMemory), &words);
 }
 
 #[test]
