@@ -255,7 +255,8 @@ mod tests {
         let nothing = container("d", Processes::None);
         let usages = measure(&[sleeper.clone(), nothing.clone()]);
         let taken = usages[&sleeper.container].taken.expect("it runs");
-        assert!(taken.pid == pid && taken.resident_bytes > 0 && taken.user_secs < 60.0, "{taken:?}");
+        // Not its memory: kernels count that of a small process with an error that may be all of it.
+        assert!(taken.pid == pid && taken.user_secs < 60.0, "{taken:?}");
         assert_eq!(usages[&nothing.container], Usage::default());
         let start_time = Process::read(pid).expect("stat").start_time;
         child.signal(nix::sys::signal::Signal::SIGKILL);
