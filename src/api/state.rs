@@ -8,6 +8,7 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 
 use super::{History, resources, version};
+use crate::ids::{ContainerId, TaskId};
 use crate::libprocess::Pid;
 use crate::messages::{mesos, to_v1_json};
 use crate::slave::{self, ExecutorState, Slave, capabilities, is_terminal};
@@ -84,6 +85,8 @@ pub struct Executor {
     pub info: mesos::ExecutorInfo,
     /// Its container's id.
     pub container: String,
+    /// Its tasks' own containers, if it is the default executor.
+    pub nested: Vec<Nested>,
     /// Its sandbox on the host, which is also its virtual path in `/files`.
     pub directory: String,
     /// Where it is in its life.
@@ -94,6 +97,24 @@ pub struct Executor {
     pub tasks: Vec<mesos::Task>,
     /// How many those are.
     pub completed: usize,
+}
+
+/// A container inside an executor's, which one of its tasks has.
+#[derive(Debug, Clone)]
+pub struct Nested {
+    /// Its id.
+    pub container: ContainerId,
+    /// The task's resources.
+    pub resources: Vec<mesos::Resource>,
+}
+
+fn nested(executor: &slave::Executor) -> Vec<Nested> {
+    let members = executor.played.iter().flat_map(slave::DefaultExecutor::containers);
+    let nested = |(task, container): (&TaskId, &ContainerId)| Nested {
+        container: container.clone(),
+        resources: executor.tasks.get(task).map(|task| task.info.resources.clone()).unwrap_or_default(),
+    };
+    members.map(nested).collect()
 }
 
 impl Executor {
@@ -109,6 +130,7 @@ impl Executor {
             directory: executor.sandbox.to_string_lossy().into_owned(),
             state: executor.state,
             networks: executor.networks(),
+            nested: nested(executor),
             completed: executor.completed.len(),
             tasks: executor
                 .completed
@@ -120,7 +142,7 @@ impl Executor {
     }
 
     /// What it and its tasks that have not ended hold.
-    pub(super) fn resources(&self) -> impl Iterator<Item = &mesos::Resource> {
+    pub(super) fn resources(&self) -> impl Iterator<Item = &mesos::Resource> + Clone {
         let tasks = self.tasks.iter().filter(|task| !is_terminal(task.state()));
         self.info.resources.iter().chain(tasks.flat_map(|task| &task.resources))
     }
@@ -143,6 +165,9 @@ impl Executor {
         if let (Value::Object(object), Some(_)) = (&mut object, self.info.r#type) {
             // By it Mesos' web interface knows whether a task has a sandbox of its own.
             object.insert("type".to_string(), json!(self.info.r#type().as_str_name()));
+        }
+        if let (Value::Object(object), Some(labels)) = (&mut object, &self.info.labels) {
+            object.insert("labels".to_string(), labels.labels.iter().map(label).collect());
         }
         let tasks = self.tasks.iter().flat_map(|task| &task.resources);
         if let (Value::Object(object), Some(first)) = (&mut object, self.info.resources.iter().chain(tasks).next()) {
@@ -177,7 +202,7 @@ fn task(task: &mesos::Task) -> Value {
         put("user", json!(user));
     }
     if let Some(labels) = &task.labels {
-        put("labels", json!(labels.labels.iter().map(label).collect::<Vec<_>>()));
+        put("labels", labels.labels.iter().map(label).collect());
     }
     Value::Object(object)
 }

@@ -53,6 +53,7 @@ fn executor(id: &str, state: ExecutorState, task_state: TaskState) -> Executor {
         state,
         networks: Vec::new(),
         completed: 0,
+        nested: Vec::new(),
         tasks: vec![task(id, task_state)],
     }
 }
@@ -208,15 +209,19 @@ fn tasks_stand_where_their_state_belongs() {
 }
 
 #[test]
-fn an_executors_type_is_shown_if_its_framework_named_one() {
+fn an_executors_type_and_labels_are_shown_if_its_framework_named_any() {
     let mut state = state();
-    let of = |state: &State| -> Value {
+    let shown = |state: &State| -> Value {
         let source = &mut Still { state: Some(state.clone()), ..Default::default() };
         let response = handle(&Request::new("GET", "/state", Vec::new()), "slave(1)", source);
         let all: Value = serde_json::from_slice(&response.body).expect("json");
-        all["frameworks"][0]["executors"][0]["type"].clone()
+        all["frameworks"][0]["executors"][0].clone()
     };
-    assert_eq!(of(&state), Value::Null);
+    let of = |state: &State| shown(state)["type"].clone();
+    assert_eq!((of(&state), shown(&state).get("labels")), (Value::Null, None));
+    let labels = vec![mesos::Label { key: "k".into(), value: Some("v".into()) }];
+    state.frameworks[0].executors[0].info.labels = Some(mesos::Labels { labels });
+    assert_eq!(shown(&state)["labels"], json!([{"key": "k", "value": "v"}]));
     for (kind, name) in
         [(mesos::executor_info::Type::Default, "DEFAULT"), (mesos::executor_info::Type::Custom, "CUSTOM")]
     {

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::resources;
-use super::state::{Executor, State};
+use super::state::{Executor, Nested, State};
 use crate::ids::ContainerId;
 use crate::isolation::usage::{Usage, Usages};
 use crate::libprocess::Request;
@@ -32,6 +32,28 @@ pub(super) struct Container<'a> {
     pub statistics: Option<mesos::ResourceStatistics>,
 }
 
+/// A task's container inside its executor's, of which GET_CONTAINERS tells if it is asked to.
+pub(super) struct NestedContainer {
+    pub id: mesos::ContainerId,
+    pub status: Option<mesos::ContainerStatus>,
+    pub statistics: Option<mesos::ResourceStatistics>,
+}
+
+/// Those inside this one.
+pub(super) fn nested(container: &Container, seen: &Measurement) -> Vec<NestedContainer> {
+    let parent = mesos::ContainerId { value: container.executor.container.clone(), ..Default::default() };
+    let nested = |each: &Nested| {
+        let id = mesos::ContainerId { value: each.container.to_string(), parent: Some(Box::new(parent.clone())) };
+        let usage = seen.usages.get(&each.container);
+        NestedContainer {
+            status: usage.map(|usage| status(id.clone(), usage)),
+            statistics: usage.map(|usage| statistics(each.resources.iter(), usage, seen.at)),
+            id,
+        }
+    };
+    container.executor.nested.iter().map(nested).collect()
+}
+
 /// All containers of executors that have not ended.
 pub(super) fn containers<'a>(state: &'a State, seen: &Measurement) -> Vec<Container<'a>> {
     let of_framework = |framework: &'a super::Framework| {
@@ -46,26 +68,32 @@ pub(super) fn containers<'a>(state: &'a State, seen: &Measurement) -> Vec<Contai
         Container {
             framework,
             executor,
-            status: usage.map(|usage| status(executor, usage)),
-            statistics: usage.map(|usage| statistics(executor, usage, seen.at)),
+            status: usage.map(|usage| mesos::ContainerStatus {
+                network_infos: usage.machine.map(|_| executor.networks.clone()).unwrap_or_default(),
+                ..status(mesos::ContainerId { value: executor.container.clone(), ..Default::default() }, usage)
+            }),
+            statistics: usage.map(|usage| statistics(executor.resources(), usage, seen.at)),
         }
     };
     alive.map(container).collect()
 }
 
-/// With the process that all of the container's others descend from and, of a virtual machine, the guest's address.
-fn status(executor: &Executor, usage: &Usage) -> mesos::ContainerStatus {
+/// With the process that all of the container's others descend from; of a virtual machine the guest's address belongs to it, too.
+fn status(id: mesos::ContainerId, usage: &Usage) -> mesos::ContainerStatus {
     mesos::ContainerStatus {
-        container_id: Some(mesos::ContainerId { value: executor.container.clone(), ..Default::default() }),
-        network_infos: usage.machine.map(|_| executor.networks.clone()).unwrap_or_default(),
+        container_id: Some(id),
         executor_pid: usage.taken.and_then(|taken| u32::try_from(taken.pid).ok()),
         ..Default::default()
     }
 }
 
-fn statistics(executor: &Executor, usage: &Usage, at: f64) -> mesos::ResourceStatistics {
+fn statistics<'a>(
+    resources: impl Iterator<Item = &'a mesos::Resource> + Clone,
+    usage: &Usage,
+    at: f64,
+) -> mesos::ResourceStatistics {
     // Mesos knows memory to the megabyte only.
-    let requested = |name| Some(resources::scalar(executor.resources(), name)).filter(|value| *value > 0.0);
+    let requested = |name| Some(resources::scalar(resources.clone(), name)).filter(|value| *value > 0.0);
     let memory = requested("mem").map(|mem| (mem as u64).saturating_mul(1 << 20));
     mesos::ResourceStatistics {
         timestamp: at,

@@ -9,9 +9,9 @@
 //! A default executor's own sandbox stays root's, as do the two directories in it: what is made in them later must not be led elsewhere by
 //! a task that runs already. Others may pass through, for each task may have a user of its own.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::ids::TaskId;
@@ -34,6 +34,10 @@ pub(super) fn prepare(spec: &Spec) -> io::Result<()> {
             DirBuilder::new().mode(0o755).create(&directory)?;
             // Whatever our own umask is: the tasks' users pass through.
             fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+        }
+        // It runs nothing that would write there, but of every executor they are asked for.
+        for output in ["stdout", "stderr"] {
+            OpenOptions::new().write(true).create_new(true).mode(0o644).open(sandbox.join(output))?;
         }
     } else {
         DirBuilder::new().mode(0o750).create(sandbox)?;
@@ -119,6 +123,8 @@ mod tests {
             "its tasks' users pass through"
         );
         assert_eq!(runs.mode("c/containers/first") & 0o007, 0);
+        let output = |path: &str| fs::read(runs.0.join(path)).expect("it is there");
+        assert_eq!((output("c/stdout"), output("c/stderr")), (vec![], vec![]), "as of any executor");
     }
 
     #[test]

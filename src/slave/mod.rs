@@ -47,6 +47,7 @@ use prost::{Message, Name};
 pub use authentication::{Authentication, is_authenticatee};
 pub use constants::MESOS_VERSION;
 pub use counts::Counts;
+pub use default_executor::DefaultExecutor;
 pub use dialect::SLAVE_OF_2012;
 use executor::{FromExecutor, Speaker, ToExecutor, Via};
 pub use framework::{Executor, ExecutorState, Framework, is_terminal};

@@ -63,7 +63,8 @@ fn read(call: &Call, source: &mut dyn Source) -> Result<Option<Response>, HttpRe
             Kind::GetState
         }
         Type::GetContainers => {
-            to.get_containers = Some(containers(source));
+            let with_nested = call.get_containers.as_ref().is_some_and(|what| what.show_nested());
+            to.get_containers = Some(containers(source, with_nested));
             Kind::GetContainers
         }
         Type::GetFrameworks => {
@@ -245,8 +246,11 @@ fn agent(state: &State) -> response::GetAgent {
     response::GetAgent { slave_info, ..Default::default() }
 }
 
-fn containers(source: &mut dyn Source) -> response::GetContainers {
+fn containers(source: &mut dyn Source, with_nested: bool) -> response::GetContainers {
     let (state, seen) = (source.state(), source.measurement());
+    let all = usage::containers(&state, &seen);
+    let nested = all.iter().filter(|_| with_nested).flat_map(|each| usage::nested(each, &seen));
+    let nested: Vec<_> = nested.map(nested_container).collect();
     let container = |each: usage::Container| response::get_containers::Container {
         framework_id: Some(mesos::FrameworkId { value: each.framework.to_string() }),
         executor_id: Some(each.executor.info.executor_id.clone()),
@@ -255,5 +259,15 @@ fn containers(source: &mut dyn Source) -> response::GetContainers {
         container_status: each.status,
         resource_statistics: each.statistics,
     };
-    response::GetContainers { containers: usage::containers(&state, &seen).into_iter().map(container).collect() }
+    response::GetContainers { containers: all.into_iter().map(container).chain(nested).collect() }
+}
+
+/// Whose it is, Mesos does not say either: its id names its parent.
+fn nested_container(nested: usage::NestedContainer) -> response::get_containers::Container {
+    response::get_containers::Container {
+        container_id: nested.id,
+        container_status: nested.status,
+        resource_statistics: nested.statistics,
+        ..Default::default()
+    }
 }

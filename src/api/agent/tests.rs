@@ -143,6 +143,28 @@ fn protobuf_is_understood_and_answered() {
 }
 
 #[test]
+fn a_tasks_container_inside_its_executors_is_told_of_on_demand() {
+    let mut source = source();
+    let container = crate::ids::ContainerId::new("container-t").expect("id");
+    source.seen.usages.insert(container.clone(), Usage { machine: None, taken: None });
+    let mut state = crate::api::tests::state();
+    let resources = vec![crate::resources::scalar("cpus", 2.5)];
+    state.frameworks[0].executors[0].nested = vec![crate::api::state::Nested { container, resources }];
+    source.state = Some(state);
+    let mut all = |which: &str| -> Value {
+        let call = format!(r#"{{"type":"GET_CONTAINERS","get_containers":{{"show_nested":{which}}}}}"#);
+        let (_, text) = said(&post_to(&mut source, &call, &[("Content-Type", "application/json")]));
+        serde_json::from_str::<Value>(&text).expect("json")["get_containers"]["containers"].clone()
+    };
+    assert_eq!(all("false").as_array().map(Vec::len), Some(1));
+    // As the agent's, whose entry names neither framework nor executor.
+    let id = serde_json::json!({"value": "container-t", "parent": {"value": "container-a"}});
+    let nested = all("true")[1].clone();
+    assert_eq!((&nested["container_id"], &nested["container_status"]["container_id"]), (&id, &id));
+    assert_eq!((&nested["resource_statistics"]["cpus_soft_limit"], nested.get("executor_id")), (&2.5.into(), None));
+}
+
+#[test]
 fn files_are_listed_and_read() {
     let scratch = crate::container::scratch::Scratch::new();
     std::fs::write(scratch.path().join("stdout"), "hello\n").expect("write");

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::fcntl::AtFlags;
@@ -10,11 +10,12 @@ use nix::sys::stat::{FileStat, SFlag, fstatat};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde_json::{Value, json};
 
-use super::open::{OpenError, find};
+use super::open::{Found, OpenError, find};
 use super::{Place, refused};
 use crate::api::json_response;
 use crate::libprocess::{Request, Response};
 use crate::messages::mesos::{FileInfo, TimeInfo};
+use crate::slave::TASKS;
 
 /// How many entries are looked at: a guest can make millions, and the loop must go on.
 const ENTRY_LIMIT: usize = 5000;
@@ -29,7 +30,7 @@ pub(super) fn browse(place: &Place, path: &str, request: &Request) -> Response {
     if !found.is_directory() {
         return json_response(json!([]), request);
     }
-    match found.open().and_then(list) {
+    match list(place, &found) {
         Ok(entries) => {
             let mut names = Names::default();
             let listing = entries.iter().map(|(name, stat)| describe(path, name, stat, &mut names));
@@ -55,10 +56,11 @@ pub(super) fn infos(place: &Place, path: &str) -> Result<Vec<FileInfo>, OpenErro
         uid: Some(names.user(stat.st_uid).to_string()),
         gid: Some(names.group(stat.st_gid).to_string()),
     };
-    Ok(found.open().and_then(list)?.iter().map(info).collect())
+    Ok(list(place, &found)?.iter().map(info).collect())
 }
 
-fn list(directory: File) -> Result<Vec<(String, FileStat)>, OpenError> {
+fn list(place: &Place, found: &Found) -> Result<Vec<(String, FileStat)>, OpenError> {
+    let directory = found.open()?;
     // By the descriptor: what its path leads to may have been changed meanwhile.
     let entries = fs::read_dir(format!("/proc/self/fd/{}", directory.as_raw_fd())).map_err(OpenError::Io)?;
     let names = entries.take(ENTRY_LIMIT).map(|entry| entry.map(|entry| entry.file_name()));
@@ -70,9 +72,21 @@ fn list(directory: File) -> Result<Vec<(String, FileStat)>, OpenError> {
     let look = |name: OsString| {
         // One that has vanished meanwhile is left out.
         let stat = fstatat(directory.as_fd(), name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-        Some((name.to_string_lossy().into_owned(), stat))
+        let name = name.to_string_lossy().into_owned();
+        let stat = sandbox_of_task(place, &name, &stat).unwrap_or(stat);
+        Some((name, stat))
     };
     Ok(names.into_iter().filter_map(look).collect())
+}
+
+/// What a link at `tasks/<task id>` leads to: Mesos tells that of every link, and its web interface has no way into what is no directory.
+fn sandbox_of_task(tasks: &Place, name: &str, stat: &FileStat) -> Option<FileStat> {
+    let is_link = SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFLNK;
+    if !is_link || tasks.below.last() != Some(&TASKS) {
+        return None;
+    }
+    let below = tasks.below.iter().copied().chain([name]).collect();
+    Some(*find(&Place { root: tasks.root, below }).ok()?.stat())
 }
 
 fn describe(directory: &str, name: &str, stat: &FileStat, names: &mut Names) -> Value {

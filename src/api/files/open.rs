@@ -91,6 +91,11 @@ impl Found {
         kind(&self.stat) == SFlag::S_IFDIR
     }
 
+    /// What the system says of it.
+    pub fn stat(&self) -> &FileStat {
+        &self.stat
+    }
+
     /// It is a regular file.
     pub fn is_regular(&self) -> bool {
         kind(&self.stat) == SFlag::S_IFREG

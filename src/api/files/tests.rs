@@ -198,6 +198,12 @@ fn a_tasks_link_names_its_sandbox_beside_and_leads_nowhere_else() {
     assert_eq!(sandbox.json("read", "path=/box/tasks/t/stdout&offset=0")["data"], "hello");
     assert_eq!(sandbox.json("browse", "path=/box/tasks/t")[0]["path"], "/box/tasks/t/stdout");
     assert_eq!(sandbox.json("read", "path=/box/containers/c1/stdout&offset=0")["data"], "hello");
+    let kinds = |sandbox: &Sandbox| -> Vec<String> {
+        let listing = sandbox.json("browse", "path=/box/tasks");
+        let modes = listing.as_array().expect("array").iter().filter_map(|each| each["mode"].as_str());
+        modes.map(|mode| mode[..1].to_string()).collect()
+    };
+    assert_eq!(kinds(&sandbox), ["d"], "who browses may go on into it");
     // As somebody else might.
     symlink(sandbox.directory.join("secret"), sandbox.path("tasks/out")).expect("symlink");
     symlink("/", sandbox.path("tasks/root")).expect("symlink");
@@ -205,6 +211,7 @@ fn a_tasks_link_names_its_sandbox_beside_and_leads_nowhere_else() {
     symlink(&sandbox.directory, sandbox.path("containers/above")).expect("symlink");
     symlink("above", sandbox.path("tasks/above")).expect("symlink");
     symlink(sandbox.path("tasks"), sandbox.path("containers/c1/tasks")).expect("symlink");
+    assert_eq!(kinds(&sandbox), ["l", "l", "l", "d", "l"], "above, out, root, t, up");
     for path in ["out", "root", "up", "up/secret", "above", "above/secret", "t/tasks/t/stdout", "t/../t/stdout"] {
         let (status, _) = sandbox.refusal("read", &format!("path=/box/tasks/{path}&offset=0"));
         assert!([400, 404].contains(&status), "{path}: {status}");

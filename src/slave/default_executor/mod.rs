@@ -84,6 +84,11 @@ impl DefaultExecutor {
         self.members.iter().find(|member| member.container == *container)
     }
 
+    /// Its tasks' containers, in the order of their launch.
+    pub fn containers(&self) -> impl Iterator<Item = (&TaskId, &ContainerId)> {
+        self.members.iter().map(|member| (&member.task, &member.container))
+    }
+
     /// A task is to be killed.
     pub(super) fn kill(&mut self, task: &TaskId, grace: Duration) -> Option<Kill> {
         self.members.iter_mut().find(|member| member.task == *task && !member.ended)?.kill(grace)

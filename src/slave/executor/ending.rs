@@ -62,6 +62,7 @@ impl Slave {
         let Some(own) = own else { return };
         // One of ours that was to end has ended as we saw it.
         own.wait_status = own.wait_status.filter(|_| own.played.is_some()).or(wait_status);
+        let (by_itself, sandbox) = (own.state != ExecutorState::Ending, own.sandbox.display().to_string());
         let Some(conversation) = &mut own.conversation else { return };
         let message = match (reason, message) {
             // Mesos says the two words (`Slave::sendExecutorTerminatedStatusUpdate`); how it ended helps who has to find out why, and
@@ -71,6 +72,9 @@ impl Slave {
             (_, None) => "Executor terminated".to_string(),
         };
         log::info!("executor {executor} of framework {framework} has ended: {message}");
+        if by_itself && wait_status != Some(0) {
+            log::warn!("what executor {executor} said before it failed is in {sandbox}");
+        }
         let reason = reason.unwrap_or(Reason::ExecutorTerminated);
         conversation.end.get_or_insert(SlaveStatus { state: TaskState::TaskFailed, reason, message });
     }
