@@ -311,7 +311,8 @@ impl Member {
         }
     }
 
-    /// The last events; `died` says why the child ended without cleaning up by itself. What could not be cleaned up keeps its runtime directory, for the next start of the slave.
+    /// The last events; `died` says why the child ended without cleaning up by itself. What could not be cleaned up keeps its runtime
+    /// directory, for the next start of the slave.
     fn gone(&mut self, cleaned: Result<(), String>, died: Option<String>) -> Vec<ContainerEvent> {
         self.phase = Phase::Gone;
         self.has_left_something = cleaned.is_err();

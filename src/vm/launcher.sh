@@ -197,8 +197,9 @@ prepare() {
         : >>"$sandbox/$file" || exit 1
     done
     if [ "$me" = 0 ] && [ "$uid:$gid" != 0:0 ]; then
-        chown "$uid:$gid" "$sandbox/stdout" "$sandbox/stderr" "$sandbox" || exit 1
+        # The sandbox itself last: a task of the same user that runs already must not put anything into the way of this.
         [ ! -f "$state/fetched" ] || chown -hR "$uid:$gid" "$sandbox" || exit 1
+        chown "$uid:$gid" "$sandbox/stdout" "$sandbox/stderr" "$sandbox" || exit 1
     fi
     # By its time it is told what the command has changed.
     [ ! -f "$state/fetched" ] || : >"$state/fetched"

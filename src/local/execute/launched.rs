@@ -49,8 +49,8 @@ impl Launched {
         self.last_state.replace(state) != Some(state)
     }
 
-    /// The first update tells that there is a sandbox, unless it tells that there will be none, and in most cases its container's id. Of a group's task the container is nested:
-    /// its sandbox is in that of its executor.
+    /// The first update tells that there is a sandbox, unless it tells that there will be none, and in most cases its container's id. Of a
+    /// group's task the container is nested: its sandbox is in that of its executor.
     pub(super) fn follow(&mut self, status: &TaskStatus, grouped: bool) -> Option<Target> {
         let Stage::Launched(target) = &mut self.stage else {
             return None;

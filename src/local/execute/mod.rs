@@ -51,8 +51,8 @@ use shell::{Shell, Streams};
 /// So much of the slave's log is shown when something has failed that is not the command's fault.
 const LOG_LINES: usize = 15;
 
-/// Runs the command. The exit status is the command's own, of a group that of the first task that did not finish; 130 or 143 after Ctrl-C or SIGTERM, 124 after `--timeout`, 1 for whatever else
-/// went wrong, with the reason on stderr.
+/// Runs the command. The exit status is the command's own, of a group that of the first task that did not finish; 130 or 143 after Ctrl-C
+/// or SIGTERM, 124 after `--timeout`, 1 for whatever else went wrong, with the reason on stderr.
 pub fn main(flags: &ExecuteFlags) -> ExitCode {
     for warning in &flags.warnings {
         eprintln!("warning: {warning}");
