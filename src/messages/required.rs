@@ -32,35 +32,44 @@ const NAMED: usize = 16;
 pub(super) fn all_missing(message: &Message, bytes: &[u8], error: DecodeError) -> DecodeError {
     match error {
         DecodeError::Field { message: name, problem: Problem::Required, .. } => {
-            let mut paths = Vec::new();
-            missing_in(message, bytes, "", &mut paths);
-            DecodeError::Missing { message: name, paths }
+            let mut missing = Missing { paths: Vec::new(), looked: 0 };
+            missing.look(message, bytes, "");
+            DecodeError::Missing { message: name, paths: missing.paths }
         }
         other => other,
     }
 }
 
-/// The bytes are ours, made of JSON: they are well-formed, and no deeper than that was.
-fn missing_in(message: &Message, bytes: &[u8], before: &str, paths: &mut Vec<String>) {
-    let of_kind = |field: &Field| {
-        let number = field.number_in(Layout::Plain);
-        Fields::of(bytes).flatten().filter(move |(each, _)| *each == number).map(|(_, value)| value)
-    };
-    for field in message.fields.iter().filter(|field| field.label == Label::Required) {
-        if paths.len() < NAMED && !of_kind(field).any(|value| is_known(field.kind, value)) {
-            paths.push(format!("{before}{}", field.name));
+/// What is missing, and in how many messages it was looked for.
+struct Missing {
+    paths: Vec<String>,
+    looked: usize,
+}
+
+impl Missing {
+    /// The bytes are ours, made of JSON: they are well-formed, and no deeper than that was. They may be many megabytes of tiny messages, though.
+    fn look(&mut self, message: &Message, bytes: &[u8], before: &str) {
+        self.looked += 1;
+        let fields = || {
+            let known = |(number, value)| Some((message.numbered(number, Layout::Plain)?, value));
+            Fields::of(bytes).flatten().filter_map(known)
+        };
+        let mut seen = 0u128;
+        for ((bit, field), value) in fields() {
+            seen |= u128::from(is_known(field.kind, value)) << bit;
         }
-    }
-    for field in message.fields {
-        let Some(of) = field.kind.message() else { continue };
-        for (index, value) in of_kind(field).enumerate() {
-            let index = if field.label == Label::Repeated { format!("[{index}]") } else { String::new() };
-            match value {
-                Value::Bytes(nested) if paths.len() < NAMED => {
-                    missing_in(of, nested, &format!("{before}{}{index}.", field.name), paths);
-                }
-                _ => {}
+        let required = message.fields.iter().enumerate().filter(|(_, field)| field.label == Label::Required);
+        let own = required.filter(|(bit, _)| seen & 1 << bit == 0).map(|(_, field)| format!("{before}{}", field.name));
+        self.paths.extend(own.take(NAMED.saturating_sub(self.paths.len())));
+        let mut counts = vec![0usize; message.fields.len()];
+        for ((bit, field), value) in fields() {
+            if self.paths.len() >= NAMED || self.looked >= MAX_NESTED {
+                return;
             }
+            let (Some(of), Value::Bytes(nested)) = (field.kind.message(), value) else { continue };
+            let index = if field.label == Label::Repeated { format!("[{}]", counts[bit]) } else { String::new() };
+            counts[bit] += 1;
+            self.look(of, nested, &format!("{before}{}{index}.", field.name));
         }
     }
 }
