@@ -151,6 +151,9 @@ impl Slave {
             }
         }
         let is_command = executor.is_command;
+        if reason.is_some() {
+            executor.is_not_done();
+        }
         if is_command && reason.is_none() {
             // What the command's end was is in its task's status; this is the end of what ran it.
             executor.wait_status.get_or_insert(0);

@@ -259,6 +259,13 @@ impl Executor {
         self.state.is_alive() && self.played.as_ref().is_none_or(DefaultExecutor::has_holder)
     }
 
+    /// Its container has ended by itself. If its tasks were over before that was heard, they had ended with it: it was not done, after all.
+    pub(in crate::slave) fn is_not_done(&mut self) {
+        if self.played.is_some() {
+            self.wait_status.take_if(|status| *status == 0);
+        }
+    }
+
     /// It does not end in time: its container ends under its tasks.
     pub(in crate::slave) fn kill_played(&mut self) -> Vec<Action> {
         let Some(played) = &mut self.played else { return Vec::new() };

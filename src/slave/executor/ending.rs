@@ -60,6 +60,9 @@ impl Slave {
         };
         let own = self.frameworks.get_mut(&framework).and_then(|framework| framework.executors.get_mut(&executor));
         let Some(own) = own else { return };
+        if wait_status.is_none() {
+            own.is_not_done();
+        }
         // One of ours that was to end has ended as we saw it.
         own.wait_status = own.wait_status.filter(|_| own.played.is_some()).or(wait_status);
         let (by_itself, sandbox) = (own.state != ExecutorState::Ending, own.sandbox.display().to_string());

@@ -314,6 +314,21 @@ fn when_the_executors_container_dies_its_tasks_have_failed_and_their_containers_
 }
 
 #[test]
+fn an_executor_whose_container_died_has_not_ended_in_order_though_its_tasks_are_heard_of_first() {
+    let ends = [(None, Some("its child crashed"), -1), (Some(None), None, -1), (Some(Some(0)), None, 0)];
+    for (told, reason, expected) in ends {
+        let mut pod = Pod::running(&["a"]);
+        let wanted = pod.over("a", TaskState::TaskFailed);
+        assert_eq!(pod.killed(&wanted), kills(&["holder"], Duration::ZERO));
+        let container = pod.holder.clone();
+        if let Some(wait_status) = told {
+            pod.world.event(Event::ExecutorEnded { container, wait_status, reason: None, message: None });
+        }
+        assert_eq!(exit(&pod.holder_gone(reason)), expected);
+    }
+}
+
+#[test]
 fn a_task_whose_container_dies_ends_the_whole_executor() {
     let mut pod = Pod::running(&["a"]);
     pod.add(&["b"]);
