@@ -231,6 +231,13 @@ mod tests {
         call(r#"{"executor_id":"e"}"#, "Not expecting a JSON string for field 'executor_id'");
         call(&format!(r#"{{{IDS},"message":[]}}"#), "Not expecting a JSON array for field 'message'");
         call(&format!(r#"{{{IDS},"type":"MESSAGE","message":{{}}}}"#), "Missing required fields: message.data");
+        let labels = |count| r#"{},"#.to_string() + &r#"{"key":"k"},"#.repeat(count) + "{}";
+        let many =
+            |count| refused(&update(&format!(r#""state":"TASK_RUNNING","labels":{{"labels":[{}]}}"#, labels(count)))).1;
+        let lack =
+            "Failed to convert JSON into Call protobuf: Missing required fields: update.status.labels.labels[0].key";
+        assert_eq!(many(1000), format!("{lack}, update.status.labels.labels[1001].key"));
+        assert_eq!(many(crate::messages::MAX_NESTED), lack, "what is missing is looked for in so many messages only");
         call(&update(r#""state":"TASK_FOO""#), "Failed to find enum for 'TASK_FOO'");
         call(
             &update(r#""state":"TASK_RUNNING","data":"%%%""#),
