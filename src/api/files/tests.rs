@@ -7,21 +7,23 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::*;
+use crate::container::scratch::Scratch;
 
 /// A sandbox of one test, attached as `/box`.
 struct Sandbox {
     directory: PathBuf,
     files: Files,
+    _scratch: Scratch,
 }
 
 impl Sandbox {
-    fn new(name: &str) -> Sandbox {
-        let directory = std::env::temp_dir().join(format!("mesos-slave-files-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(directory.join("box")).expect("directory");
+    fn new() -> Sandbox {
+        let scratch = Scratch::new();
+        let directory = scratch.path().to_path_buf();
+        fs::create_dir(directory.join("box")).expect("directory");
         let mut files = Files::new();
         files.attach("/box/", directory.join("box"));
-        Sandbox { directory, files }
+        Sandbox { directory, files, _scratch: scratch }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -45,15 +47,9 @@ impl Sandbox {
     }
 }
 
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.directory);
-    }
-}
-
 #[test]
 fn a_file_is_read_in_pieces() {
-    let sandbox = Sandbox::new("pieces");
+    let sandbox = Sandbox::new();
     fs::write(sandbox.path("stdout"), "hello\nworld\n").expect("write");
     assert_eq!(
         sandbox.json("read", "path=/box/stdout&offset=0&length=5"),
@@ -68,7 +64,7 @@ fn a_file_is_read_in_pieces() {
 
 #[test]
 fn without_an_offset_the_length_is_told() {
-    let sandbox = Sandbox::new("length");
+    let sandbox = Sandbox::new();
     fs::write(sandbox.path("stdout"), "hello").expect("write");
     let length = serde_json::json!({"data": "", "offset": 5});
     assert_eq!(sandbox.json("read", "path=/box/stdout&offset=-1"), length);
@@ -77,7 +73,7 @@ fn without_an_offset_the_length_is_told() {
 
 #[test]
 fn no_answer_is_longer_than_sixteen_pages() {
-    let sandbox = Sandbox::new("long");
+    let sandbox = Sandbox::new();
     let file = fs::File::create(sandbox.path("sparse")).expect("create");
     file.set_len(1 << 40).expect("a terabyte of nothing");
     let answer = sandbox.json("read", "path=/box/sparse&offset=1000&length=1000000000");
@@ -87,7 +83,7 @@ fn no_answer_is_longer_than_sixteen_pages() {
 
 #[test]
 fn every_byte_comes_through_unchanged() {
-    let sandbox = Sandbox::new("bytes");
+    let sandbox = Sandbox::new();
     let all: Vec<u8> = (0..=255).collect();
     fs::write(sandbox.path("stdout"), &all).expect("write");
     let body = sandbox.get("read", "path=/box/stdout&offset=0").body;
@@ -99,7 +95,7 @@ fn every_byte_comes_through_unchanged() {
 
 #[test]
 fn links_are_not_followed_wherever_they_stand() {
-    let sandbox = Sandbox::new("links");
+    let sandbox = Sandbox::new();
     fs::write(sandbox.directory.join("secret"), "secret").expect("write");
     fs::create_dir(sandbox.path("real")).expect("mkdir");
     fs::write(sandbox.path("real/file"), "x").expect("write");
@@ -117,7 +113,7 @@ fn links_are_not_followed_wherever_they_stand() {
 
 #[test]
 fn a_fifo_neither_blocks_nor_is_read() {
-    let sandbox = Sandbox::new("fifo");
+    let sandbox = Sandbox::new();
     nix::unistd::mkfifo(&sandbox.path("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
     let (status, text) = sandbox.refusal("read", "path=/box/pipe&offset=0");
     assert_eq!((status, text.as_str()), (400, "Cannot read '/box/pipe': it is not a regular file.\n"));
@@ -126,7 +122,7 @@ fn a_fifo_neither_blocks_nor_is_read() {
 
 #[test]
 fn what_cannot_be_read_is_refused_in_mesos_words() {
-    let sandbox = Sandbox::new("refused");
+    let sandbox = Sandbox::new();
     fs::write(sandbox.path("stdout"), "hello").expect("write");
     let refusal = |query: &str| sandbox.refusal("read", query);
     assert_eq!(refusal("offset=1"), (400, "Expecting 'path=value' in query.\n".to_string()));
@@ -141,7 +137,7 @@ fn what_cannot_be_read_is_refused_in_mesos_words() {
 
 #[test]
 fn a_detached_sandbox_is_gone_unless_another_has_taken_its_name() {
-    let mut sandbox = Sandbox::new("detach");
+    let mut sandbox = Sandbox::new();
     fs::write(sandbox.path("stdout"), "hello").expect("write");
     assert_eq!(sandbox.get("read", "path=/box/stdout&offset=0").status, 200);
     let real = sandbox.directory.join("box");
@@ -153,7 +149,7 @@ fn a_detached_sandbox_is_gone_unless_another_has_taken_its_name() {
 
 #[test]
 fn the_longest_attached_path_wins() {
-    let mut sandbox = Sandbox::new("longest");
+    let mut sandbox = Sandbox::new();
     fs::create_dir(sandbox.path("a")).expect("mkdir");
     fs::write(sandbox.path("a/file"), "outer").expect("write");
     let other = sandbox.directory.join("other");
@@ -165,7 +161,7 @@ fn the_longest_attached_path_wins() {
 
 #[test]
 fn a_directory_is_listed_in_order_and_links_as_links() {
-    let sandbox = Sandbox::new("browse");
+    let sandbox = Sandbox::new();
     fs::write(sandbox.path("stdout"), "hello").expect("write");
     fs::create_dir(sandbox.path("dir")).expect("mkdir");
     symlink("/etc/passwd", sandbox.path("link")).expect("symlink");
@@ -180,14 +176,14 @@ fn a_directory_is_listed_in_order_and_links_as_links() {
 
 #[test]
 fn debug_tells_what_is_attached() {
-    let sandbox = Sandbox::new("debug");
+    let sandbox = Sandbox::new();
     let real = sandbox.directory.join("box");
     assert_eq!(sandbox.json("debug", ""), serde_json::json!({"/box": real.to_str().map(Path::new)}));
 }
 
 #[test]
 fn a_tasks_link_names_its_sandbox_beside_and_leads_nowhere_else() {
-    let sandbox = Sandbox::new("tasks");
+    let sandbox = Sandbox::new();
     for directory in ["tasks", "containers", "containers/c1"] {
         fs::create_dir(sandbox.path(directory)).expect("mkdir");
     }
@@ -220,7 +216,7 @@ fn a_tasks_link_names_its_sandbox_beside_and_leads_nowhere_else() {
 
 #[test]
 fn a_path_that_no_file_can_have_is_looked_for_nowhere() {
-    let sandbox = Sandbox::new("long");
+    let sandbox = Sandbox::new();
     fs::write(sandbox.path("f"), "x").expect("write");
     let long = |length: usize| format!("{}/box", "/".repeat(length - 4));
     assert_eq!(sandbox.files.list(&long(4096)).expect("a listing").len(), 1);
