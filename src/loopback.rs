@@ -3,8 +3,9 @@
 // Each of the programs that take this file in uses a part of it.
 #![allow(dead_code)]
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -39,14 +40,23 @@ pub fn port_for_a_server() -> u16 {
     let (low, high) = (given.first().copied().unwrap_or(32768), given.get(1).copied().unwrap_or(60999));
     let others: Vec<u16> = (5000..=65000).filter(|port| !(low..=high).contains(port)).collect();
     assert!(!others.is_empty(), "the kernel gives all ports to whoever asks for any: {low} to {high}");
+    // Looked up and not tried: a child that another test is just starting would hold what was tried for a moment.
+    let taken = taken();
     // Other programs' tests begin elsewhere.
     let start = std::process::id() as usize * 97;
     for _ in 0..others.len() {
         let at = start + usize::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = others[at % others.len()];
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if !taken.contains(&port) {
             return port;
         }
     }
     panic!("no port is free outside of {low} to {high}");
+}
+
+/// The ports that sockets of this host have, whatever they do with them: the second column of `/proc/net/tcp`, `ADDRESS:PORT` in hexadecimal.
+fn taken() -> BTreeSet<u16> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|table| fs::read_to_string(table).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    lines.filter_map(|line| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit(':').next()?, 16).ok()).collect()
 }
