@@ -79,11 +79,11 @@ fn a_command_that_cannot_be_run_or_an_image_that_is_not_there_is_known_beforehan
 fn the_way_to_a_task_s_sandbox_in_the_guest_is_open_to_every_user() {
     let scratch = Scratch::new();
     let mut plan = joined(&scratch, "true");
-    plan.spec.sandbox = "/work/runs/holder/containers/t".into();
+    plan.spec.sandbox = "/w/runs/holder/containers/t".into();
     plan.write_launcher().expect("launcher");
     let script = plan.launch(&plan.ssh(ADDRESS).expect("ssh")).expect("script");
     // mkdir gives the mode to the last directory, and the umask to those above it.
-    let words = "umask 022; mkdir -p -m 0750 '/run/mesos-slave/t' '/work/runs/holder/containers/t'";
+    let words = "umask 022; mkdir -p -m 0750 '/run/mesos-slave/t' '/w/runs/holder/containers/t'";
     assert!(script.text.starts_with(words), "{}", script.text);
     assert!(script.text.contains("address=192.168.122.9"));
 }
