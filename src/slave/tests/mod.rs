@@ -8,6 +8,7 @@ mod dialect;
 mod driver;
 mod executors;
 mod executors_of_2012;
+mod group_refusals;
 mod groups;
 mod killing;
 mod properties;
